@@ -1,0 +1,1 @@
+"""Sources of images with boxes: real sequences on disk and rendered scenes."""
