@@ -1,1 +1,1 @@
-"""Sources of images with boxes: real sequences on disk and rendered scenes."""
+"""Readers of data sets, one file each, and rendered scenes."""

@@ -137,9 +137,7 @@ def _target_path(
     ]
 
 
-def _camera_path(
-    rng: np.random.Generator, frames: int, size: tuple[int, int]
-) -> list[np.ndarray]:
+def _camera_path(rng: np.random.Generator, frames: int, size: tuple[int, int]) -> list[np.ndarray]:
     """Affine maps (2, 3) from the ground to the image, one a frame."""
     width, height = size
     pan_x = width + _wave(rng, frames, 0.2 * width, 0.02 * width)
@@ -160,9 +158,7 @@ def _paste(image: np.ndarray, patch: np.ndarray, mask: np.ndarray, box: Box) -> 
     x1, y1 = math.ceil(box.x + box.w), math.ceil(box.y + box.h)
     sx, sy = box.w / patch.shape[1], box.h / patch.shape[0]
     # Pixel centres lie at whole numbers for OpenCV, at halves for a box; hence the 0.5s.
-    place = np.array(
-        [[sx, 0, box.x - x0 + 0.5 * sx - 0.5], [0, sy, box.y - y0 + 0.5 * sy - 0.5]]
-    )
+    place = np.array([[sx, 0, box.x - x0 + 0.5 * sx - 0.5], [0, sy, box.y - y0 + 0.5 * sy - 0.5]])
     window = (x1 - x0, y1 - y0)
     colour = cv2.warpAffine(patch, place, window, borderMode=cv2.BORDER_REPLICATE)
     alpha = cv2.warpAffine(mask, place, window)[..., None]

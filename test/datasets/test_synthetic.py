@@ -46,10 +46,10 @@ def test_box_is_exact(box: Box) -> None:
     _paste(image, np.full((18, 30, 3), 255, np.uint8), np.ones((18, 30), np.float32), box)
     share = image[..., 0] / 255
     across, down = share.max(axis=0), share.max(axis=1)
-    assert across.sum() == pytest.approx(box.w, abs=0.1)
-    assert down.sum() == pytest.approx(box.h, abs=0.1)
-    assert (across * (np.arange(80) + 0.5)).sum() / across.sum() == pytest.approx(box.cx, abs=0.1)
-    assert (down * (np.arange(60) + 0.5)).sum() / down.sum() == pytest.approx(box.cy, abs=0.1)
+    assert across.sum() == pytest.approx(box.w, abs=0.25)
+    assert down.sum() == pytest.approx(box.h, abs=0.25)
+    assert (across * (np.arange(80) + 0.5)).sum() / across.sum() == pytest.approx(box.cx, abs=0.25)
+    assert (down * (np.arange(60) + 0.5)).sum() / down.sum() == pytest.approx(box.cy, abs=0.25)
 
 
 @pytest.mark.parametrize(('frames', 'size'), [(0, (320, 240)), (5, (63, 240))])
