@@ -50,7 +50,7 @@ def render_scene(frames: int = 60, size: tuple[int, int] = (320, 240), seed: int
     patch, mask = _target(rng, round(TARGET_SHARE * min(size)))
     boxes = _target_path(rng, frames, size, patch.shape[1], patch.shape[0])
     images = []
-    for view, box in zip(_camera_path(rng, frames, size), boxes):
+    for view, box in zip(_camera_path(rng, frames, size), boxes, strict=True):
         image = cv2.warpAffine(ground, view, size, borderMode=cv2.BORDER_REFLECT)
         _paste(image, patch, mask, box)
         images.append(image)
@@ -65,15 +65,16 @@ def _noise(rng: np.random.Generator, width: int, height: int, cells: list[int]) 
         grey = rng.standard_normal((*grid, 1), dtype=np.float32)
         tint = 0.35 * rng.standard_normal((*grid, 3), dtype=np.float32)
         total += cv2.resize(grey + tint, (width, height), interpolation=cv2.INTER_CUBIC)
-    return total / math.sqrt(len(cells))
+    total /= math.sqrt(len(cells))
+    return total
 
 
 def _ground(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Dull ground, twice the image's size: noise from coarse to fine with patches strewn over."""
     width, height = 2 * size[0], 2 * size[1]
     colour = rng.uniform((60, 85, 75), (95, 120, 110)).astype(np.float32)
-    ground = np.clip(colour + 22 * _noise(rng, width, height, [3, 8, 24, 64]), 0, 255)
-    ground = ground.astype(np.uint8)
+    shades = colour + 22 * _noise(rng, width, height, [3, 8, 24, 64])
+    ground: np.ndarray = np.clip(shades, 0, 255).astype(np.uint8)
     side = TARGET_SHARE * min(size)
     for _ in range(60):
         centre = rng.integers((0, 0), (width, height))
@@ -117,8 +118,9 @@ def _wave(rng: np.random.Generator, frames: int, slow: float, quick: float) -> n
     t = np.arange(frames)
     periods = rng.uniform((90, 28), (140, 45))
     phases = rng.uniform(0, 2 * math.pi, 2)
-    swings = np.sin(2 * math.pi * t[:, None] / periods + phases)
-    return swings @ np.array([slow, quick])
+    swings = np.sin(2 * math.pi * t[:, None] / periods + phases) * (slow, quick)
+    curve: np.ndarray = swings.sum(axis=1)
+    return curve
 
 
 def _target_path(
@@ -127,13 +129,13 @@ def _target_path(
     scale = 1 + _wave(rng, frames, SCALE_SWING, 0)
     room_x, room_y = (
         min(image / 2 - BORDER - side * (1 + SCALE_SWING) / 2, FASTEST * side)
-        for image, side in zip(size, (width, height))
+        for image, side in zip(size, (width, height), strict=True)
     )
     cx = size[0] / 2 + _wave(rng, frames, 0.8 * room_x, 0.1 * room_x)
     cy = size[1] / 2 + _wave(rng, frames, 0.8 * room_y, 0.1 * room_y)
     return [
         Box.from_center(float(x), float(y), float(s * width), float(s * height))
-        for x, y, s in zip(cx, cy, scale)
+        for x, y, s in zip(cx, cy, scale, strict=True)
     ]
 
 
@@ -145,7 +147,7 @@ def _camera_path(rng: np.random.Generator, frames: int, size: tuple[int, int]) -
     roll = _wave(rng, frames, 4, 0.5)  # degrees
     zoom = 1.1 + _wave(rng, frames, 0.08, 0)
     views = []
-    for x, y, angle, factor in zip(pan_x, pan_y, roll, zoom):
+    for x, y, angle, factor in zip(pan_x, pan_y, roll, zoom, strict=True):
         view = cv2.getRotationMatrix2D((float(x), float(y)), float(angle), float(factor))
         view[:, 2] += (width / 2 - x, height / 2 - y)
         views.append(view)

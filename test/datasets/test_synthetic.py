@@ -28,7 +28,7 @@ def test_target_stays_inside_and_moves_smoothly(size: tuple[int, int], seed: int
 def test_seed_decides_everything() -> None:
     first, again, other = render_scene(3), render_scene(3), render_scene(3, seed=1)
     assert first.boxes == again.boxes
-    assert all(np.array_equal(a, b) for a, b in zip(first.images, again.images))
+    assert all(np.array_equal(a, b) for a, b in zip(first.images, again.images, strict=True))
     assert first.boxes != other.boxes
     assert not np.array_equal(first.images[0], other.images[0])
 
