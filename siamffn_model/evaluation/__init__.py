@@ -1,0 +1,1 @@
+"""One-pass evaluation: running a tracker over sequences and scoring what it answered."""
