@@ -1,0 +1,73 @@
+"""Boxes: ``Box(x, y, w, h)``, top-left corner and size in pixels, float, counted from 0."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from siamffn_model.errors import BoxError
+
+
+class Box(NamedTuple):
+    """An upright box.
+
+    >>> Box.from_center(10, 20, 4, 6)
+    Box(x=8.0, y=17.0, w=4, h=6)
+    """
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+    @classmethod
+    def from_center(cls, cx: float, cy: float, w: float, h: float) -> Box:
+        """Return the box of size (w, h) whose centre is (cx, cy)."""
+        return cls(cx - w / 2, cy - h / 2, w, h)
+
+    @property
+    def cx(self) -> float:
+        """Horizontal centre."""
+        return self.x + self.w / 2
+
+    @property
+    def cy(self) -> float:
+        """Vertical centre."""
+        return self.y + self.h / 2
+
+    @property
+    def area(self) -> float:
+        """Area in square pixels."""
+        return self.w * self.h
+
+    def clip(self, width: float, height: float) -> Box:
+        """Return the part inside an image of this size (of no size if there is none)."""
+        x1, y1 = min(max(self.x, 0.0), width), min(max(self.y, 0.0), height)
+        x2 = min(max(self.x + self.w, 0.0), width)
+        y2 = min(max(self.y + self.h, 0.0), height)
+        return Box(x1, y1, x2 - x1, y2 - y1)
+
+    def check(self, width: float, height: float) -> None:
+        """Raise `BoxError` unless the box is finite, has an area and touches the image."""
+        if not all(math.isfinite(value) for value in self):
+            raise BoxError(f'box {tuple(self)} is not finite: give x, y, w, h as numbers in pixels')
+        if self.w <= 0 or self.h <= 0:
+            raise BoxError(f'box {tuple(self)} has no area: width and height must be above 0')
+        if self.clip(width, height).area <= 0:
+            raise BoxError(
+                f'box {tuple(self)} lies outside the {width:g}x{height:g} image: '
+                'x, y is the top-left corner in pixels, counted from 0'
+            )
+
+
+def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Return the intersection over union of boxes (..., 4) as x, y, w, h; 0 where both are empty."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    low = np.maximum(a[..., :2], b[..., :2])
+    high = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=-1)
+    union = np.prod(a[..., 2:], axis=-1) + np.prod(b[..., 2:], axis=-1) - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

@@ -1,0 +1,32 @@
+"""Scale attention and fusion of the three response maps (paper section 3.1, Eq. 2-5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class ScaleAttention(nn.Module):
+    """Weigh each level's response map by its semantic importance and average the maps."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(channels, 1, 1)
+        # The ReLU of Eq. 2 and the hard sigmoid of Eq. 4 leave a gradient only for scores between
+        # 0 and 1: start in the middle of that range, and move slowly out of it.
+        nn.init.normal_(self.score.weight, std=1e-3)
+        nn.init.constant_(self.score.bias, 0.5)
+
+    def weights(self, responses: Sequence[Tensor]) -> Tensor:
+        """Return (B, levels) weights in [0.5, 1] for response maps (B, C, H, W) (Eq. 2-4)."""
+        pooled = [response.mean(dim=(2, 3), keepdim=True) for response in responses]
+        scores = torch.stack([torch.relu(self.score(p)).flatten(1) for p in pooled], dim=1)
+        return ((scores + 1) / 2).clamp(0, 1).squeeze(2)
+
+    def forward(self, responses: Sequence[Tensor]) -> Tensor:
+        """Return the fused map (B, C, H, W): the mean of the weighted maps (Eq. 5)."""
+        weights = self.weights(responses)
+        weighted = [r * weights[:, i, None, None, None] for i, r in enumerate(responses)]
+        return torch.stack(weighted).mean(dim=0)

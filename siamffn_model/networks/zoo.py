@@ -1,0 +1,115 @@
+"""The models by name, and their weight files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
+from siamffn_model.networks.siamese import SiamFFN
+
+WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
+
+
+def siamffn_lite0() -> SiamFFN:
+    """Return the paper's head on EfficientNet-Lite0: the compact model for CPUs and small boards."""
+    return SiamFFN(EfficientNetLite0(), EfficientNetLite0.channels, channels=96, cells=8)
+
+
+MODELS: dict[str, Callable[[], SiamFFN]] = {'siamffn_lite0': siamffn_lite0}
+
+
+def create_model(name: str) -> SiamFFN:
+    """Return the named model with random weights; raises `SiamFFNError` for an unknown name."""
+    if name not in MODELS:
+        raise SiamFFNError(f'unknown model {name!r}: choose one of {", ".join(MODELS)}')
+    return MODELS[name]()
+
+
+def load_model(
+    name: str = 'siamffn_lite0', weights: Path | str | None = None, device: str = 'auto'
+) -> SiamFFN:
+    """Return the named model with its weights, in evaluation mode.
+
+    `weights` is a safetensors file written by `save_weights`; None takes the one that ships.
+    `device` is 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA where there is any). Raises
+    `WeightsError` for a missing, damaged or foreign file, `SiamFFNError` for an unknown name or
+    device.
+    """
+    model = create_model(name)
+    chosen = choose_device(device)
+    path = Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
+    state = read_weights(path, name)
+    _check_keys(model.state_dict(), state, path)
+    model.load_state_dict(state)
+    return model.eval().requires_grad_(False).to(chosen)
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn 'auto', 'cpu', 'cuda' or 'cuda:N' into a device that is there, or raise `SiamFFNError`."""
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SiamFFNError(f'unknown device {name!r}: choose auto, cpu, cuda or cuda:N') from None
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise SiamFFNError(
+            f'device {name!r} is not there: this PyTorch sees {torch.cuda.device_count()} CUDA '
+            'devices; use cpu or auto, or install a PyTorch built for your GPU'
+        )
+    if device.type not in ('cpu', 'cuda'):
+        raise SiamFFNError(f'device {name!r} is not supported: choose auto, cpu, cuda or cuda:N')
+    return device
+
+
+def save_weights(model: SiamFFN, name: str, path: Path, card: dict[str, object]) -> None:
+    """Write the model's weights in half precision, with its name and card, atomically."""
+    state = {
+        key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for key, value in model.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + '.part')
+    save_file(state, partial, metadata={'model': name, 'card': json.dumps(card)})
+    partial.replace(path)
+
+
+def read_weights(path: Path, name: str) -> dict[str, Tensor]:
+    """Read a weight file of model `name` in single precision; raises `WeightsError`."""
+    if not path.is_file():
+        raise WeightsError(
+            f'weight file {path} is missing: give the path of a .safetensors file for {name}, '
+            'or install the package again for the one that ships'
+        )
+    try:
+        with safe_open(path, framework='pt') as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f'weight file {path} is damaged or not safetensors ({error}): copy or download it again'
+        ) from None
+    if metadata.get('model', name) != name:
+        raise WeightsError(
+            f'weight file {path} belongs to {metadata["model"]}, not {name}: '
+            f'choose the model {metadata["model"]} or another file'
+        )
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def _check_keys(wanted: dict[str, Tensor], given: dict[str, Tensor], path: Path) -> None:
+    strange = sorted(wanted.keys() ^ given.keys())
+    strange += [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
+    if strange:
+        raise WeightsError(
+            f'weight file {path} is of another network: {len(strange)} of {len(wanted)} tensors '
+            f'differ, the first is {strange[0]}; use a file written for this model and version'
+        )

@@ -1,0 +1,6 @@
+"""Following one target: ``Tracker(load_model())``, then ``init(image, box)`` and ``update(image)``."""
+
+from siamffn_model.networks.zoo import load_model
+from siamffn_model.tracking.tracker import Settings, State, Track, Tracker
+
+__all__ = ['Settings', 'State', 'Track', 'Tracker', 'load_model']

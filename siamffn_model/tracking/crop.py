@@ -1,0 +1,68 @@
+"""Square crops round a target, as the network wants them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from siamffn_model.errors import ImageError
+from siamffn_model.geometry import Box
+
+CONTEXT = 0.5  # share of the mean side that is added to both sides (SiamFC, section 4.1)
+
+Image = NDArray[np.uint8]
+
+
+def check_image(image: Any) -> Image:
+    """Return the image if it is BGR uint8 (H, W, 3) and not empty, else raise `ImageError`."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError(f'image is {kind}: give a BGR uint8 array of shape (H, W, 3)')
+    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ImageError(f'image has shape {image.shape}: give a BGR uint8 array (H, W, 3)')
+    return image
+
+
+def context_side(w: float, h: float) -> float:
+    """Return the side, in pixels, of the template's square for a target of size (w, h).
+
+    The square's area is (w + p)(h + p) with p = (w + h) / 2.
+    """
+    margin = CONTEXT * (w + h)
+    return float(np.sqrt((w + margin) * (h + margin)))
+
+
+def crop_square(
+    image: Image, cx: float, cy: float, side: float, size: int, fill: tuple[float, ...]
+) -> Image:
+    """Cut the square of this centre and side (pixels) and scale it to (size, size, 3).
+
+    What lies outside the image is filled with the colour `fill` (BGR). Pixel centres are whole
+    numbers: the middle of a crop of odd size shows (cx, cy) exactly.
+    """
+    scale = side / size
+    middle = (size - 1) / 2
+    matrix = np.array([[scale, 0, cx - scale * middle], [0, scale, cy - scale * middle]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    crop = cv2.warpAffine(
+        image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
+    )
+    return np.asarray(crop, np.uint8)
+
+
+def crop_box(box: Box, cx: float, cy: float, side: float, size: int) -> Box:
+    """Return where `box` lies in the crop that `crop_square` cuts with the same numbers."""
+    scale = size / side
+    middle = (size - 1) / 2
+    return Box(
+        (box.x - cx) * scale + middle, (box.y - cy) * scale + middle, box.w * scale, box.h * scale
+    )
+
+
+def mean_colour(image: Image) -> tuple[float, float, float]:
+    """Return the mean of each channel."""
+    blue, green, red = cv2.mean(image)[:3]
+    return blue, green, red

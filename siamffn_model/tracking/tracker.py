@@ -1,0 +1,166 @@
+"""Siamese tracking of one target (SiamRPN's inference, as SiamBAN uses it)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from siamffn_model.errors import SiamFFNError
+from siamffn_model.geometry import Box
+from siamffn_model.networks.heads import STRIDE
+from siamffn_model.networks.siamese import SCORE_SIZE, SEARCH_SIZE, TEMPLATE_SIZE, SiamFFN
+from siamffn_model.tracking.crop import (
+    Image,
+    check_image,
+    context_side,
+    crop_square,
+    mean_colour,
+)
+
+MIN_SIDE = 10.0  # pixels: a target is never shrunk below this, so that it can be found again
+
+
+class State(IntEnum):
+    """What is known of a target; the numbers are those of msg/TrackStatus.msg."""
+
+    IDLE = 0
+    TRACKING = 1
+    UNCERTAIN = 2
+    LOST = 3
+
+
+class Track(NamedTuple):
+    """Where the target is: box in pixels of the image, score in [0, 1], state."""
+
+    box: Box
+    score: float
+    state: State
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How responses become a box.
+
+    `window` is the weight of the Hanning window, `penalty` that of changes in size and ratio, `lr`
+    the share of the new size. Below `uncertain` the target is UNCERTAIN, below `lost` LOST.
+    """
+
+    window: float = 0.40
+    penalty: float = 0.10
+    lr: float = 0.30
+    uncertain: float = 0.50
+    lost: float = 0.20
+
+
+class Tracker:
+    """Follow one target; several trackers may share one model.
+
+    >>> tracker = Tracker(load_model())          # doctest: +SKIP
+    >>> tracker.init(first_image, Box(10, 20, 30, 40))          # doctest: +SKIP
+    >>> box, score, state = tracker.update(next_image)          # doctest: +SKIP
+    """
+
+    def __init__(self, model: SiamFFN, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._model = model
+        self._device = next(model.parameters()).device
+        self._template: list[Tensor] | None = None
+        self._points = score_points()
+        hanning = np.hanning(SCORE_SIZE)
+        self._window = np.outer(hanning, hanning).ravel()
+
+    def init(self, image: Image, box: Box) -> None:
+        """Learn the target in `box` of a BGR uint8 image (H, W, 3).
+
+        Raises `ImageError` or `BoxError`; an earlier target is then still followed.
+        """
+        height, width = check_image(image).shape[:2]
+        box = Box(*map(float, box))
+        box.check(width, height)
+        fill = mean_colour(image)
+        side = context_side(box.w, box.h)
+        crop = crop_square(image, box.cx, box.cy, side, TEMPLATE_SIZE, fill)
+        with torch.inference_mode():
+            self._template = self._model.template(self._tensor(crop))
+        self._box, self._fill = box, fill
+
+    def update(self, image: Image) -> Track:
+        """Find the target in the next image; raises `ImageError`, or `SiamFFNError` before `init`."""
+        if self._template is None:
+            raise SiamFFNError('update() before init(): give the first image and its box to init()')
+        height, width = check_image(image).shape[:2]
+        last = self._box
+        side = context_side(last.w, last.h) * SEARCH_SIZE / TEMPLATE_SIZE
+        crop = crop_square(image, last.cx, last.cy, side, SEARCH_SIZE, self._fill)
+        scores, boxes = self._search(crop)
+        scale = side / SEARCH_SIZE
+        penalty = self._penalty(boxes, last.w / scale, last.h / scale)
+        s = self.settings
+        ranked = (1 - s.window) * penalty * scores + s.window * self._window
+        best = int(ranked.argmax())
+        score = float(scores[best])
+        rate = s.lr * penalty[best] * score
+        cx, cy, w, h = boxes[best] * scale
+        self._box = _inside(
+            last.cx + cx,
+            last.cy + cy,
+            last.w + rate * (w - last.w),
+            last.h + rate * (h - last.h),
+            (width, height),
+        )
+        return Track(self._box, score, self._state(score))
+
+    def _search(self, crop: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return scores (N) and boxes (N, 4): centre from the crop's centre, and size."""
+        assert self._template is not None
+        with torch.inference_mode():
+            cls, reg = self._model.search(self._tensor(crop), self._template)
+            scores = cls.softmax(dim=1)[0, 1].flatten()
+            left, top, right, bottom = reg[0].flatten(1).double().cpu().numpy()
+        x, y = self._points
+        center = [x + (right - left) / 2, y + (bottom - top) / 2]
+        boxes = np.stack([*center, left + right, top + bottom], axis=1)
+        return scores.double().cpu().numpy(), boxes
+
+    def _penalty(self, boxes: NDArray[np.float64], w: float, h: float) -> NDArray[np.float64]:
+        """Return (N) factors in (0, 1]: 1 for boxes of the last size and ratio (SiamRPN, Eq. 13)."""
+
+        def change(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.maximum(ratio, 1 / ratio)
+
+        new_w, new_h = np.maximum(boxes[:, 2:], 1e-3).T
+        margin = (new_w + new_h) / 2
+        size = np.sqrt((new_w + margin) * (new_h + margin)) / context_side(w, h)
+        ratio = (new_w / new_h) / (w / h)
+        return np.exp(-self.settings.penalty * (change(size) * change(ratio) - 1))
+
+    def _state(self, score: float) -> State:
+        if score < self.settings.lost:
+            return State.LOST
+        return State.UNCERTAIN if score < self.settings.uncertain else State.TRACKING
+
+    def _tensor(self, crop: Image) -> Tensor:
+        pixels = torch.from_numpy(crop).to(self._device)
+        return pixels.permute(2, 0, 1)[None].float()
+
+
+def score_points() -> NDArray[np.float64]:
+    """Return (2, N): x and y of each cell of the score map, from the search crop's centre."""
+    line = STRIDE * (np.arange(SCORE_SIZE) - SCORE_SIZE // 2)
+    x, y = np.meshgrid(line, line)
+    return np.stack([x.ravel(), y.ravel()]).astype(float)
+
+
+def _inside(cx: float, cy: float, w: float, h: float, size: tuple[int, int]) -> Box:
+    """Keep the centre in the image and the size between MIN_SIDE and the image's own."""
+    width, height = size
+    cx, cy = min(max(cx, 0.0), float(width)), min(max(cy, 0.0), float(height))
+    w = min(max(w, MIN_SIDE), float(width))
+    h = min(max(h, MIN_SIDE), float(height))
+    return Box.from_center(cx, cy, w, h)

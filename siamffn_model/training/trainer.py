@@ -1,0 +1,237 @@
+"""The training loop: everything behind a frozen backbone, on one device."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from siamffn_model.datasets.pack import Pack
+from siamffn_model.errors import DataError
+from siamffn_model.networks.efficientnet_lite import imagenet_weights
+from siamffn_model.networks.correlation import depthwise_correlation
+from siamffn_model.networks.neck import center_crop
+from siamffn_model.networks.siamese import SiamFFN
+from siamffn_model.networks.zoo import choose_device, create_model, save_weights
+from siamffn_model.training.features import Features, Replay, frozen_features
+from siamffn_model.training.labels import edge_distances, point_labels
+from siamffn_model.training.losses import csrl
+from siamffn_model.training.sampling import PackPairs, Pair
+
+Batch = tuple[np.ndarray, np.ndarray, Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; AdamW with a warm-up and a cosine decay to zero."""
+
+    model: str = 'siamffn_lite0'
+    steps: int = 4400
+    batch: int = 32
+    fresh: int = 8  # pairs of each batch's worth that are new; the rest is replayed
+    capacity: int = 6000  # pairs kept for replay
+    negative: float = 0.15  # share of pairs whose template is of another target
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: int = 200  # steps
+    clip: float = 10.0  # norm of the gradient
+    ema: float = 0.998
+    seed: int = 0
+
+
+def train(
+    recipe: Recipe, data: Path, out: Path, device: str = 'auto', workers: int = 1, resume: bool = False
+) -> Path:
+    """Train on the pack in `data`; return the weight file `out`/MODEL.safetensors.
+
+    Leaves log.jsonl (a line every 50 steps) and, while it runs, checkpoint.pt, from which `resume`
+    goes on (the replay fills anew). SIGINT and SIGTERM end it after the step at hand, with a
+    checkpoint. Raises `DataError` for an incomplete pack or a checkpoint of another recipe.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    run = _Run(recipe, out, choose_device(device))
+    if resume:
+        run.restore()
+    pairs = PackPairs(Pack.read(data), recipe.steps * recipe.fresh, recipe.seed)
+    rest = Subset(pairs, range(run.step * recipe.fresh, len(pairs)))
+    loader = DataLoader(
+        rest,
+        recipe.fresh,
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=_one_thread,
+        prefetch_factor=8 if workers else None,
+    )
+    with (
+        _stop_on_signal() as stopped,
+        (out / 'log.jsonl').open('a' if resume else 'w') as log,
+        tqdm(total=recipe.steps, initial=run.step, unit='step', mininterval=2) as bar,
+    ):
+        for fresh in loader:
+            losses = run.train_step(fresh)
+            bar.update()
+            if run.step % 50 == 0:
+                log.write(json.dumps({'step': run.step, **losses}) + '\n')
+                log.flush()
+                bar.set_postfix({k: f'{v:.3f}' for k, v in losses.items()}, refresh=False)
+            if run.step % 500 == 0 or stopped():
+                run.checkpoint()
+            if stopped():
+                raise KeyboardInterrupt
+    return run.finish()
+
+
+class _Run:
+    """The state of a training run: model, averaged model, optimiser and step."""
+
+    def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.out, self.device, self.step = recipe, out, device, 0
+        self.model = create_model(recipe.model).to(device)
+        self.model.backbone.load_imagenet(imagenet_weights())  # type: ignore[operator]
+        self.features: Features = frozen_features(self.model.backbone, device)
+        self.replay = Replay(recipe.capacity)
+        self.trained = _TrainedPart(self.model).train()
+        average = get_ema_multi_avg_fn(recipe.ema)
+        self.ema = AveragedModel(self.trained, multi_avg_fn=average, use_buffers=True)
+        self.optimizer = torch.optim.AdamW(
+            self.trained.parameters(), recipe.lr, weight_decay=recipe.weight_decay
+        )
+
+    def train_step(self, fresh: Batch) -> dict[str, float]:
+        """Take one step; return the losses and the mean weight of each scale."""
+        templates, searches, fresh_boxes = fresh
+        z = [center_crop(level, self.model.cells) for level in self.features(templates)]
+        self.replay.add([*z, *self.features(searches), fresh_boxes])
+        *levels, boxes = (column.to(self.device) for column in self.replay.draw(self.recipe.batch))
+        z, x = levels[: len(z)], levels[len(z) :]
+        swapped = round(self.recipe.negative * len(boxes))
+        z = [torch.cat([level[:swapped].roll(1, 0), level[swapped:]]) for level in z]
+        negative = torch.arange(len(boxes), device=self.device) < swapped
+
+        for group in self.optimizer.param_groups:
+            group['lr'] = self.recipe.lr * _rate(self.step, self.recipe)
+        logits, distances, weights = self.trained(z, x)
+        losses = csrl(logits, distances, point_labels(boxes, negative), edge_distances(boxes))
+        if not torch.isfinite(losses['total']):
+            raise DataError(f'the loss is not finite at step {self.step}: resume with a smaller rate')
+        self.optimizer.zero_grad()
+        losses['total'].backward()
+        nn.utils.clip_grad_norm_(self.trained.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.ema.update_parameters(self.trained)
+        self.step += 1
+        scales = {f'scale{i}': w.item() for i, w in enumerate(weights.mean(dim=0))}
+        return {**{name: value.item() for name, value in losses.items()}, **scales}
+
+    def checkpoint(self) -> None:
+        """Write all that `restore` needs, atomically."""
+        partial = self.out / 'checkpoint.pt.part'
+        torch.save(
+            {
+                'recipe': asdict(self.recipe),
+                'step': self.step,
+                'trained': self.trained.state_dict(),
+                'ema': self.ema.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'rng': torch.get_rng_state(),
+            },
+            partial,
+        )
+        partial.replace(self.out / 'checkpoint.pt')
+
+    def restore(self) -> None:
+        """Go on where the checkpoint in the output folder stopped; raises `DataError`."""
+        path = self.out / 'checkpoint.pt'
+        if not path.is_file():
+            raise DataError(f'{path} is missing, so there is nothing to resume: start without --resume')
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state['recipe'] != asdict(self.recipe):
+            raise DataError(
+                f'{path} is of another recipe ({state["recipe"]}): give the same options, '
+                'or start in another folder'
+            )
+        self.step = state['step']
+        self.trained.load_state_dict(state['trained'])
+        self.ema.load_state_dict(state['ema'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        torch.set_rng_state(state['rng'].cpu())
+
+    def finish(self) -> Path:
+        """Write the averaged weights as a weight file and drop the checkpoint."""
+        self.trained.load_state_dict(self.ema.module.state_dict())
+        path = self.out / f'{self.recipe.model}.safetensors'
+        save_weights(self.model, self.recipe.model, path, {'recipe': asdict(self.recipe)})
+        (self.out / 'checkpoint.pt').unlink(missing_ok=True)
+        return path
+
+
+class _TrainedPart(nn.Module):
+    """All of a model but its backbone, sharing the model's own parts."""
+
+    def __init__(self, model: SiamFFN) -> None:
+        super().__init__()
+        self.neck, self.fusion, self.head = model.neck, model.fusion, model.head
+
+    def forward(self, z: list[Tensor], x: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Map backbone levels to logits, distances and the scale weights (B, levels).
+
+        Template cells and search cells pass the neck together, so that its batch norm learns from
+        one set of statistics, the one it will use in tracking.
+        """
+        cells = z[0].shape[-2] * z[0].shape[-1]
+        together = [torch.cat([a.flatten(2), b.flatten(2)], dim=2)[:, :, None] for a, b in zip(z, x)]
+        responses = [
+            depthwise_correlation(
+                level[..., cells:].unflatten(3, x[0].shape[2:]).squeeze(2),
+                level[..., :cells].unflatten(3, z[0].shape[2:]).squeeze(2),
+            )
+            for level in self.neck(together)
+        ]
+        logits, distances = self.head(self.fusion(responses))
+        return logits, distances, self.fusion.weights(responses)
+
+
+def _rate(step: int, recipe: Recipe) -> float:
+    if step < recipe.warmup:
+        return (step + 1) / recipe.warmup
+    done = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+def _collate(pairs: list[Pair]) -> Batch:
+    templates, searches, boxes = (np.stack(column) for column in zip(*pairs))
+    return templates, searches, torch.from_numpy(boxes)
+
+
+def _one_thread(_: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    cv2.setNumThreads(1)
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Note SIGINT and SIGTERM instead of dying of them."""
+    received: list[int] = []
+    before = {
+        number: signal.signal(number, lambda n, _: received.append(n))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
