@@ -1,0 +1,292 @@
+"""rosbag2 files in and out: `siamffn bag create`, `siamffn bag play`, and what they are made of.
+
+A bag here is one MCAP file. Messages are serialised by ROS itself; `rosbags` only reads and writes
+the file, so no rosbag2 installation is needed.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+import rclpy
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.serialization import serialize_message
+from rclpy.signals import SignalHandlerOptions
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+from rosgraph_msgs.msg import Clock
+from std_msgs.msg import Header
+from tqdm import tqdm
+from vision_msgs.msg import Detection2DArray
+
+from siamffn_model.errors import DataError, SiamFFNError
+from siamffn_model.frames import Frames, open_frames
+from siamffn_model.geometry import Box
+from siamffn_ros.conversions import to_detection, to_image, to_stamp
+from siamffn_ros.dds import use_profile
+
+IMAGE_TOPIC = '/image'
+TRUTH_TOPIC = '/ground_truth'
+START = 1_000_000_000  # nanoseconds: stamp of a bag's first frame; not 0, which means "no stamp"
+SETTLE = 0.5  # seconds from the first match of publisher and subscriber until both know of it
+QUEUE = 10
+
+
+class BagWriter:
+    """An open bag; made by `create_bag`."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._types = get_typestore(Stores.ROS2_KILTED)
+        self._connections: dict[str, Connection] = {}
+
+    def write(self, topic: str, message: Any, stamp: int) -> None:
+        """Append a message; `stamp` is its record time in nanoseconds."""
+        if topic not in self._connections:
+            name = _type_name(type(message))
+            _define(self._types, name)
+            self._connections[topic] = self._writer.add_connection(
+                topic, name, typestore=self._types
+            )
+        self._writer.write(self._connections[topic], stamp, serialize_message(message))
+
+
+@contextmanager
+def create_bag(path: Path) -> Iterator[BagWriter]:
+    """Write a new bag `path` (one .mcap file); it appears when it is complete.
+
+    Raises `DataError` if the file exists, its name does not end in .mcap, or it cannot be written.
+    """
+    if path.suffix != '.mcap':
+        raise DataError(f'{path} is not named like a bag: end the name in .mcap')
+    if path.exists():
+        raise DataError(f'{path} exists already: remove it or choose another name')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix='.bag-') as folder:
+            # rosbags writes a folder STEM with STEM.mcap in it; that file alone is a whole bag
+            bag = Path(folder) / path.stem
+            with Writer(bag, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP) as w:
+                yield BagWriter(w)
+            (bag / path.name).replace(path)
+    except OSError as error:
+        remedy = 'free some space' if error.errno == errno.ENOSPC else 'check the folder'
+        raise DataError(f'cannot write {path} ({error.strerror or error}): {remedy}') from error
+
+
+class BagReader:
+    """An open bag; made by `open_bag`."""
+
+    def __init__(self, path: Path, reader: Reader) -> None:
+        self._path = path
+        self._reader = reader
+        self.count = reader.message_count
+        self.topics = {c.topic: c.msgtype for c in reader.connections}
+
+    def messages(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yield topic, record time in nanoseconds and serialised message, in order of time."""
+        try:
+            for connection, stamp, data in self._reader.messages():
+                yield connection.topic, stamp, data
+        except SiamFFNError:
+            raise
+        except Exception as error:  # rosbags raises many kinds for damaged files
+            raise _damaged(self._path, error) from error
+
+
+@contextmanager
+def open_bag(path: Path) -> Iterator[BagReader]:
+    """Open a bag: an .mcap or .db3 file, or a rosbag2 folder; raises `DataError`."""
+    try:
+        reader = Reader(path)
+        reader.open()
+    except FileNotFoundError:
+        raise DataError(f'{path} does not exist: give an .mcap file or a rosbag2 folder') from None
+    except Exception as error:
+        raise _damaged(path, error) from error
+    try:
+        yield BagReader(path, reader)
+    finally:
+        reader.close()
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    kind = '' if isinstance(error, ReaderError) else f'{type(error).__name__}: '
+    return DataError(f'{path} is truncated or not a bag ({kind}{error}): record or create it again')
+
+
+def message_class(name: str) -> Any:
+    """Return the class of a type such as 'sensor_msgs/msg/Image'; raises `DataError`."""
+    try:
+        package, _, kind = name.split('/')
+        return getattr(import_module(f'{package}.msg'), kind)
+    except (ImportError, AttributeError, ValueError):
+        raise DataError(
+            f'message type {name} is not installed: install and source its package'
+        ) from None
+
+
+def _type_name(kind: type) -> str:
+    return f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
+
+
+def _define(types: Typestore, name: str) -> None:
+    """Register the definitions of the type's package, from the installed .msg files."""
+    if name in types.fielddefs:
+        return
+    package = name.split('/')[0]
+    for file in sorted((_share(package) / 'msg').glob('*.msg')):
+        kind = f'{package}/msg/{file.stem}'
+        types.register(get_types_from_msg(file.read_text(), kind))
+
+
+def _share(package: str) -> Path:
+    try:
+        return Path(get_package_share_directory(package))
+    except (PackageNotFoundError, OSError):  # ROS from wheels: nothing sourced
+        return Path(sys.prefix) / 'share' / package
+
+
+def create_from(frames: Frames, output: Path) -> int:
+    """Write images, and ground truth where there is any, to a bag; returns the number of images.
+
+    Images go to /image as bgr8, stamped at the source's frame rate; ground truth goes to
+    /ground_truth as detections with the same headers. Raises `DataError`, `ImageError`.
+    """
+    count = 0
+    with create_bag(output) as bag:
+        for image in tqdm(frames, total=frames.count, desc=output.name, unit='frame'):
+            stamp = START + round(count * 1e9 / frames.fps)
+            header = Header(stamp=to_stamp(stamp), frame_id='camera')
+            bag.write(IMAGE_TOPIC, to_image(image, header), stamp)
+            if frames.groundtruth is not None:
+                bag.write(TRUTH_TOPIC, _truth(frames.groundtruth[count], header), stamp)
+            count += 1
+    return count
+
+
+def _truth(box: Box | None, header: Header) -> Detection2DArray:
+    detections = [] if box is None else [to_detection('1', box, 1.0, header)]
+    return Detection2DArray(header=header, detections=detections)
+
+
+def play(
+    path: Path,
+    rate: float = 1.0,
+    clock: bool = False,
+    loop: bool = False,
+    wait: float = 0.0,
+    published: Callable[[str, int], None] = lambda topic, stamp: None,
+) -> int:
+    """Publish a bag over DDS at `rate` times the recorded rate; returns the number of messages.
+
+    Args:
+        path: an .mcap or .db3 file, or a rosbag2 folder.
+        rate: speed, 1 as recorded.
+        clock: publish each record time on /clock too, before its message.
+        loop: start again at the end, until interrupted.
+        wait: seconds to wait for a subscriber of the first topic; then it plays without.
+        published: called with topic and record time just before each message.
+
+    Raises `DataError` for a missing, damaged or empty bag, or an unknown message type.
+    """
+    use_profile()
+    with open_bag(path) as bag:
+        if not bag.count:
+            raise DataError(f'{path} holds no message: record or create it again')
+        kinds = {topic: message_class(name) for topic, name in bag.topics.items()}
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        node = rclpy.create_node('bag_player')
+        try:
+            publishers = {
+                topic: node.create_publisher(kind, topic, QoSProfile(depth=QUEUE))
+                for topic, kind in kinds.items()
+            }
+            if clock:
+                publishers['/clock'] = node.create_publisher(Clock, '/clock', QUEUE)
+            first, _, _ = next(bag.messages())
+            _wait_for_subscriber(publishers[first], wait)
+            count = _publish(bag, publishers, rate, published)
+            while loop:
+                count += _publish(bag, publishers, rate, published)
+            return count
+        finally:
+            node.destroy_node()
+            rclpy.shutdown()
+
+
+def _wait_for_subscriber(publisher: Publisher[Any], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not publisher.get_subscription_count() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if seconds:
+        time.sleep(SETTLE)
+
+
+def _publish(
+    bag: BagReader,
+    publishers: dict[str, Publisher[Any]],
+    rate: float,
+    published: Callable[[str, int], None],
+) -> int:
+    """Publish the bag once, each message when it is due."""
+    begin, first = time.monotonic(), None
+    count = 0
+    for topic, stamp, data in tqdm(bag.messages(), total=bag.count, desc='playing', unit='msg'):
+        first = stamp if first is None else first
+        due = begin + (stamp - first) / 1e9 / rate
+        time.sleep(max(due - time.monotonic(), 0.0))
+        if '/clock' in publishers:
+            publishers['/clock'].publish(Clock(clock=to_stamp(stamp)))
+        published(topic, stamp)
+        publishers[topic].publish(data)
+        count += 1
+    return count
+
+
+@click.group(name='bag')
+def command() -> None:
+    """Make and play ROS 2 bags."""
+
+
+@command.command()
+@click.argument('source', type=click.Path(path_type=Path))
+@click.option('-o', '--output', required=True, type=click.Path(path_type=Path), help='X.mcap')
+def create(source: Path, output: Path) -> None:
+    """Turn SOURCE, a video, a folder of images or a sequence folder, into a bag."""
+    count = create_from(open_frames(source), output)
+    click.echo(f'{output}: {count} images on {IMAGE_TOPIC}')
+
+
+@command.command('play')
+@click.argument('bag', type=click.Path(path_type=Path))
+@click.option('--rate', default=1.0, type=click.FloatRange(0.01, 100), help='Speed.')
+@click.option('--clock', is_flag=True, help='Publish /clock as well, for use_sim_time.')
+@click.option('--loop', is_flag=True, help='Start again at the end, until Ctrl-C.')
+@click.option(
+    '--wait',
+    default=2.0,
+    type=click.FloatRange(0),
+    help='Seconds to wait for a subscriber before playing; 0: none.',
+)
+def play_command(bag: Path, rate: float, clock: bool, loop: bool, wait: float) -> None:
+    """Publish BAG at its recorded rate."""
+    try:
+        count = play(bag, rate, clock, loop, wait)
+    except KeyboardInterrupt:
+        click.echo('stopped')
+        sys.exit(130)
+    click.echo(f'{count} messages published')
