@@ -1,0 +1,28 @@
+# Every target sets up what it needs, and nothing twice. PYTHON=... chooses the Python (3.10 to 3.13).
+PYTHON ?= python3
+VENV := .venv/bin
+
+ifdef ROS_DISTRO  # an apt ROS 2 is sourced: it finds our interfaces' libraries as those of any overlay
+export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
+endif
+
+.PHONY: demo test lint bench setup
+
+demo: setup  ## follow a face in a video over ROS 2; VIDEO=file BOX=x,y,w,h for your own
+	$(VENV)/python -m siamffn_ros.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--init '$(BOX)')
+
+test: setup
+	$(VENV)/pytest
+
+lint: setup
+	$(VENV)/ruff check
+	$(VENV)/mypy
+
+bench: setup
+	$(VENV)/python -m siamffn_model.benchmark
+
+setup:
+	@command -v $(PYTHON) >/dev/null || { echo "set-up stopped: there is no $(PYTHON) here."; \
+	  echo "Debian, Ubuntu: sudo apt-get install python3 python3-venv python3-dev"; \
+	  echo "With another Python (3.10 to 3.13): make PYTHON=/path/to/python3 ..."; exit 1; }
+	@$(PYTHON) scripts/setup.py
