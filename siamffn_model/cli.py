@@ -1,0 +1,200 @@
+"""The `siamffn` command. Commands import what is heavy themselves, so that --help is quick."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+
+from siamffn_model import __version__
+from siamffn_model.errors import SiamFFNError
+from siamffn_model.geometry import Box
+
+INTERRUPTED = 130  # exit status of a program that Ctrl-C ended
+
+
+class _Failure(click.ClickException):
+    exit_code = 2
+
+
+class _Commands(click.Group):
+    """Our own commands, and those that other modules register as `siamffn.commands`.
+
+    A registered command is imported when it is asked for; one that cannot be imported says why
+    when it is called and disturbs no other.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_plugins()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        plugin = None if own else _plugins().get(cmd_name)
+        return _load(plugin) if plugin else own
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SiamFFNError as error:
+            raise _Failure(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo('interrupted', err=True)
+            ctx.exit(INTERRUPTED)
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group='siamffn.commands')}
+
+
+def _load(plugin: EntryPoint) -> click.Command:
+    try:
+        command: click.Command = plugin.load()
+    except Exception as error:  # whatever a foreign module raises
+        reason = f'{type(error).__name__}: {error}'
+
+        def fail(_words: tuple[str, ...]) -> None:
+            raise SiamFFNError(
+                f'`siamffn {plugin.name}` cannot be loaded from {plugin.value} ({reason}); '
+                'install what it needs'
+            )
+
+        return click.Command(
+            plugin.name,
+            callback=fail,
+            params=[click.Argument(['_words'], nargs=-1, type=click.UNPROCESSED)],
+            context_settings={'ignore_unknown_options': True},
+            add_help_option=False,
+            short_help=f'(not available: {reason})',
+        )
+    return command
+
+
+def parse_box(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Box | None:
+    """Callback of an option that takes a box: 'x,y,w,h' -> Box."""
+    if value is None:
+        return None
+    try:
+        x, y, w, h = map(float, value.split(','))
+    except ValueError:
+        raise click.BadParameter(
+            f'{value!r} is not a box: give x,y,w,h in pixels, such as 73,25,63,88'
+        ) from None
+    return Box(x, y, w, h)
+
+
+def _model_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option(
+            '--weights',
+            type=click.Path(path_type=Path),
+            help="A .safetensors file to use in the place of the model's own.",
+        ),
+        click.option(
+            '--device',
+            default='auto',
+            show_default=True,
+            help='cpu, cuda, or auto: cuda where there is any.',
+        ),
+        click.option('--model', default='siamffn_lite0', show_default=True, help="Model's name."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=_Commands)
+@click.version_option(__version__, prog_name='siamffn')
+def main() -> None:
+    """Follow what you draw a box around."""
+
+
+@main.command()
+@click.argument('source', metavar='VIDEO|DIR', type=click.Path(path_type=Path))
+@click.option(
+    '--init',
+    'box',
+    metavar='X,Y,W,H',
+    callback=parse_box,
+    help='The target in the first frame, pixels counted from 0. May be left out where DIR holds '
+    'a groundtruth.txt.',
+)
+@_model_options
+@click.option(
+    '--out',
+    type=click.Path(path_type=Path),
+    default=Path('out/track'),
+    show_default=True,
+    help='Folder for boxes.csv and overlay.mp4.',
+)
+@click.option('--show', is_flag=True, help='Show it in a window as it goes; q there stops.')
+def track(
+    source: Path,
+    box: Box | None,
+    model: str,
+    device: str,
+    weights: Path | None,
+    out: Path,
+    show: bool,
+) -> None:
+    """Follow one target through a video or a folder of images."""
+    from siamffn_model.frames import open_frames
+    from siamffn_model.tracking import Tracker, load_model
+    from siamffn_model.video import first_box, track_video
+
+    frames = open_frames(source)
+    box = first_box(frames, box)
+    tracker = Tracker(load_model(model, weights, device))
+    tracks = track_video(tracker, frames, box, out, show)
+    states = Counter(item.state.name for item in tracks)
+    click.echo(
+        f'{len(tracks)} frames, mean score {statistics.fmean(item.score for item in tracks):.2f}, '
+        + ', '.join(f'{name} {count}' for name, count in states.items())
+    )
+    click.echo(f'see {out / "boxes.csv"} and {out / "overlay.mp4"}')
+
+
+@main.command()
+@click.argument('kind', metavar='SET', type=click.Choice(['sequences']))
+@click.option(
+    '--data',
+    required=True,
+    type=click.Path(path_type=Path),
+    help='Folder of sequences: img/ and groundtruth.txt in a folder each.',
+)
+@_model_options
+@click.option(
+    '--json', 'summary_file', type=click.Path(path_type=Path), help='Write the scores here too.'
+)
+def evaluate(
+    kind: str,
+    data: Path,
+    model: str,
+    device: str,
+    weights: Path | None,
+    summary_file: Path | None,
+) -> None:
+    """Score a model on sequences with ground truth.
+
+    SET is `sequences`: a plain folder of them.
+    """
+    from siamffn_model.datasets.sequences import open_sequences
+    from siamffn_model.evaluation import results, runner
+    from siamffn_model.files import write_text
+    from siamffn_model.tracking import Tracker, load_model
+
+    sequences = open_sequences(data)
+    tracker = Tracker(load_model(model, weights, device))
+    width = max(map(len, [*sequences, 'sequence']))
+    click.echo(results.table_head(width))
+    scores = {}
+    for name, result in runner.evaluate(tracker, sequences):
+        scores[name] = result
+        click.echo(results.table_row(name, result, width))
+    click.echo(results.table_row('mean', results.mean(scores), width))
+    if summary_file:
+        write_text(summary_file, json.dumps(results.summary(model, scores), indent=2) + '\n')

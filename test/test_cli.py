@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from siamffn_model import __version__, cli
+from siamffn_model.geometry import Box
+
+SIAMFFN = Path(sys.executable).parent / 'siamffn'
+
+
+def siamffn(*words: str | Path) -> Result:
+    return CliRunner().invoke(cli.main, [str(word) for word in words])
+
+
+@pytest.fixture
+def clips(sequence_folder: Path) -> Path:
+    """The two sequences, cut to six frames: as long as these tests need the network to run."""
+    for clip in sequence_folder.iterdir():
+        for image in sorted((clip / 'img').iterdir())[6:]:
+            image.unlink()
+        truth = clip / 'groundtruth.txt'
+        truth.write_text('\n'.join(truth.read_text().splitlines()[:6]))
+    return sequence_folder
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed distribution that registers a command that works and two that cannot load."""
+    (tmp_path / 'siamffn_test_plugin.py').write_text(PLUGIN)
+    info = tmp_path / 'siamffn_test_plugin-1.0.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: siamffn-test-plugin\nVersion: 1\n')
+    (info / 'entry_points.txt').write_text(
+        '[siamffn.commands]\n'
+        'works = siamffn_test_plugin:works\n'
+        'broken = no_such_module:command\n'
+        'track = no_such_module:command\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+PLUGIN = """
+import click
+from siamffn_model.errors import SiamFFNError
+
+@click.command()
+@click.argument('reason')
+def works(reason):
+    raise {'user': SiamFFNError('x.mp4: bad; mend it'), 'ctrl-c': KeyboardInterrupt()}[reason]
+"""
+
+
+# --- track
+
+
+def test_track(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    done = siamffn(
+        'track', clips / 'clip1', '--weights', random_weights, '--device', 'cpu',
+        '--out', out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert '6 frames, mean score ' in done.stdout
+    assert str(out / 'overlay.mp4') in done.stdout
+    assert len((out / 'boxes.csv').read_text().splitlines()) == 7
+    assert (out / 'overlay.mp4').is_file()
+
+
+def test_track_starts_from_the_given_box(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+    images = clips / 'clip1' / 'img'
+    done = siamffn(
+        'track', images, '--init', '40.5, 30,20,25', '--weights', random_weights, '--out', tmp_path
+    )
+    assert done.exit_code == 0, done.output
+    first = (tmp_path / 'boxes.csv').read_text().splitlines()[1]
+    assert first == '0,40.50,30.00,20.00,25.00,1.0000,TRACKING'
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['nowhere.mp4', '--init', '1,2,3,4'], 'nowhere.mp4: no such file or folder'),
+        (['clip1/img'], '--init x,y,w,h'),
+        (['clip1/img', '--init', '1,2,3'], "'1,2,3' is not a box: give x,y,w,h in pixels"),
+        (['clip1/img', '--init', '1,2,0,4'], 'has no area'),
+        (['clip1', '--init', '999,2,3,4'], 'lies outside the 320x240 image'),
+        (['clip1', '--model', 'nonsense'], "unknown model 'nonsense'"),
+        (['clip1', '--device', 'toaster'], "unknown device 'toaster'"),
+        (['clip1', '--weights', 'no.safetensors'], 'no.safetensors is missing'),
+        (['clip1', '--weights', 'clip1/groundtruth.txt'], 'is damaged or not safetensors'),
+    ],
+)
+def test_bad_input_is_named_in_one_line(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(clips)
+    done = siamffn('track', *words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.splitlines()[-1].startswith('Error: ')
+    assert 'Traceback' not in done.output
+    assert not Path('out').exists()
+
+
+# --- evaluate
+
+
+def test_evaluate(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+    file = tmp_path / 'scores' / 'out.json'
+    done = siamffn(
+        'evaluate', 'sequences', '--data', clips, '--weights', random_weights,
+        '--device', 'cpu', '--json', file,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    table = [line.split() for line in done.stdout.splitlines()]
+    assert [row[0] for row in table] == ['sequence', 'clip1', 'clip2', 'mean']
+    scores = json.loads(file.read_text())['siamffn_lite0']
+    assert list(scores) == ['success', 'precision', 'fps', 'per_sequence']
+    assert list(scores['per_sequence']) == ['clip1', 'clip2']
+    for row, found in zip(table[1:], [*scores['per_sequence'].values(), scores], strict=True):
+        printed = [float(value) for value in row[1:]]
+        assert printed[0] == pytest.approx(found['success'], abs=0.00051)
+        assert printed[1] == pytest.approx(found['precision'], abs=0.00051)
+        assert printed[2] == pytest.approx(found['fps'], abs=0.051)
+        assert 0 <= found['success'] <= 1
+
+
+def test_evaluate_names_the_sequence(clips: Path, tmp_path: Path) -> None:
+    (clips / 'clip2' / 'img' / '000003.jpg').unlink()
+    file = tmp_path / 'out.json'
+    done = siamffn('evaluate', 'sequences', '--data', clips, '--json', file)
+    assert done.exit_code == 2
+    assert 'clip2/groundtruth.txt: 6 rows for 5 images' in done.stderr
+    assert not file.exists()
+
+
+# --- the group
+
+
+def test_version_and_help() -> None:
+    assert siamffn('--version').stdout == f'siamffn, version {__version__}\n'
+    text = siamffn('--help').stdout
+    assert 'track' in text and 'evaluate' in text
+
+
+@pytest.mark.usefixtures('plugins')
+def test_broken_plugin_says_why_and_disturbs_no_other() -> None:
+    assert '(not available: ModuleNotFoundError' in siamffn('--help').stdout
+    for words in (['broken'], ['broken', 'create', 'x.mp4', '--rate', '2'], ['broken', '--help']):
+        done = siamffn(*words)
+        assert done.exit_code == 2
+        assert "No module named 'no_such_module'" in done.stderr
+        assert 'Traceback' not in done.output
+    assert 'Follow one target' in siamffn('track', '--help').stdout, 'our own go first'
+
+
+@pytest.mark.usefixtures('plugins')
+@pytest.mark.parametrize(
+    ('reason', 'code', 'message'),
+    [('user', 2, 'Error: x.mp4: bad; mend it\n'), ('ctrl-c', 130, 'interrupted\n')],
+)
+def test_errors_of_a_plugin(reason: str, code: int, message: str) -> None:
+    done = siamffn('works', reason)
+    assert (done.exit_code, done.stderr) == (code, message)
+
+
+def test_unknown_command() -> None:
+    done = siamffn('fly')
+    assert done.exit_code == 2
+    assert "No such command 'fly'" in done.stderr
+
+
+def test_parse_box_as_an_option_of_any_command() -> None:
+    @click.command()
+    @click.option('--box', callback=cli.parse_box)
+    def command(box: Box | None) -> None:
+        click.echo(repr(box))
+
+    assert CliRunner().invoke(command, []).stdout == 'None\n'
+    found = CliRunner().invoke(command, ['--box', '1,2.5,3,4']).stdout
+    assert found == 'Box(x=1.0, y=2.5, w=3.0, h=4.0)\n'
+
+
+# --- the real executable
+
+
+def test_executable(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+    words = ['track', clips / 'clip2', '--weights', random_weights, '--out', tmp_path]
+    done = subprocess.run([SIAMFFN, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / 'boxes.csv').read_text().splitlines()) == 7
+    missing = subprocess.run([SIAMFFN, 'track', 'no.mp4'], capture_output=True, text=True)
+    assert missing.returncode == 2
+    assert missing.stderr == (
+        'Error: no.mp4: no such file or folder; give a video, or a folder of images\n'
+    )
+
+
+def test_ctrl_c_keeps_what_was_tracked(
+    sequence_folder: Path, random_weights: Path, tmp_path: Path
+) -> None:
+    """A clip long enough not to end by itself; Ctrl-C once the overlay is being written."""
+    img = sequence_folder / 'clip1' / 'img'
+    for number in range(31, 3001):
+        os.link(img / '000030.jpg', img / f'{number:06d}.jpg')
+    words = ['track', img, '--init', '9,9,40,40', '--weights', random_weights, '--out', tmp_path]
+    log = tmp_path / 'stderr.txt'
+    with log.open('w') as errors:
+        process = subprocess.Popen([SIAMFFN, *words], stderr=errors)
+        try:
+            deadline = time.monotonic() + 100
+            while not re.search(r' [1-9]\d*/3000', log.read_text()):  # the progress bar
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130, log.read_text()
+    assert log.read_text().endswith('interrupted\n')
+    assert 'Traceback' not in log.read_text()
+    rows = (tmp_path / 'boxes.csv').read_text().splitlines()
+    assert 2 <= len(rows) < 3000
+    assert (tmp_path / 'overlay.mp4').is_file()
