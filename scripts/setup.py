@@ -17,6 +17,8 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -53,27 +55,44 @@ class SetupError(Exception):
     """Says what is wrong and, on further lines, what to do about it."""
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A part of the set-up: done again when its key, a text about what it depends on, changes."""
+
+    name: str
+    title: str
+    key: str
+    action: Callable[[], None]
+
+
 def main() -> None:
-    """Runs the stages that are not up to date."""
+    """Brings .venv up to date."""
     check_python()
+    base = f'{VENV} {sys.base_prefix} {sys.version_info[:2]} {SYSTEM_ROS}'
+    stages = [
+        Stage('venv', 'virtual environment', base, make_venv),
+        Stage('packages', 'packages', hash_of(PACKAGE_INPUTS), install_packages),
+        Stage('interfaces', 'ROS interfaces', hash_of(INTERFACE_INPUTS), build_interfaces),
+    ]
     with (ROOT / 'Makefile').open(encoding='utf-8') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of two set-ups at once the second waits
-        base = f'{VENV} {sys.base_prefix} {sys.version_info[:2]} {SYSTEM_ROS}'
-        stages = (
-            ('venv', 'virtual environment', base, make_venv),
-            ('packages', 'packages', hash_of(PACKAGE_INPUTS), install_packages),
-            ('interfaces', 'ROS interfaces', hash_of(INTERFACE_INPUTS), build_interfaces),
-        )
-        for number, (name, title, key, action) in enumerate(stages, 1):
-            finished = STATE / f'{name}.key'
-            if finished.is_file() and finished.read_text(encoding='utf-8') == key:
-                continue
-            check_tools()
-            start = time.monotonic()
-            print(f'set-up {number}/{len(stages)}: {title} ...', flush=True)
-            action()
-            finished.write_text(key, encoding='utf-8')
-            print(f'set-up {number}/{len(stages)}: {title}: {time.monotonic() - start:.0f} s')
+        run_stages(stages, STATE)
+
+
+def run_stages(stages: list[Stage], state: Path) -> None:
+    """Runs the stages that have not succeeded with their key; `state` is where the keys are kept."""
+    for number, stage in enumerate(stages, 1):
+        finished = state / f'{stage.name}.key'
+        if finished.is_file() and finished.read_text(encoding='utf-8') == stage.key:
+            continue
+        check_tools()
+        start = time.monotonic()
+        label = f'set-up {number}/{len(stages)}: {stage.title}'
+        print(f'{label} ...', flush=True)
+        finished.unlink(missing_ok=True)
+        stage.action()
+        finished.write_text(stage.key, encoding='utf-8')
+        print(f'{label}: {time.monotonic() - start:.0f} s', flush=True)
 
 
 def check_python() -> None:

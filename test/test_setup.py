@@ -1,0 +1,188 @@
+"""The set-up, and that what describes the package in several places agrees."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata, util
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+
+import siamffn_model
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(name: str) -> ModuleType:
+    spec = util.spec_from_file_location(f'scripts_{name}', ROOT / 'scripts' / f'{name}.py')
+    assert spec is not None and spec.loader is not None
+    module = util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def setup() -> ModuleType:
+    return load('setup')
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the files that the set-up reads."""
+    names = ('constraints.txt', 'CMakeLists.txt', 'Makefile', 'package.xml', 'pyproject.toml')
+    for name in (*names, 'setup.cfg', 'setup.py'):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ('interfaces', 'msg', 'scripts', 'srv'):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def make(
+    checkout: Path, *tools: str, python: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs `make setup` where of all tools there are only these."""
+    folder = checkout / 'tools'
+    folder.mkdir()
+    for tool in tools:
+        path = shutil.which(tool)
+        assert path is not None
+        (folder / tool).symlink_to(path)
+    make = shutil.which('make')
+    assert make is not None
+    command = [make, 'setup', f'PYTHON={python or sys._base_executable}', 'SHELL=/bin/sh']
+    environment = {'PATH': str(folder), 'HOME': str(checkout)}
+    return subprocess.run(
+        command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_missing_tools_are_named_at_once_with_what_installs_them(checkout: Path) -> None:
+    result = make(checkout, 'gcc', 'make')
+    assert result.returncode != 0
+    assert 'this machine lacks cmake, g++.' in result.stderr
+    assert 'sudo apt-get install cmake g++' in result.stderr
+    assert not (checkout / '.venv').exists()
+
+
+def test_a_missing_python_is_named(checkout: Path) -> None:
+    result = make(checkout, 'gcc', 'g++', 'make', 'cmake', python='python3.12.99')
+    assert result.returncode != 0
+    assert 'there is no python3.12.99 here' in result.stdout
+    assert 'apt-get install python3' in result.stdout
+
+
+@pytest.mark.parametrize(
+    ('version', 'supported'),
+    [
+        ((3, 9), False),
+        ((3, 10), True),
+        ((3, 13), True),
+        ((3, 14), False),
+    ],
+)
+def test_only_supported_pythons_pass(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], supported: bool
+) -> None:
+    monkeypatch.setattr(setup.sys, 'version_info', (*version, 0))
+    if supported:
+        setup.check_python()
+    else:
+        with pytest.raises(setup.SetupError, match=rf'3\.{version[1]}; supported are 3\.10 to 3'):
+            setup.check_python()
+
+
+def test_stages_run_once_and_go_on_where_they_were_interrupted(
+    setup: ModuleType, tmp_path: Path
+) -> None:
+    done = []
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def stages(key: str, second: object) -> list[object]:
+        return [
+            setup.Stage('first', 'first', 'same', lambda: done.append('first')),
+            setup.Stage('second', 'second', key, second),
+        ]
+
+    with pytest.raises(KeyboardInterrupt):
+        setup.run_stages(stages('a', interrupted), tmp_path)
+    setup.run_stages(stages('a', lambda: done.append('second')), tmp_path)
+    setup.run_stages(stages('a', lambda: done.append('second')), tmp_path)
+    assert done == ['first', 'second']
+    with pytest.raises(KeyboardInterrupt):  # an input changed, and changed back
+        setup.run_stages(stages('b', interrupted), tmp_path)
+    setup.run_stages(stages('a', lambda: done.append('second')), tmp_path)
+    assert done == ['first', 'second', 'second']
+
+
+def test_the_hash_follows_content_and_names(
+    setup: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, 'ROOT', checkout)
+    before = setup.hash_of(('msg', 'package.xml'))
+    assert setup.hash_of(('msg', 'package.xml')) == before
+    (checkout / 'msg/TrackStatus.msg').rename(checkout / 'msg/Status.msg')
+    renamed = setup.hash_of(('msg', 'package.xml'))
+    (checkout / 'package.xml').write_text('<package/>')
+    assert len({before, renamed, setup.hash_of(('msg', 'package.xml'))}) == 3
+
+
+def test_failing_commands_show_their_last_lines(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, 'STATE', tmp_path)
+    code = 'import sys; [print("line", i) for i in range(100)]; sys.exit(3)'
+    with pytest.raises(setup.SetupError, match=r'(?s)line 70.*line 99') as caught:
+        setup.run('stage', [sys.executable, '-c', code])
+    assert 'line 69\n' not in str(caught.value)
+    assert 'line 0\n' in (tmp_path / 'stage.log').read_text()
+
+
+def test_cmake_paths_of_the_build_machine_are_rewritten_once(tmp_path: Path) -> None:
+    rewrite = load('rewrite_cmake_paths').rewrite
+    path = tmp_path / 'share' / 'a.cmake'
+    path.parent.mkdir()
+    numpy = '/opt/python/cp311-cp311/lib/python3.11/site-packages/numpy/_core/include'
+    path.write_text(f'set(A "/opt/python/cp311-cp311/include/python3.11;{numpy};/opt/other")')
+    assert rewrite(tmp_path) == 1
+    python, numpy, other = re.findall(r'[^";]*/[^";]*', path.read_text())
+    assert (Path(python) / 'Python.h').is_file()
+    assert (Path(numpy) / 'numpy/arrayobject.h').is_file()
+    assert other == '/opt/other'
+    assert rewrite(tmp_path) == 0
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = ElementTree.parse(ROOT / 'package.xml').findtext('version')
+    assert version == siamffn_model.__version__ == metadata.version('siamffn-tracker')
+
+
+def test_everything_that_set_up_asks_for_is_pinned() -> None:
+    pins = re.findall(r'^([a-z0-9.-]+)==', (ROOT / 'constraints.txt').read_text(), re.MULTILINE)
+    required = [re.split('[ ;<=>]', line)[0] for line in metadata.requires('siamffn-tracker') or []]
+    ros = re.findall(r'^[a-z-]+', (ROOT / 'scripts/ros_kilted.txt').read_text(), re.MULTILINE)
+    assert required and ros
+    assert set(required + ros) - set(pins) == set()
+
+
+def test_the_entry_points_load() -> None:
+    points = metadata.distribution('siamffn-tracker').entry_points
+    names = {point.name: point for point in points}
+    assert names.keys() == {'siamffn', 'bag'}
+    assert all(callable(point.load()) for point in points)
+    assert names['bag'].group == 'siamffn.commands'
+
+
+def test_every_executable_has_a_main() -> None:
+    cmake = (ROOT / 'CMakeLists.txt').read_text()
+    executables = dict(re.findall(r'install_executable\((\w+) ([\w.]+)\)', cmake))
+    assert executables.keys() == {'tracker_node', 'siamffn'}
+    for module in executables.values():
+        assert callable(util.find_spec(module) and __import__(module, fromlist=['main']).main)
