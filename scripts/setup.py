@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def run_stages(stages: list[Stage], state: Path) -> None:
-    """Runs the stages that have not succeeded with their key; `state` is where the keys are kept."""
+    """Runs the stages that have not succeeded with their key; the keys are kept in `state`."""
     for number, stage in enumerate(stages, 1):
         finished = state / f'{stage.name}.key'
         if finished.is_file() and finished.read_text(encoding='utf-8') == stage.key:
