@@ -6,6 +6,7 @@ the file, so no rosbag2 installation is needed.
 
 from __future__ import annotations
 
+import csv
 import errno
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import rclpy
@@ -282,11 +283,20 @@ def create(source: Path, output: Path) -> None:
     type=click.FloatRange(0),
     help='Seconds to wait for a subscriber before playing; 0: none.',
 )
-def play_command(bag: Path, rate: float, clock: bool, loop: bool, wait: float) -> None:
+@click.option(
+    '--log',
+    type=click.File('w'),
+    help='Write topic, record time and time of publishing of each message, a row each.',
+)
+def play_command(
+    bag: Path, rate: float, clock: bool, loop: bool, wait: float, log: IO[str] | None
+) -> None:
     """Publish BAG at its recorded rate."""
-    try:
-        count = play(bag, rate, clock, loop, wait)
-    except KeyboardInterrupt:
-        click.echo('stopped')
-        sys.exit(130)
+    writer = csv.writer(log) if log else None
+
+    def published(topic: str, stamp: int) -> None:
+        if writer:
+            writer.writerow([topic, stamp, time.time_ns()])
+
+    count = play(bag, rate, clock, loop, wait, published)
     click.echo(f'{count} messages published')

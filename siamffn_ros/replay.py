@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import csv
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,10 +22,10 @@ from siamffn.srv import InitTarget
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
-from siamffn_model.errors import DataError, SiamFFNError
+from siamffn_model.errors import DataError
 from siamffn_model.geometry import Box
 from siamffn_model.tracking import State
-from siamffn_ros.bag import IMAGE_TOPIC, START, BagWriter, create_bag, play
+from siamffn_ros.bag import IMAGE_TOPIC, START, BagWriter, create_bag
 from siamffn_ros.conversions import to_bbox, to_box, to_nanoseconds, to_stamp
 
 READY = 60.0  # seconds the node has to start
@@ -48,7 +48,6 @@ class Run(NamedTuple):
     published: dict[int, int]  # stamp -> time of publishing, nanoseconds since the epoch
     seen: dict[int, Seen]
     last: TrackStatus
-    init_ms: float
 
 
 class Recorder(Node):
@@ -58,41 +57,43 @@ class Recorder(Node):
         super().__init__('siamffn_recorder')
         self._bag = bag
         self._box = box
-        self._boxes: dict[int, tuple[Box, int]] = {}
+        self._arrays: dict[int, tuple[Detection2DArray, int]] = {}  # with time of arrival
         self._statuses: dict[int, TrackStatus] = {}
-        self._asked = 0.0
-        self.init_ms = 0.0
-        self.following = False
+        self._newest = {'detections': 0, 'status': 0}
+        self._asked = False
+        self.refusal = ''
         self.client: Client[Any, Any] = self.create_client(InitTarget, 'tracker/init_target')
         self.create_subscription(Detection2DArray, 'tracker/detections', self._on_detections, 100)
         self.create_subscription(TrackStatus, 'tracker/status', self._on_status, 100)
 
     @property
     def newest(self) -> int:
-        """Stamp of the newest frame that the node has told of; 0: none."""
-        return max(self._statuses, default=0)
+        """Stamp of the newest frame that the node has told all of; 0: none."""
+        return min(self._newest.values())
 
     def result(self, published: dict[int, int]) -> Run:
         """Return all that was recorded of the target; raises `DataError` if nothing was."""
-        told = {s: status for s, status in self._statuses.items() if status.target_id}
-        if not told:
-            raise DataError('the node followed no frame: see node.log beside the other outputs')
+        told = {stamp: status for stamp, status in self._statuses.items() if status.target_id}
         seen = {}
-        for stamp, status in sorted(told.items()):
-            box, arrival = self._boxes.get(stamp, (None, 0))
-            seen[stamp] = Seen(box, status.score, State(status.state), arrival)
-        return Run(published, seen, told[max(told)], self.init_ms)
+        for stamp in sorted(told.keys() & self._arrays.keys()):
+            array, arrival = self._arrays[stamp]
+            box = to_box(array.detections[0].bbox) if array.detections else None
+            seen[stamp] = Seen(box, told[stamp].score, State(told[stamp].state), arrival)
+        if not seen:
+            raise DataError('the node followed no frame: see node.log beside the other outputs')
+        return Run(published, seen, told[max(seen)])
 
     def _on_status(self, status: TrackStatus) -> None:
         self._bag.write('/tracker/status', status, time.time_ns())
         stamp = to_nanoseconds(status.header.stamp)
         self._statuses[stamp] = status
+        self._newest['status'] = stamp
         if not self._asked:
             self._ask(status.header)
 
     def _ask(self, header: Header) -> None:
-        """Give the box on the first frame that the node has told of."""
-        self._asked = time.monotonic()
+        """Give the box on the bag's first frame, now that the node gets frames."""
+        self._asked = True
         first = Header(stamp=to_stamp(START), frame_id=header.frame_id)
         request = InitTarget.Request(header=first, bbox=to_bbox(self._box), target_id='1')
         self.client.call_async(request).add_done_callback(self._on_answer)
@@ -100,16 +101,14 @@ class Recorder(Node):
     def _on_answer(self, future: Any) -> None:
         response = future.result()
         if not response.success:
-            raise DataError(f'the node refused the box: {response.message}')
-        self.following = True
-        self.init_ms = 1000 * (time.monotonic() - self._asked)
+            self.refusal = response.message
 
     def _on_detections(self, message: Detection2DArray) -> None:
         arrival = time.time_ns()
         self._bag.write('/tracker/detections', message, arrival)
-        for detection in message.detections:
-            stamp = to_nanoseconds(message.header.stamp)
-            self._boxes[stamp] = (to_box(detection.bbox), arrival)
+        stamp = to_nanoseconds(message.header.stamp)
+        self._arrays[stamp] = (message, arrival)
+        self._newest['detections'] = stamp
 
 
 class TrackerProcess:
@@ -143,46 +142,31 @@ class TrackerProcess:
 
 
 class Player:
-    """A bag player in its own process, which tells what it published when."""
+    """`siamffn bag play` in its own process."""
 
-    def __init__(self, bag: Path) -> None:
-        context = multiprocessing.get_context('spawn')
-        self._pipe, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_play, args=(bag, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
+    def __init__(self, bag: Path, log: Path) -> None:
+        self._log = log
+        code = 'from siamffn_model.cli import main; main()'
+        options = ['--wait', str(PATIENCE), '--log', str(log)]
+        self._process = subprocess.Popen(
+            [sys.executable, '-c', code, 'bag', 'play', str(bag), *options]
+        )
 
     def poll(self) -> dict[int, int] | None:
-        """Return time of publishing by stamp once the bag is played, None before."""
-        if not self._pipe.poll():
+        """Return time of publishing by stamp once all images are played, None before."""
+        code = self._process.poll()
+        if code is None:
             return None
-        try:
-            result: dict[int, int] | str = self._pipe.recv()
-        except EOFError:
-            result = 'the player died'
-        if isinstance(result, str):
-            raise DataError(result)
-        return result
+        if code:
+            raise DataError(f'the bag player ended with exit code {code}: see its message above')
+        with self._log.open() as file:
+            rows = [row for row in csv.reader(file) if row[0] == IMAGE_TOPIC]
+        return {int(stamp): int(time) for _, stamp, time in rows}
 
     def stop(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.join()
-
-
-def _play(bag: Path, pipe: Connection) -> None:
-    """Play the images of a bag (in the player's process)."""
-    times: dict[int, int] = {}
-
-    def published(topic: str, stamp: int) -> None:
-        if topic == IMAGE_TOPIC:
-            times[stamp] = time.time_ns()
-
-    try:
-        play(bag, wait=PATIENCE, published=published)
-        pipe.send(times)
-    except SiamFFNError as error:
-        pipe.send(str(error))
+        self._process.wait()
 
 
 @contextmanager
@@ -201,18 +185,27 @@ def ros_node(bag: BagWriter, box: Box) -> Iterator[tuple[Recorder, SingleThreade
 
 
 def run(source: Path, box: Box, out: Path, arguments: list[str]) -> Run:
-    """Play the bag `source` into a tracker node and record what it says."""
+    """Play the bag `source` into a tracker node, and record what it says of the target in `box`.
+
+    Leaves detections.mcap and node.log in the folder `out`. `arguments` are ROS arguments of the
+    node. Raises `DataError` with the end of its log if the node dies, is not ready in time, refuses
+    the box, or gets no image.
+    """
     tracker = TrackerProcess(out / 'node.log', arguments)
     player = None
     try:
-        with create_bag(out / 'detections.mcap') as bag, ros_node(bag, box) as (recorder, executor):
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            create_bag(out / 'detections.mcap') as bag,
+            ros_node(bag, box) as (recorder, executor),
+        ):
             deadline = time.monotonic() + READY
             while not recorder.client.service_is_ready():
                 executor.spin_once(timeout_sec=0.1)
                 tracker.check()
                 if time.monotonic() > deadline:
                     tracker.fail(f'the node was not ready within {READY:.0f} s')
-            player = Player(source)
+            player = Player(source, Path(scratch) / 'published.csv')
             return _record(recorder, executor, tracker, player)
     finally:
         if player:
@@ -229,6 +222,8 @@ def _record(
     while published is None or recorder.newest < max(published):
         executor.spin_once(timeout_sec=0.1)
         tracker.check()
+        if recorder.refusal:
+            raise DataError(f'the node refused the box: {recorder.refusal}')
         published = published or player.poll()
         if recorder.newest != newest:
             newest, progress = recorder.newest, time.monotonic()

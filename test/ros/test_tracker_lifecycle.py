@@ -1,0 +1,136 @@
+"""siamffn_ros/tracker_node.py: how a node starts, stands and ends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import rclpy
+import yaml
+from lifecycle_msgs.msg import Transition
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from siamffn_model.datasets.synthetic import Scene
+from siamffn_ros import tracker_node
+from siamffn_ros.conversions import to_image
+from siamffn_ros.targets import Frame
+from siamffn_ros.tracker_node import TrackerNode
+
+if TYPE_CHECKING:
+    from conftest import NodeProcess, Peer
+
+SECOND = 10**9
+CONFIG = Path(__file__).parents[2] / 'config'
+
+
+@pytest.fixture
+def node_here() -> Iterator[TrackerNode]:
+    """A node in this process, which nothing spins."""
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = TrackerNode()
+    yield node
+    node.close()
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+def test_parameter_file_has_the_defaults(node_here: TrackerNode) -> None:
+    written = yaml.safe_load((CONFIG / 'tracker.yaml').read_text())['/**']['ros__parameters']
+    for name, value in written.items():
+        assert node_here.get_parameter(name).value == value, name
+        assert node_here.describe_parameter(name).description
+    general = {'use_sim_time', 'start_type_description_service'}
+    assert set(node_here._parameters) - general == set(written)
+
+
+def test_debug_image_is_only_built_for_subscribers(
+    node_here: TrackerNode, weights: Path, clip: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node_here.set_parameters([Parameter('weights', value=str(weights))])
+    node_here.trigger_configure()
+    node_here.trigger_activate()
+    built: list[int] = []
+
+    def counted(image: Any, header: Header) -> Any:
+        built.append(1)
+        return to_image(image, header)
+
+    monkeypatch.setattr(tracker_node, 'to_image', counted)
+    frame = Frame(1, lambda: clip.images[0], 1, Header())
+    node_here._track(frame)
+    assert not built
+    node_here.create_subscription(Image, '~/debug_image', print, 1)
+    while not node_here.count_subscribers('tracker/debug_image'):
+        pass
+    node_here._track(frame)
+    assert built
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_ends_cleanly_on_a_signal(
+    start_node: Callable[..., NodeProcess], peer: Peer, clip: Scene, number: int
+) -> None:
+    node = start_node()
+    peer.wait_for_node()
+    peer.track(clip.images[0], SECOND)
+    peer.init(clip.boxes[0])
+    peer.track(clip.images[1], 2 * SECOND)
+    assert node.end(number) == 0
+    assert 'Traceback' not in node.text() and 'ERROR' not in node.text()
+
+
+def test_missing_weights_end_an_autostarted_node(
+    start_node: Callable[..., NodeProcess], tmp_path: Path
+) -> None:
+    node = start_node(weights=tmp_path / 'absent.safetensors')
+    assert node.process.wait(40) == 1
+    assert 'absent.safetensors' in node.text() and 'missing' in node.text()
+    assert 'Traceback' not in node.text()
+
+
+def test_lifecycle_twice_round(
+    start_node: Callable[..., NodeProcess], peer: Peer, clip: Scene
+) -> None:
+    node = start_node(autostart='false')
+    assert peer.state() == 'unconfigured'
+    for _ in range(2):
+        assert peer.change(Transition.TRANSITION_CONFIGURE)
+        assert peer.state() == 'inactive'
+        assert not peer.init(clip.boxes[0]).success, 'no image can have arrived'
+        assert peer.change(Transition.TRANSITION_ACTIVATE)
+        peer.wait_for_node()
+        peer.track(clip.images[0], 10 * SECOND)
+        assert peer.init(clip.boxes[0]).success
+        peer.track(clip.images[1], 11 * SECOND)
+        assert peer.change(Transition.TRANSITION_DEACTIVATE)
+        peer.until(lambda: not peer.camera.get_subscription_count(), 'the end of the subscription')
+        assert peer.change(Transition.TRANSITION_CLEANUP)
+        assert peer.state() == 'unconfigured'
+        peer.statuses.clear()
+        peer.detections.clear()
+    assert peer.change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert peer.state() == 'finalized'
+    assert node.end() == 0 and 'Traceback' not in node.text()
+
+
+def test_failed_configure_can_be_mended(start_node: Callable[..., NodeProcess], peer: Peer) -> None:
+    node = start_node(autostart='false', image_qos='fast')
+    assert not peer.change(Transition.TRANSITION_CONFIGURE)
+    assert peer.state() == 'unconfigured'
+    assert "image_qos is 'fast'" in node.text()
+
+
+def test_silent_and_unfitting_cameras_are_told_of(
+    start_node: Callable[..., NodeProcess], make_peer: Callable[..., Peer]
+) -> None:
+    node = start_node(image_qos='reliable', image_timeout=0.5)
+    node.wait_for('nobody publishes there')
+    make_peer(reliable=False)
+    node.wait_for('set image_qos to "sensor_data"')
+    node.wait_for('fastdds.xml')

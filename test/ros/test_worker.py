@@ -1,0 +1,91 @@
+"""siamffn_ros/worker.py"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+
+import pytest
+
+from siamffn_ros.worker import Worker
+
+PATIENCE = 20
+
+
+class Work:
+    """A worker whose items block until they are let go."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+        self.seen: list[int] = []
+        self.errors: list[Exception] = []
+        self.worker: Worker[int] = Worker(self.process, self.errors.append)
+
+    def process(self, item: int) -> None:
+        self.begun.release()
+        assert self.go.acquire(timeout=PATIENCE)
+        if item < 0:
+            raise ValueError(item)
+        self.seen.append(item)
+
+
+@pytest.fixture
+def work() -> Iterator[Work]:
+    work = Work()
+    yield work
+    work.go.release(100)
+    work.worker.close()
+
+
+def test_newest_item_replaces_the_waiting_one(work: Work) -> None:
+    work.worker.offer(1)
+    assert work.begun.acquire(timeout=PATIENCE)  # 1 is at work
+    for item in (2, 3, 4):
+        work.worker.offer(item)
+    work.go.release(2)
+    assert work.begun.acquire(timeout=PATIENCE)
+    work.worker.call(lambda: None)
+    assert work.seen == [1, 4]
+
+
+def test_a_call_goes_before_the_waiting_item(work: Work) -> None:
+    work.worker.offer(1)
+    assert work.begun.acquire(timeout=PATIENCE)
+    work.worker.offer(2)
+    answers: list[list[int]] = []
+    caller = threading.Thread(
+        target=lambda: answers.append(work.worker.call(lambda: list(work.seen)))
+    )
+    caller.start()
+    while not work.worker._calls:
+        pass
+    work.go.release(2)
+    caller.join(PATIENCE)
+    assert answers == [[1]]
+
+
+def test_a_failing_item_is_told_and_the_thread_lives_on(work: Work) -> None:
+    work.go.release(2)
+    work.worker.offer(-1)
+    assert work.begun.acquire(timeout=PATIENCE)
+    work.worker.call(lambda: None)
+    work.worker.offer(5)
+    assert work.begun.acquire(timeout=PATIENCE)
+    work.worker.call(lambda: None)
+    assert [str(error) for error in work.errors] == ['-1']
+    assert work.seen == [5]
+
+
+def test_a_failing_call_raises_at_the_caller(work: Work) -> None:
+    with pytest.raises(ZeroDivisionError):
+        work.worker.call(lambda: 1 / 0)
+    assert work.worker.call(lambda: 'still here') == 'still here'
+
+
+def test_a_closed_worker_cancels_calls(work: Work) -> None:
+    work.worker.close()
+    with pytest.raises(CancelledError):
+        work.worker.call(lambda: None)
+    work.worker.close()  # again, in peace
