@@ -29,6 +29,8 @@ class Frames(ABC):
         path: what was opened.
         fps: images a second; 30.0 for folders.
         size: (width, height) in pixels of the first image.
+        expected: about how many images there are, for a progress bar; None if not known. For a
+            video this is what its header says, known at once; `count` reads the whole video.
         groundtruth: the target's box in each image, None where it is absent; None as a whole
             where the source has no ground truth.
     """
@@ -36,6 +38,7 @@ class Frames(ABC):
     path: Path
     fps: float
     size: tuple[int, int]
+    expected: int | None
     groundtruth: list[Box | None] | None = None
 
     @property
@@ -123,6 +126,7 @@ class _Folder(Frames):
                 )
         height, width = read_image(self.files[0]).shape[:2]
         self.size = (width, height)
+        self.expected = self.count
 
     @property
     def count(self) -> int:
@@ -146,6 +150,7 @@ class _Video(Frames):
         capture = cv2.VideoCapture(str(path))
         opened, image = capture.read()
         fps = capture.get(cv2.CAP_PROP_FPS)
+        expected = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         capture.release()
         if not opened:
             raise ImageError(
@@ -154,10 +159,11 @@ class _Video(Frames):
             )
         self.fps = fps if math.isfinite(fps) and fps > 0 else FOLDER_FPS
         self.size = (image.shape[1], image.shape[0])
+        self.expected = int(expected) if expected > 0 else None
 
     @cached_property
     def count(self) -> int:
-        """Counted by reading through: what a container's header says may be wrong."""
+        """Counted by decoding it all: what header and packets say is wrong for damaged videos."""
         capture = cv2.VideoCapture(str(self.path))
         count = 0
         while capture.grab():

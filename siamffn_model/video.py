@@ -7,7 +7,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -55,27 +55,35 @@ def track_video(
     make_folder(out)
     tracks: list[Track] = []
     stopped: BaseException | None = None
-    with OverlayWriter(out / 'overlay.mp4', frames.fps, frames.size) as overlay:
-        try:
-            for image in tqdm(frames, total=frames.count, desc=frames.path.name, unit='frame'):
-                if tracks:
-                    tracks.append(tracker.update(image))
-                else:
-                    tracker.init(image, box)
-                    tracks.append(Track(box, 1.0, State.TRACKING))
-                _draw(image, tracks[-1], len(tracks) - 1)
-                overlay.write(image)
-                if show and _shown_until_quit(image):
-                    break
-        except (KeyboardInterrupt, ImageError) as reason:
-            stopped = reason
-    if show:
-        cv2.destroyAllWindows()
-    if tracks:
-        write_text(out / 'boxes.csv', boxes_csv(tracks))
+    try:
+        with OverlayWriter(out / 'overlay.mp4', frames.fps, frames.size) as overlay:
+            try:
+                for image in _followed(tracker, frames, box, tracks):
+                    overlay.write(image)
+                    if show and _shown_until_quit(image):
+                        break
+            except (KeyboardInterrupt, ImageError) as reason:
+                stopped = reason
+    finally:
+        if tracks:
+            write_text(out / 'boxes.csv', boxes_csv(tracks))
     if stopped:
         raise stopped
     return tracks
+
+
+def _followed(
+    tracker: AnyTracker, frames: Frames, box: Box, tracks: list[Track]
+) -> Iterator[Image]:
+    """Yield each image with its track drawn in; the track is appended to `tracks` before."""
+    for image in tqdm(frames, total=frames.expected, desc=frames.path.name, unit='frame'):
+        if tracks:
+            tracks.append(tracker.update(image))
+        else:
+            tracker.init(image, box)
+            tracks.append(Track(box, 1.0, State.TRACKING))
+        _draw(image, tracks[-1], len(tracks) - 1)
+        yield image
 
 
 def boxes_csv(tracks: Sequence[Track]) -> str:

@@ -35,6 +35,7 @@ def test_folder_is_sorted_as_a_person_would(tmp_path: Path) -> None:
     frames = open_frames(tmp_path)
     assert [int(image[0, 0, 0]) for image in frames] == [0, 10, 20, 30]
     assert (frames.count, frames.fps, frames.size) == (4, 30.0, (32, 24))
+    assert frames.expected == 4
     assert frames.groundtruth is None
     assert len(list(frames)) == 4, 'a second pass starts anew'
 
@@ -115,10 +116,8 @@ def test_truncated_video_yields_what_decodes(tmp_path: Path, scene: Scene) -> No
     write_video(file, scene.images)
     data = file.read_bytes()
     file.write_bytes(data[: len(data) // 2])
-    capture = cv2.VideoCapture(str(file))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 40
-    capture.release()
     frames = open_frames(file)
+    assert frames.expected == 40
     images = list(frames)
     assert 5 < len(images) < 35
     assert frames.count == len(images)
