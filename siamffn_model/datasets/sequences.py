@@ -33,7 +33,10 @@ def open_sequences(folder: str | Path) -> dict[str, Frames]:
 
 def _open(path: Path) -> Frames:
     if not (path / 'img').is_dir():
-        raise DataError(f'{path}: no folder img; put the images of the sequence there')
+        raise DataError(
+            f'{path}: no folder img; every folder beside it must be a sequence, with images in '
+            'img/ and a groundtruth.txt'
+        )
     frames = open_frames(path)
     truth = path / 'groundtruth.txt'
     if frames.groundtruth is None:
