@@ -1,3 +1,3 @@
-"""SiamFFN visual object tracking: networks, tracking, training and evaluation. Never imports ROS."""
+"""SiamFFN object tracking: networks, tracking, training, evaluation. Never imports ROS."""
 
 __version__ = '0.1.0'

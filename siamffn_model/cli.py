@@ -198,3 +198,32 @@ def evaluate(
     click.echo(results.table_row('mean', results.mean(scores), width))
     if summary_file:
         write_text(summary_file, json.dumps(results.summary(model, scores), indent=2) + '\n')
+
+
+@main.command()
+@click.option(
+    '--data',
+    required=True,
+    type=click.Path(path_type=Path),
+    help='Folder of the training pack: objects, backgrounds and videos as tar and csv files.',
+)
+@click.option(
+    '--out',
+    type=click.Path(path_type=Path),
+    default=Path('out/train'),
+    show_default=True,
+    help='Folder for the weights, the log and, while it runs, the checkpoint.',
+)
+@click.option('--steps', default=4000, show_default=True, help='Steps of 32 pairs.')
+@click.option('--seed', default=0, show_default=True, help='The same seed draws the same pairs.')
+@click.option('--workers', default=1, show_default=True, help='Processes that prepare pairs.')
+@click.option('--device', default='auto', show_default=True, help='cpu, cuda, or auto.')
+@click.option('--resume', is_flag=True, help='Go on from the checkpoint in --out.')
+def train(
+    data: Path, out: Path, steps: int, seed: int, workers: int, device: str, resume: bool
+) -> None:
+    """Train siamffn_lite0 behind its frozen ImageNet backbone."""
+    from siamffn_model.training.trainer import Recipe, train
+
+    path = train(Recipe(steps=steps, seed=seed), data, out, device, workers, resume)
+    click.echo(f'see {path}')

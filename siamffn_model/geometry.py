@@ -64,7 +64,7 @@ class Box(NamedTuple):
 
 
 def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return the intersection over union of boxes (..., 4) as x, y, w, h; 0 where both are empty."""
+    """Return the intersection over union of boxes (..., 4), x, y, w, h; 0 where both are empty."""
     a, b = np.asarray(a, float), np.asarray(b, float)
     low = np.maximum(a[..., :2], b[..., :2])
     high = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -78,3 +80,45 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp('weights') / 'random.safetensors'
     save_weights(create_model('siamffn_lite0'), 'siamffn_lite0', path, {'data': 'none'})
     return path
+
+
+@pytest.fixture(scope='session')
+def tiny_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training pack in the layout of the real one: 3 objects, 2 backgrounds, 1 video."""
+    folder = tmp_path_factory.mktemp('pack')
+    files: dict[str, dict[str, bytes]] = {'objects_1': {}, 'objects_2': {}}
+    lists = {'objects': ['image,mask,x,y,w,h,source,tar']}
+    for i in range(3):
+        image, box = (column[0] for column in render_scene(1, seed=i))
+        mask = np.zeros(image.shape[:2], np.uint8)
+        x, y, w, h = (round(value) for value in box)
+        mask[y : y + h, x : x + w] = 255
+        name = f'objects/{{}}/{i}.{{}}'
+        files['objects_1'][name.format('img', 'jpg')] = _encoded('.jpg', image)
+        files['objects_1'][name.format('mask', 'png')] = _encoded('.png', mask)
+        row = [name.format('img', 'jpg'), name.format('mask', 'png'), x, y, w, h, 'own', 'any']
+        lists['objects'].append(','.join(map(str, row)))
+    images = {f'backgrounds/img/{i}.jpg': render_scene(1, seed=9 + i).images[0] for i in range(2)}
+    files['backgrounds'] = {name: _encoded('.jpg', image) for name, image in images.items()}
+    lists['backgrounds'] = ['image,width,height,source', *(f'{n},320,240,own' for n in images)]
+    files['videos'] = {}
+    lists['videos'] = ['sequence,frame,path,x,y,w,h,occluded,source,scale']
+    for number, (image, box) in enumerate(zip(*render_scene(4, seed=20), strict=True)):
+        name = f'videos/img/clip/{number:06d}.jpg'
+        files['videos'][name] = _encoded('.jpg', image)
+        lists['videos'].append(f'clip,{number},{name},{box.x},{box.y},{box.w},{box.h},,otb,1')
+    for name, rows in lists.items():
+        (folder / f'{name}.csv').write_text('\n'.join(rows) + '\n')
+    for name, members in files.items():
+        with tarfile.open(folder / f'{name}.tar', 'w') as tar:
+            for path, data in members.items():
+                info = tarfile.TarInfo(path)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return folder
+
+
+def _encoded(ending: str, image: np.ndarray) -> bytes:
+    good, data = cv2.imencode(ending, image)
+    assert good
+    return data.tobytes()

@@ -43,7 +43,7 @@ def make_sprite(image: Image, mask: Image, box: Box) -> Sprite:
 def backdrop(
     image: Image, size: int, center: tuple[float, float], scale: float, angle: float
 ) -> Image:
-    """Show a background in a (size, size) view: `center` (0..1 of the image) at the view's middle."""
+    """Show a background in a (size, size) view, with `center` (0..1 of the image) in its middle."""
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D((center[0] * width, center[1] * height), angle, scale)
     matrix[:, 2] += size / 2 - np.array([center[0] * width, center[1] * height])

@@ -58,7 +58,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Backbone: BGR images (B, 3, H, W), 0-255, to three maps at stride 8 (40, 80, 112 channels)."""
+    """Map BGR images (B, 3, H, W), 0-255, to three levels at stride 8 (40, 80, 112 channels)."""
 
     channels = tuple(BLOCKS[level][-1] for level in LEVELS)
 

@@ -22,7 +22,9 @@ class SiamFFN(nn.Module):
     The template is computed once a target, by `template`; each frame costs one `search`.
     """
 
-    def __init__(self, backbone: nn.Module, widths: Sequence[int], channels: int, cells: int) -> None:
+    def __init__(
+        self, backbone: nn.Module, widths: Sequence[int], channels: int, cells: int
+    ) -> None:
         """Build on a `backbone` whose levels have `widths` channels.
 
         `channels` is the width of neck and head, `cells` the side of the template's features.
@@ -47,10 +49,12 @@ class SiamFFN(nn.Module):
         return [center_crop(level, self.cells) for level in self.neck(levels)]
 
     def responses(self, levels: Sequence[Tensor], template: Sequence[Tensor]) -> list[Tensor]:
-        """Return the three response maps (B, C, 25, 25) for the backbone's levels of a search crop."""
+        """Return three response maps (B, C, 25, 25) for the backbone's levels of a search crop."""
         return [depthwise_correlation(s, t) for s, t in zip(self.neck(levels), template)]
 
-    def respond(self, levels: Sequence[Tensor], template: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def respond(
+        self, levels: Sequence[Tensor], template: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Return logits and distances for the backbone's levels of a search crop."""
         cls, reg = self.head(self.fusion(self.responses(levels, template)))
         return cls, reg

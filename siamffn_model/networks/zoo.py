@@ -19,7 +19,7 @@ WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 
 
 def siamffn_lite0() -> SiamFFN:
-    """Return the paper's head on EfficientNet-Lite0: the compact model for CPUs and small boards."""
+    """Return the paper's head on EfficientNet-Lite0: the compact model, for CPUs."""
     return SiamFFN(EfficientNetLite0(), EfficientNetLite0.channels, channels=96, cells=8)
 
 
@@ -53,7 +53,7 @@ def load_model(
 
 
 def choose_device(name: str) -> torch.device:
-    """Turn 'auto', 'cpu', 'cuda' or 'cuda:N' into a device that is there, or raise `SiamFFNError`."""
+    """Turn auto, cpu, cuda or cuda:N into a device that is there, or raise `SiamFFNError`."""
     if name == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
@@ -92,7 +92,7 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework='pt') as file:
             metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f'weight file {path} is damaged or not safetensors ({error}): copy or download it again'

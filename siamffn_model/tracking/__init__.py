@@ -1,4 +1,4 @@
-"""Following one target: ``Tracker(load_model())``, then ``init(image, box)`` and ``update(image)``."""
+"""Following a target: ``Tracker(load_model())``, ``init(image, box)``, then ``update(image)``."""
 
 from siamffn_model.networks.zoo import load_model
 from siamffn_model.tracking.tracker import Settings, State, Track, Tracker

@@ -91,7 +91,7 @@ class Tracker:
         self._box, self._fill = box, fill
 
     def update(self, image: Image) -> Track:
-        """Find the target in the next image; raises `ImageError`, or `SiamFFNError` before `init`."""
+        """Find the target in the next image; raises `ImageError`; before `init`, `SiamFFNError`."""
         if self._template is None:
             raise SiamFFNError('update() before init(): give the first image and its box to init()')
         height, width = check_image(image).shape[:2]
@@ -129,7 +129,7 @@ class Tracker:
         return scores.double().cpu().numpy(), boxes
 
     def _penalty(self, boxes: NDArray[np.float64], w: float, h: float) -> NDArray[np.float64]:
-        """Return (N) factors in (0, 1]: 1 for boxes of the last size and ratio (SiamRPN, Eq. 13)."""
+        """Return (N) factors in (0, 1]: 1 for the last size and ratio (SiamRPN, Eq. 13)."""
 
         def change(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.maximum(ratio, 1 / ratio)

@@ -23,7 +23,10 @@ class Look:
     def draw(cls, rng: np.random.Generator, strength: float, grey: float = 0.0) -> Look:
         """Draw a look; `strength` 0 changes nothing, 1 much; `grey` is the share of grey views."""
         blue, green, red = 1 + strength * rng.uniform(-0.3, 0.3, 3)
-        brightness, contrast = strength * rng.uniform(-50, 50), 1 + strength * rng.uniform(-0.4, 0.4)
+        brightness, contrast = (
+            strength * rng.uniform(-50, 50),
+            1 + strength * rng.uniform(-0.4, 0.4),
+        )
         return cls((blue, green, red), brightness, contrast, bool(rng.random() < grey))
 
     def apply(self, image: Image) -> Image:

@@ -14,7 +14,7 @@ Features = Callable[[NDArray[np.uint8]], list[Tensor]]
 
 
 class Replay:
-    """The last `capacity` pairs as features, in half precision, to draw batches from.
+    """The last `capacity` pairs as features, to draw batches from.
 
     Behind a frozen backbone on a CPU, features cost more than the step that learns from them: here
     a pair is used several times, each time in other company.
@@ -28,12 +28,12 @@ class Replay:
         """Add pairs: tensors whose first dimension runs over the pairs; the oldest give way."""
         if not self._columns:
             self._columns = [
-                torch.empty(self.capacity, *column.shape[1:], dtype=torch.half)
+                torch.empty(self.capacity, *column.shape[1:], dtype=column.dtype)
                 for column in columns
             ]
         places = (self.count + torch.arange(len(columns[0]))) % self.capacity
         for store, column in zip(self._columns, columns, strict=True):
-            store[places] = column.to(store)
+            store[places] = column
         self.count += len(places)
 
     def draw(self, batch: int) -> list[Tensor]:
@@ -42,25 +42,17 @@ class Replay:
         return [store[places].float() for store in self._columns]
 
 
-def frozen_features(backbone: nn.Module, device: torch.device) -> Features:
-    """Return a function from crops (B, H, W, 3), BGR uint8, to the backbone's levels, no gradients.
+def frozen_features(backbone: nn.Module) -> Features:
+    """Return a function from crops (B, H, W, 3), BGR uint8, to the backbone's levels on the CPU.
 
-    On a CPU OpenVINO computes them where it is installed (about three times as fast as PyTorch).
+    OpenVINO computes them where it is installed, else PyTorch: on one thread, so that there can be
+    one worker a core.
     """
     backbone = backbone.eval().requires_grad_(False)
-    if device.type == 'cpu':
-        try:
-            return _openvino(backbone)
-        except ModuleNotFoundError:
-            pass
-
-    def by_torch(crops: NDArray[np.uint8]) -> list[Tensor]:
-        with torch.no_grad():
-            pixels = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float()
-            levels: list[Tensor] = backbone(pixels)
-        return levels
-
-    return by_torch
+    try:
+        return _openvino(backbone)
+    except ModuleNotFoundError:
+        return lambda crops: list(_Pixels(backbone)(torch.from_numpy(crops)))
 
 
 class _Pixels(nn.Module):
@@ -85,7 +77,7 @@ def _openvino(backbone: nn.Module) -> Features:
         if crops.shape not in compiled:
             graph.reshape(openvino.PartialShape(list(crops.shape)))
             compiled[crops.shape] = openvino.compile_model(
-                graph, 'CPU', {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+                graph, 'CPU', {'INFERENCE_NUM_THREADS': 1, 'INFERENCE_PRECISION_HINT': 'f32'}
             )
         outputs = compiled[crops.shape]([crops])
         return [torch.from_numpy(np.array(outputs[i])) for i in range(len(outputs))]

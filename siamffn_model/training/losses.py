@@ -50,11 +50,15 @@ def csrl(logits: Tensor, distances: Tensor, labels: Tensor, targets: Tensor) -> 
         'positive': _mean(ce + torch.exp(-ce) * overlap),
         'negative': _mean(ce_negative[negative]),
     }
-    return {**losses, 'iou': _mean(overlap.detach()), 'total': sum(losses.values(), logits.new_zeros(()))}
+    return {
+        **losses,
+        'iou': _mean(overlap.detach()),
+        'total': sum(losses.values(), logits.new_zeros(())),
+    }
 
 
 def _sample(mask: Tensor, keys: Tensor, count: int) -> Tensor:
-    """Return the mask (B, N) of the at most `count` places a row, of those in `mask`, of largest key."""
+    """Return a mask (B, N): in each row the `count` places of `mask` that have the largest keys."""
     ranked = keys.masked_fill(~mask, -torch.inf)
     places = ranked.topk(count, dim=1).indices
     return torch.zeros_like(mask).scatter(1, places, True) & mask

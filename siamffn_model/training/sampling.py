@@ -47,7 +47,7 @@ VIDEO_SOURCES = {
 
 
 class Pair(NamedTuple):
-    """A training pair: crops BGR uint8, the target's box in the search crop (x, y, w, h; float32)."""
+    """A training pair: crops, BGR uint8, and the target's box (x, y, w, h) in the search crop."""
 
     template: Image
     search: Image

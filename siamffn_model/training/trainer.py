@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -21,8 +20,8 @@ from tqdm import tqdm
 
 from siamffn_model.datasets.pack import Pack
 from siamffn_model.errors import DataError
-from siamffn_model.networks.efficientnet_lite import imagenet_weights
 from siamffn_model.networks.correlation import depthwise_correlation
+from siamffn_model.networks.efficientnet_lite import imagenet_weights
 from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.siamese import SiamFFN
 from siamffn_model.networks.zoo import choose_device, create_model, save_weights
@@ -31,17 +30,15 @@ from siamffn_model.training.labels import edge_distances, point_labels
 from siamffn_model.training.losses import csrl
 from siamffn_model.training.sampling import PackPairs, Pair
 
-Batch = tuple[np.ndarray, np.ndarray, Tensor]
-
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train; AdamW with a warm-up and a cosine decay to zero."""
 
     model: str = 'siamffn_lite0'
-    steps: int = 4400
+    steps: int = 4000
     batch: int = 32
-    fresh: int = 8  # pairs of each batch's worth that are new; the rest is replayed
+    fresh: int = 12  # new pairs a step; the rest of a batch's worth is replayed
     capacity: int = 6000  # pairs kept for replay
     negative: float = 0.15  # share of pairs whose template is of another target
     lr: float = 1e-3
@@ -53,7 +50,12 @@ class Recipe:
 
 
 def train(
-    recipe: Recipe, data: Path, out: Path, device: str = 'auto', workers: int = 1, resume: bool = False
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    device: str = 'auto',
+    workers: int = 1,
+    resume: bool = False,
 ) -> Path:
     """Train on the pack in `data`; return the weight file `out`/MODEL.safetensors.
 
@@ -71,9 +73,8 @@ def train(
         rest,
         recipe.fresh,
         num_workers=workers,
-        collate_fn=_collate,
-        worker_init_fn=_one_thread,
-        prefetch_factor=8 if workers else None,
+        collate_fn=run.encode,
+        worker_init_fn=_start_worker,
     )
     with (
         _stop_on_signal() as stopped,
@@ -102,7 +103,7 @@ class _Run:
         self.recipe, self.out, self.device, self.step = recipe, out, device, 0
         self.model = create_model(recipe.model).to(device)
         self.model.backbone.load_imagenet(imagenet_weights())  # type: ignore[operator]
-        self.features: Features = frozen_features(self.model.backbone, device)
+        self.encode = _Encode(self.model.backbone, self.model.cells)
         self.replay = Replay(recipe.capacity)
         self.trained = _TrainedPart(self.model).train()
         average = get_ema_multi_avg_fn(recipe.ema)
@@ -111,13 +112,11 @@ class _Run:
             self.trained.parameters(), recipe.lr, weight_decay=recipe.weight_decay
         )
 
-    def train_step(self, fresh: Batch) -> dict[str, float]:
+    def train_step(self, fresh: list[Tensor]) -> dict[str, float]:
         """Take one step; return the losses and the mean weight of each scale."""
-        templates, searches, fresh_boxes = fresh
-        z = [center_crop(level, self.model.cells) for level in self.features(templates)]
-        self.replay.add([*z, *self.features(searches), fresh_boxes])
+        self.replay.add(fresh)
         *levels, boxes = (column.to(self.device) for column in self.replay.draw(self.recipe.batch))
-        z, x = levels[: len(z)], levels[len(z) :]
+        z, x = levels[: len(levels) // 2], levels[len(levels) // 2 :]
         swapped = round(self.recipe.negative * len(boxes))
         z = [torch.cat([level[:swapped].roll(1, 0), level[swapped:]]) for level in z]
         negative = torch.arange(len(boxes), device=self.device) < swapped
@@ -127,7 +126,9 @@ class _Run:
         logits, distances, weights = self.trained(z, x)
         losses = csrl(logits, distances, point_labels(boxes, negative), edge_distances(boxes))
         if not torch.isfinite(losses['total']):
-            raise DataError(f'the loss is not finite at step {self.step}: resume with a smaller rate')
+            raise DataError(
+                f'the loss is not finite at step {self.step}: resume with a smaller rate'
+            )
         self.optimizer.zero_grad()
         losses['total'].backward()
         nn.utils.clip_grad_norm_(self.trained.parameters(), self.recipe.clip)
@@ -157,7 +158,9 @@ class _Run:
         """Go on where the checkpoint in the output folder stopped; raises `DataError`."""
         path = self.out / 'checkpoint.pt'
         if not path.is_file():
-            raise DataError(f'{path} is missing, so there is nothing to resume: start without --resume')
+            raise DataError(
+                f'{path} is missing, so there is nothing to resume: start without --resume'
+            )
         state = torch.load(path, map_location=self.device, weights_only=True)
         if state['recipe'] != asdict(self.recipe):
             raise DataError(
@@ -193,7 +196,9 @@ class _TrainedPart(nn.Module):
         one set of statistics, the one it will use in tracking.
         """
         cells = z[0].shape[-2] * z[0].shape[-1]
-        together = [torch.cat([a.flatten(2), b.flatten(2)], dim=2)[:, :, None] for a, b in zip(z, x)]
+        together = [
+            torch.cat([a.flatten(2), b.flatten(2)], dim=2)[:, :, None] for a, b in zip(z, x)
+        ]
         responses = [
             depthwise_correlation(
                 level[..., cells:].unflatten(3, x[0].shape[2:]).squeeze(2),
@@ -212,14 +217,27 @@ def _rate(step: int, recipe: Recipe) -> float:
     return (1 + math.cos(math.pi * done)) / 2
 
 
-def _collate(pairs: list[Pair]) -> Batch:
-    templates, searches, boxes = (np.stack(column) for column in zip(*pairs))
-    return templates, searches, torch.from_numpy(boxes)
+class _Encode:
+    """Turns pairs into the columns of `Replay`, in half precision, in the loader's own process."""
+
+    def __init__(self, backbone: nn.Module, cells: int) -> None:
+        self.backbone, self.cells = backbone.cpu(), cells
+        self.features: Features | None = None
+
+    def __call__(self, pairs: list[Pair]) -> list[Tensor]:
+        """Return template levels (B, C, cells, cells), search levels and boxes (B, 4)."""
+        self.features = self.features or frozen_features(self.backbone)
+        templates, searches, boxes = (np.stack(column) for column in zip(*pairs))
+        z = [center_crop(level, self.cells) for level in self.features(templates)]
+        return [column.half() for column in (*z, *self.features(searches))] + [
+            torch.from_numpy(boxes)
+        ]
 
 
-def _one_thread(_: Any) -> None:
+def _start_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     cv2.setNumThreads(1)
+    torch.set_num_threads(1)
 
 
 @contextmanager

@@ -1,0 +1,66 @@
+"""Crops round a target."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from siamffn_model.errors import ImageError
+from siamffn_model.geometry import Box
+from siamffn_model.tracking.crop import (
+    check_image,
+    context_side,
+    crop_box,
+    crop_square,
+    mean_colour,
+)
+
+
+def test_a_crop_at_scale_one_is_the_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    crop = crop_square(image, 40, 30, 21, 21, (0, 0, 0))
+    assert np.array_equal(crop, image[20:41, 30:51])
+
+
+def test_outside_is_filled_with_the_mean() -> None:
+    image = np.full((20, 20, 3), (10, 20, 30), np.uint8)
+    image[:, 10:] = (30, 40, 50)
+    fill = mean_colour(image)
+    assert fill == pytest.approx((20, 30, 40))
+    crop = crop_square(image, 0, 0, 41, 41, fill)
+    assert (crop[:19, :19] == (20, 30, 40)).all()
+    assert (crop[20:30, 20:30] == (10, 20, 30)).all()
+
+
+@pytest.mark.parametrize('scale', [0.5, 1.0, 2.7])
+def test_the_box_in_the_crop_is_where_the_target_is(scale: float) -> None:
+    image = np.zeros((300, 300, 3), np.uint8)
+    box = Box(100, 120, 40, 60)
+    image[120:180, 100:140] = 255
+    crop = crop_square(image, 130, 140, 127 * scale, 127, (0, 0, 0))
+    x, y, w, h = crop_box(box, 130, 140, 127 * scale, 127)
+    rows, columns = np.nonzero(crop[..., 0] > 127)
+    assert columns.min() == pytest.approx(max(x, 0), abs=1)
+    assert rows.min() == pytest.approx(max(y, 0), abs=1)
+    assert columns.max() + 1 == pytest.approx(min(x + w, 127), abs=1)
+    assert rows.max() + 1 == pytest.approx(min(y + h, 127), abs=1)
+
+
+def test_context_side_is_that_of_siamfc() -> None:
+    assert context_side(30, 30) == pytest.approx(60)
+    assert context_side(10, 40) ** 2 == pytest.approx(35 * 65)
+
+
+@pytest.mark.parametrize(
+    'image',
+    [
+        None,
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+    ],
+)
+def test_a_bad_image_is_named(image: object) -> None:
+    with pytest.raises(ImageError, match='give a BGR uint8 array'):
+        check_image(image)

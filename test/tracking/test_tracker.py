@@ -1,0 +1,140 @@
+"""The tracker: what it promises with any weights, and that the shipped ones follow things."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from siamffn_model.datasets.synthetic import Scene, render_scene
+from siamffn_model.errors import BoxError, ImageError, SiamFFNError
+from siamffn_model.frames import open_frames
+from siamffn_model.geometry import Box, iou
+from siamffn_model.networks.siamese import SiamFFN
+from siamffn_model.tracking import Settings, State, Tracker, load_model
+from siamffn_model.tracking.tracker import score_points
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+BOX = Box(60, 40, 30, 20)
+
+
+@pytest.fixture(scope='module')
+def model() -> SiamFFN:
+    return load_model(device='cpu')
+
+
+class Pointer(torch.nn.Module):
+    """A network that sees a target of given distances at one cell, and nothing elsewhere."""
+
+    def __init__(self, cell: tuple[int, int], distances: tuple[float, ...]) -> None:
+        super().__init__()
+        self.anchor = torch.nn.Parameter(torch.zeros(1))
+        self.cell, self.distances = cell, distances
+
+    def template(self, crop: torch.Tensor) -> list[torch.Tensor]:
+        return [crop]
+
+    def search(
+        self, crop: torch.Tensor, template: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        assert crop.shape == (1, 3, 255, 255)
+        logits = torch.zeros(1, 2, 25, 25)
+        logits[:, 1] = -20
+        logits[:, 1, self.cell[0], self.cell[1]] = 20
+        return logits, torch.tensor(self.distances).view(1, 4, 1, 1).expand(1, 4, 25, 25)
+
+
+def test_a_cell_and_its_distances_become_a_box() -> None:
+    settings = Settings(window=0, penalty=0, lr=1)
+    box = Box.from_center(320, 240, 63.5, 63.5)  # context square of 127: one pixel of crop each
+    tracker = Tracker(Pointer((10, 15), (20, 30, 40, 50)), settings)  # type: ignore[arg-type]
+    image = np.zeros((480, 640, 3), np.uint8)
+    tracker.init(image, box)
+    track = tracker.update(image)
+    point_x, point_y = 320 + 3 * 8, 240 - 2 * 8
+    expected = Box(point_x - 20, point_y - 30, 60, 80)
+    assert track.box == pytest.approx(expected, abs=1e-3)
+    assert track.score == pytest.approx(1)
+    assert track.state is State.TRACKING
+
+
+def test_points_are_those_of_the_score_map() -> None:
+    points = score_points()
+    assert points.shape == (2, 625)
+    assert points[:, 0].tolist() == [-96, -96]
+    assert points[:, 1].tolist() == [-88, -96]
+    assert points[:, 312].tolist() == [0, 0]
+
+
+def test_update_before_init_is_refused(model: SiamFFN) -> None:
+    with pytest.raises(SiamFFNError, match='before init'):
+        Tracker(model).update(IMAGE)
+
+
+def test_bad_input_is_refused_and_loses_nothing(model: SiamFFN) -> None:
+    tracker, untouched = Tracker(model), Tracker(model)
+    tracker.init(IMAGE, BOX)
+    untouched.init(IMAGE, BOX)
+    with pytest.raises(BoxError):
+        tracker.init(IMAGE, Box(500, 500, 10, 10))
+    with pytest.raises(BoxError):
+        tracker.init(IMAGE, Box(10, 10, float('nan'), 10))
+    with pytest.raises(ImageError):
+        tracker.init(IMAGE[..., 0], BOX)
+    with pytest.raises(ImageError):
+        tracker.update(IMAGE.astype(float))
+    assert tracker.update(IMAGE) == untouched.update(IMAGE)
+
+
+def test_trackers_share_a_model_without_mixing(model: SiamFFN) -> None:
+    one, two = Tracker(model), Tracker(model)
+    one.init(IMAGE, BOX)
+    alone = one.update(IMAGE)
+    one.init(IMAGE, BOX)
+    two.init(IMAGE, Box(5, 5, 40, 40))
+    assert one.update(IMAGE) == alone
+
+
+@pytest.mark.parametrize('box', [Box(0, 0, 160, 120), Box(158, 118, 1, 1), Box(-20, -20, 30, 30)])
+def test_extreme_boxes_stay_finite_and_on_the_image(model: SiamFFN, box: Box) -> None:
+    tracker = Tracker(model)
+    tracker.init(IMAGE, box)
+    for _ in range(5):
+        track = tracker.update(IMAGE)
+        assert np.isfinite(track.box).all()
+        assert 0 <= track.score <= 1
+        assert track.box.clip(160, 120).area > 0
+
+
+def test_images_may_change_size(model: SiamFFN) -> None:
+    tracker = Tracker(model)
+    tracker.init(IMAGE, BOX)
+    assert tracker.update(IMAGE[:50, :70].copy()).box.cx <= 70
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_shipped_weights_follow_a_rendered_scene(model: SiamFFN, seed: int) -> None:
+    scene: Scene = render_scene(60, seed=seed)
+    tracker = Tracker(model)
+    tracker.init(scene.images[0], scene.boxes[0])
+    tracks = [tracker.update(image) for image in scene.images[1:]]
+    overlaps = iou([t.box for t in tracks], scene.boxes[1:])
+    assert overlaps.mean() > 0.6
+    assert overlaps.min() > 0.3
+
+
+def test_shipped_weights_follow_a_real_sequence(model: SiamFFN, shared: Path) -> None:
+    frames = open_frames(shared / 'data/sequences/vot15_ball1')
+    assert frames.groundtruth is not None
+    tracker = Tracker(model)
+    overlaps = []
+    for image, truth in zip(frames, frames.groundtruth):
+        assert truth is not None
+        if overlaps:
+            overlaps.append(float(iou(tracker.update(image).box, truth)))
+        else:
+            tracker.init(image, truth)
+            overlaps.append(1.0)
+    assert np.mean(overlaps) > 0.5

