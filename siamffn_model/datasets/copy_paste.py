@@ -37,7 +37,8 @@ def make_sprite(image: Image, mask: Image, box: Box) -> Sprite:
     pixels = np.concatenate(contours)[:, 0]
     corners = np.concatenate([pixels + corner for corner in ((0, 0), (1, 0), (0, 1), (1, 1))])
     hull = cv2.convexHull(corners.astype(np.float32))[:, 0]
-    return Sprite(image[y1:y2, x1:x2], cv2.blur(mask, (3, 3)), hull)
+    soft = np.asarray(cv2.blur(mask, (3, 3)), np.uint8)
+    return Sprite(image[y1:y2, x1:x2], soft, np.asarray(hull, np.float32))
 
 
 def backdrop(
@@ -45,8 +46,9 @@ def backdrop(
 ) -> Image:
     """Show a background in a (size, size) view, with `center` (0..1 of the image) in its middle."""
     height, width = image.shape[:2]
-    matrix = cv2.getRotationMatrix2D((center[0] * width, center[1] * height), angle, scale)
-    matrix[:, 2] += size / 2 - np.array([center[0] * width, center[1] * height])
+    x, y = center[0] * width, center[1] * height
+    matrix = np.asarray(cv2.getRotationMatrix2D((x, y), angle, scale), float)
+    matrix[:, 2] += (size / 2 - x, size / 2 - y)
     view = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(view, np.uint8)
 

@@ -17,6 +17,7 @@ class ScaleAttention(nn.Module):
         # The ReLU of Eq. 2 and the hard sigmoid of Eq. 4 leave a gradient only for scores between
         # 0 and 1: start in the middle of that range, and move slowly out of it.
         nn.init.normal_(self.score.weight, std=1e-3)
+        assert self.score.bias is not None
         nn.init.constant_(self.score.bias, 0.5)
 
     def weights(self, responses: Sequence[Tensor]) -> Tensor:

@@ -29,8 +29,11 @@ class BoxHead(nn.Module):
         super().__init__()
         self.cls = _branch(channels, 2)
         self.reg = _branch(channels, 4)
-        nn.init.normal_(self.reg[-1].weight, std=0.01)
-        nn.init.constant_(self.reg[-1].bias, math.log(4 * STRIDE))  # half of a usual target
+        output = self.reg[-1]
+        assert isinstance(output, nn.Conv2d)
+        assert output.bias is not None
+        nn.init.normal_(output.weight, std=0.01)
+        nn.init.constant_(output.bias, math.log(4 * STRIDE))  # half of a usual target
 
     def forward(self, fused: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, 2, H, W), background first, and distances (B, 4, H, W).

@@ -1,0 +1,64 @@
+"""How long a tracked frame takes, stage by stage: `python -m siamffn_model.benchmark`."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from siamffn_model.datasets.synthetic import render_scene
+from siamffn_model.geometry import Box
+from siamffn_model.networks.siamese import SEARCH_SIZE, TEMPLATE_SIZE, SiamFFN
+from siamffn_model.networks.zoo import load_model
+from siamffn_model.tracking import Tracker
+from siamffn_model.tracking.crop import Image, context_side, crop_square, mean_colour
+
+SIZES = ((640, 480), (1280, 720), (1920, 1080))
+WARM_UP, RUNS = 10, 100
+
+
+def measure(call: Callable[[], object]) -> tuple[float, float]:
+    """Return the median and the 95th percentile of a call's milliseconds, after a warm-up."""
+    times = []
+    for number in range(WARM_UP + RUNS):
+        start = time.perf_counter()
+        call()
+        if number >= WARM_UP:
+            times.append(1e3 * (time.perf_counter() - start))
+    return float(np.median(times)), float(np.percentile(times, 95))
+
+
+def main() -> None:
+    """Print the times of siamffn_lite0 on the CPU for several sizes of image."""
+    model = load_model(device='cpu')
+    threads = torch.get_num_threads()
+    print(f'siamffn_lite0, PyTorch {torch.__version__}, {platform.machine()}, {threads} threads')
+    print(f'{"stage":<28}{"median ms":>10}{"p95 ms":>10}{"fps":>8}')
+    crop = torch.zeros(1, 3, SEARCH_SIZE, SEARCH_SIZE)
+    with torch.inference_mode():
+        template = model.template(torch.zeros(1, 3, TEMPLATE_SIZE, TEMPLATE_SIZE))
+        _report('network, one search crop', lambda: model.search(crop, template))
+    for size in SIZES:
+        (image,), (box,) = render_scene(1, size)
+        _report_update(model, image, box)
+
+
+def _report_update(model: SiamFFN, image: Image, box: Box) -> None:
+    side = context_side(box.w, box.h) * SEARCH_SIZE / TEMPLATE_SIZE
+    tracker, fill = Tracker(model), mean_colour(image)
+    tracker.init(image, box)
+    name = f'{image.shape[1]}x{image.shape[0]}'
+    _report(f'crop, {name}', lambda: crop_square(image, box.cx, box.cy, side, SEARCH_SIZE, fill))
+    _report(f'whole update, {name}', lambda: tracker.update(image))
+
+
+def _report(stage: str, call: Callable[[], object]) -> None:
+    median, p95 = measure(call)
+    print(f'{stage:<28}{median:>10.2f}{p95:>10.2f}{1e3 / median:>8.0f}')
+
+
+if __name__ == '__main__':
+    main()
