@@ -54,6 +54,9 @@ RELIABILITY = {
     'sensor_data': ReliabilityPolicy.BEST_EFFORT,
     'reliable': ReliabilityPolicy.RELIABLE,
 }
+# Only hiccups of the receiving thread are queued here: it hands every image on at once, and the
+# worker takes the newest. With 1 a busy machine loses images; 5 is ROS's own for sensor data.
+QUEUE = 5
 LARGE_IMAGES = (
     'give the publisher the Fast DDS profile config/fastdds.xml '
     '(FASTDDS_DEFAULT_PROFILES_FILE), or set image_qos to "reliable"'
@@ -95,7 +98,7 @@ class TrackerNode(LifecycleNode):
         declare(
             'image_qos',
             'sensor_data',
-            '"sensor_data": best effort; "reliable". Both keep only the newest. Read by activate.',
+            '"sensor_data" (best effort) or "reliable"; the newest image wins. Read by activate.',
         )
         declare(
             'image_timeout',
@@ -144,7 +147,7 @@ class TrackerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to receive images."""
         try:
-            qos = QoSProfile(depth=1, reliability=self._reliability())
+            qos = QoSProfile(depth=QUEUE, reliability=self._reliability())
         except SiamFFNError as error:
             self.get_logger().error(f'cannot activate: {error}')
             return FAILURE

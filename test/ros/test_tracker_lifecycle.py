@@ -31,8 +31,9 @@ CONFIG = Path(__file__).parents[2] / 'config'
 
 @pytest.fixture
 def node_here() -> Iterator[TrackerNode]:
-    """A node in this process, which nothing spins."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    """A node in this process, which nothing spins; its namespace keeps other tests from it."""
+    options = SignalHandlerOptions.NO
+    rclpy.init(args=['--ros-args', '-r', '__ns:=/here'], signal_handler_options=options)
     node = TrackerNode()
     yield node
     node.close()
@@ -66,7 +67,7 @@ def test_debug_image_is_only_built_for_subscribers(
     node_here._track(frame)
     assert not built
     node_here.create_subscription(Image, '~/debug_image', print, 1)
-    while not node_here.count_subscribers('tracker/debug_image'):
+    while not node_here.count_subscribers('/here/tracker/debug_image'):
         pass
     node_here._track(frame)
     assert built
