@@ -1,5 +1,7 @@
 """Start the tracker node: ros2 launch siamffn tracker.launch.py image_topic:=/camera/image_raw"""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 
@@ -59,16 +61,16 @@ def dds_profile() -> list[Action]:
 def start_node(context: LaunchContext) -> list[Action]:
     """Return the node; an argument that is given overrides the parameter file."""
     given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
-    parameters = {name: value for name, value in given.items() if value}
-    if 'autostart' in parameters:
-        parameters['autostart'] = parameters['autostart'].lower() in ('true', '1', 'yes')
+    overrides: dict[str, str | bool] = {name: value for name, value in given.items() if value}
+    if 'autostart' in overrides:
+        overrides['autostart'] = given['autostart'].lower() in ('true', '1', 'yes')
     return [
         Node(
             package='siamffn',
             executable='tracker_node',
             name='tracker',
             output='screen',
-            parameters=[LaunchConfiguration('params_file'), parameters],
+            parameters=[LaunchConfiguration('params_file'), *([overrides] if overrides else [])],
             remappings=[('image', LaunchConfiguration('image_topic'))],
             ros_arguments=['--log-level', LaunchConfiguration('log_level')],
         )

@@ -169,7 +169,7 @@ def create_from(frames: Frames, output: Path) -> int:
     """
     count = 0
     with create_bag(output) as bag:
-        for image in tqdm(frames, total=frames.count, desc=output.name, unit='frame'):
+        for image in tqdm(frames, total=frames.count, desc=output.name, unit='frame', disable=None):
             stamp = START + round(count * 1e9 / frames.fps)
             header = Header(stamp=to_stamp(stamp), frame_id='camera')
             bag.write(IMAGE_TOPIC, to_image(image, header), stamp)
@@ -246,7 +246,9 @@ def _publish(
     """Publish the bag once, each message when it is due."""
     begin, first = time.monotonic(), None
     count = 0
-    for topic, stamp, data in tqdm(bag.messages(), total=bag.count, desc='playing', unit='msg'):
+    for topic, stamp, data in tqdm(
+        bag.messages(), total=bag.count, desc='playing', unit='msg', disable=None
+    ):
         first = stamp if first is None else first
         due = begin + (stamp - first) / 1e9 / rate
         time.sleep(max(due - time.monotonic(), 0.0))

@@ -81,7 +81,8 @@ def write_outputs(frames: Frames, box: Box, result: Run, out: Path) -> None:
     told = {round((stamp - START) * frames.fps / 1e9): s for stamp, s in result.seen.items()}
     told[0] = Seen(box, 1.0, State.TRACKING, 0)
     write_text(out / 'track.csv', track_csv(told))
-    shown = set(np.linspace(0, frames.count - 1, SHEET_FRAMES).round().astype(int).tolist())
+    places = np.linspace(0, len(told) - 1, SHEET_FRAMES).round().astype(int)
+    shown = {sorted(told)[place] for place in places}
     sheet = []
     with OverlayWriter(out / 'overlay.mp4', frames.fps, frames.size) as overlay:
         for number, image in enumerate(frames):

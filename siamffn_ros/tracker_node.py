@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+import traceback
 from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -244,8 +246,10 @@ class TrackerNode(LifecycleNode):
 
     def _on_failure(self, error: Exception) -> None:
         self._bad_images += 1
+        ours = isinstance(error, SiamFFNError)
+        reason = str(error) if ours else ''.join(traceback.format_exception(error))
         self.get_logger().error(
-            f'image skipped ({self._bad_images} so far): {error}', throttle_duration_sec=THROTTLE
+            f'image skipped ({self._bad_images} so far): {reason}', throttle_duration_sec=THROTTLE
         )
 
     def _on_incompatible(self, event: Any) -> None:
@@ -364,7 +368,12 @@ def main(args: list[str] | None = None) -> int:
 
     signal.signal(signal.SIGINT, request_stop)
     signal.signal(signal.SIGTERM, request_stop)
-    node = TrackerNode()
+    try:
+        node = TrackerNode()
+    except ParameterException as error:
+        print(f'error: {error}', file=sys.stderr)
+        rclpy.shutdown()
+        return 1
     executor = MultiThreadedExecutor(num_threads=2)
     executor.add_node(node)
     code = 0

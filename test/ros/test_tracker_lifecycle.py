@@ -86,6 +86,19 @@ def test_ends_cleanly_on_a_signal(
     assert 'Traceback' not in node.text() and 'ERROR' not in node.text()
 
 
+@pytest.mark.parametrize(
+    ('name', 'value', 'told'),
+    [('buffer_seconds', -1.0, 'out of range'), ('image_timeout', 'soon', 'expecting type')],
+)
+def test_wrong_parameters_are_told_of(
+    start_node: Callable[..., NodeProcess], name: str, value: Any, told: str
+) -> None:
+    node = start_node(**{name: value})
+    assert node.process.wait(40) == 1
+    assert name in node.text() and told in node.text()
+    assert 'Traceback' not in node.text()
+
+
 def test_missing_weights_end_an_autostarted_node(
     start_node: Callable[..., NodeProcess], tmp_path: Path
 ) -> None:

@@ -59,6 +59,17 @@ def test_follows_a_target_from_the_frame_it_was_drawn_on(user: Peer, clip: Scene
             assert user.single[stamp] == detection
 
 
+def test_a_lost_target_has_no_box(trained: None, user: Peer, clip: Scene, now: int) -> None:
+    user.track(clip.images[0], now)
+    user.init(clip.boxes[0], now, 'car')
+    assert user.track(clip.images[1], now + PERIOD).state == State.TRACKING
+    status = user.track(np.zeros_like(clip.images[0]), now + 2 * PERIOD)
+    assert (status.state, status.target_id) == (State.LOST, 'car')
+    assert user.detections[now + 2 * PERIOD].detections == []
+    user.track(clip.images[2], now + 3 * PERIOD)
+    assert now + 2 * PERIOD not in user.single
+
+
 def test_late_box_catches_up_before_it_publishes(user: Peer, clip: Scene, now: int) -> None:
     for n in range(5):
         user.track(clip.images[n], now + n * PERIOD)
