@@ -15,11 +15,10 @@ from tqdm import tqdm
 
 from siamffn_model.drawing import Colour, OverlayWriter, draw_track
 from siamffn_model.errors import DataError, ImageError, SiamFFNError
-from siamffn_model.evaluation.runner import AnyTracker
 from siamffn_model.files import write_text
 from siamffn_model.frames import Frames, Image
 from siamffn_model.geometry import Box
-from siamffn_model.tracking import State, Track
+from siamffn_model.tracking import AnyTracker, State, Track
 
 COLUMNS = ('frame', 'x', 'y', 'w', 'h', 'score', 'state')
 UNCERTAIN_COLOUR: Colour = (30, 170, 255)  # orange

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -13,17 +13,7 @@ from siamffn_model.errors import DataError
 from siamffn_model.evaluation.metrics import Floats, score
 from siamffn_model.frames import Frames, Image
 from siamffn_model.geometry import Box
-from siamffn_model.tracking import Track
-
-
-class AnyTracker(Protocol):
-    """All that the runner asks of a tracker; `init` may be called again for another target."""
-
-    def init(self, image: Image, box: Box) -> None:
-        """Learn the target in `box` of a BGR uint8 image (H, W, 3)."""
-
-    def update(self, image: Image) -> Track:
-        """Find the target in the next image."""
+from siamffn_model.tracking import AnyTracker
 
 
 class Run(NamedTuple):

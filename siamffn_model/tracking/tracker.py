@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -41,6 +41,16 @@ class Track(NamedTuple):
     box: Box
     score: float
     state: State
+
+
+class AnyTracker(Protocol):
+    """What a tracker is to the rest: ours, or another's; `init` may be called again."""
+
+    def init(self, image: Image, box: Box) -> None:
+        """Learn the target in `box` of a BGR uint8 image (H, W, 3)."""
+
+    def update(self, image: Image) -> Track:
+        """Find the target in the next image."""
 
 
 @dataclass(frozen=True)
