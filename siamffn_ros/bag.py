@@ -132,8 +132,8 @@ def _damaged(path: Path, error: Exception) -> DataError:
 def message_class(name: str) -> Any:
     """Return the class of a type such as 'sensor_msgs/msg/Image'; raises `DataError`."""
     try:
-        package, _, kind = name.split('/')
-        return getattr(import_module(f'{package}.msg'), kind)
+        package, folder, kind = name.split('/')
+        return getattr(import_module(f'{package}.{folder}'), kind)
     except (ImportError, AttributeError, ValueError):
         raise DataError(
             f'message type {name} is not installed: install and source its package'

@@ -141,9 +141,12 @@ def demo(video: Path | None, box: Box | None, out: Path, arguments: list[str]) -
     frames = open_frames(video)
     box = first_box(frames, box)
     prepare(out)
+    x, y, w, h = box
+    click.echo(f'following the box {x:g},{y:g},{w:g},{h:g} in {video}')
     with tempfile.TemporaryDirectory(dir=out, prefix='.demo-') as scratch:
         bag = Path(scratch) / 'images.mcap'
         create_from(frames, bag)
+        click.echo('playing it into the tracker node, each in a process of its own ...')
         result = run(bag, box, out, arguments)
     write_outputs(frames, box, result, out)
     summary = summarise(result)

@@ -1,4 +1,7 @@
-"""A bag played over DDS into a tracker node, each in its own process, and what the node said."""
+"""A bag played over DDS into a tracker node, each in its own process, and what the node said.
+
+The processes are in sessions of their own, so that Ctrl-C reaches only the first, which ends them.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ from siamffn_ros.conversions import to_bbox, to_box, to_nanoseconds, to_stamp
 
 READY = 60.0  # seconds the node has to start
 PATIENCE = 20.0  # seconds without progress after which a run is given up
-LAST = 2.0  # seconds to wait for the last frames once all are played
+LAST = 5.0  # seconds to wait for the last frames once all are played
 
 
 class Seen(NamedTuple):
@@ -118,7 +121,9 @@ class TrackerProcess:
         self.log = log
         self._output: IO[bytes] = log.open('wb')
         command = [sys.executable, '-m', 'siamffn_ros.tracker_node', '--ros-args', *arguments]
-        self._process = subprocess.Popen(command, stdout=self._output, stderr=self._output)
+        self._process = subprocess.Popen(
+            command, stdout=self._output, stderr=self._output, start_new_session=True
+        )
 
     def check(self) -> None:
         """Raise `DataError` with the end of its log if the node has died."""
@@ -148,9 +153,8 @@ class Player:
         self._log = log
         code = 'from siamffn_model.cli import main; main()'
         options = ['--wait', str(PATIENCE), '--log', str(log)]
-        self._process = subprocess.Popen(
-            [sys.executable, '-c', code, 'bag', 'play', str(bag), *options]
-        )
+        command = [sys.executable, '-c', code, 'bag', 'play', str(bag), *options]
+        self._process = subprocess.Popen(command, start_new_session=True)
 
     def poll(self) -> dict[int, int] | None:
         """Return time of publishing by stamp once all images are played, None before."""
@@ -230,5 +234,5 @@ def _record(
         if time.monotonic() - progress > (LAST if published else PATIENCE):
             if published and newest:
                 break  # the last frame was lost; the figures will tell
-            tracker.fail('no image came through')
+            tracker.fail(f'nothing came from the node for {PATIENCE:.0f} s')
     return recorder.result(published)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -32,7 +31,7 @@ from std_srvs.srv import Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray
 
 from siamffn_model.drawing import draw_track
-from siamffn_model.errors import ImageError, SiamFFNError
+from siamffn_model.errors import SiamFFNError
 from siamffn_model.geometry import Box
 from siamffn_model.tracking import State, Tracker, load_model
 from siamffn_ros.conversions import (
@@ -153,6 +152,8 @@ class TrackerNode(LifecycleNode):
         except SiamFFNError as error:
             self.get_logger().error(f'cannot activate: {error}')
             return FAILURE
+        self._topic = self.resolve_topic_name('image')
+        self._last_image = time.monotonic()
         self._subscription = self.create_subscription(
             Image,
             'image',
@@ -161,14 +162,12 @@ class TrackerNode(LifecycleNode):
             callback_group=self._image_group,
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
         )
-        self._last_image = time.monotonic()
         self._watchdog = None
         if timeout := self._value('image_timeout'):
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._watchdog = self.create_timer(timeout, self._on_silence, clock=steady)
+            # of the system's clock: with use_sim_time the node's own may stand still
+            self._watchdog = self.create_timer(timeout, self._on_silence, clock=Clock())
         self.get_logger().info(
-            f'waiting for images on {self._subscription.topic_name}; '
-            f'give a target by {self.get_name()}/init_target'
+            f'waiting for images on {self._topic}; give a target by {self.get_name()}/init_target'
         )
         return super().on_activate(state)
 
@@ -232,17 +231,16 @@ class TrackerNode(LifecycleNode):
         self._last_image = time.monotonic()
         try:
             check_image(message)
-        except ImageError as error:
+            frame = Frame(
+                to_nanoseconds(message.header.stamp),
+                partial(to_bgr, message),
+                3 * message.height * message.width,
+                message.header,
+            )
+            self._ring.add(frame)
+            self._worker.offer(frame)
+        except Exception as error:  # no message may end the node
             self._on_failure(error)
-            return
-        frame = Frame(
-            to_nanoseconds(message.header.stamp),
-            partial(to_bgr, message),
-            3 * message.height * message.width,
-            message.header,
-        )
-        self._ring.add(frame)
-        self._worker.offer(frame)
 
     def _on_failure(self, error: Exception) -> None:
         self._bad_images += 1
@@ -254,7 +252,7 @@ class TrackerNode(LifecycleNode):
 
     def _on_incompatible(self, event: Any) -> None:
         self.get_logger().warning(
-            f'a publisher of {self._subscription.topic_name} offers a QoS that does not fit '
+            f'a publisher of {self._topic} offers a QoS that does not fit '
             f'image_qos "{self._value("image_qos")}", so none of its images arrive: '
             'set image_qos to "sensor_data" or make the publisher reliable and volatile'
         )
@@ -263,14 +261,13 @@ class TrackerNode(LifecycleNode):
         silent = time.monotonic() - self._last_image
         if silent < self._value('image_timeout'):
             return
-        topic = self._subscription.topic_name
-        publishers = self.count_publishers(topic)
+        publishers = self.count_publishers(self._topic)
         remedy = (
             f'{publishers} publisher(s) there: if their images are large, {LARGE_IMAGES}'
             if publishers
             else 'nobody publishes there: start the camera or remap image:=/its/topic'
         )
-        self.get_logger().warning(f'no image on {topic} for {silent:.0f} s; {remedy}')
+        self.get_logger().warning(f'no image on {self._topic} for {silent:.0f} s; {remedy}')
 
     # Services
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ def test_tracker_launch(monkeypatch: pytest.MonkeyPatch, profile: str) -> None:
 
     from launch import LaunchContext
 
+    prefixes = [sys.prefix, os.environ.get('AMENT_PREFIX_PATH', '')]
+    monkeypatch.setenv('AMENT_PREFIX_PATH', os.pathsep.join(filter(None, prefixes)))
     for name in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
         monkeypatch.setenv(name, profile)
     entities = load('tracker.launch.py').generate_launch_description().entities
