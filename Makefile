@@ -1,6 +1,6 @@
 # Every target sets up what it needs, and nothing twice. PYTHON=... chooses the Python (3.10 to 3.13).
 PYTHON ?= python3
-VENV := .venv/bin
+RUN := .venv/bin/python
 
 ifdef ROS_DISTRO  # an apt ROS 2 is sourced: it finds our interfaces' libraries as those of any overlay
 export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
@@ -9,17 +9,17 @@ endif
 .PHONY: demo test lint bench setup
 
 demo: setup  ## follow a face in a video over ROS 2; VIDEO=file BOX=x,y,w,h for your own
-	$(VENV)/python -m siamffn_ros.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--init '$(BOX)')
+	$(RUN) -m siamffn_ros.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--init '$(BOX)')
 
 test: setup
-	$(VENV)/pytest
+	$(RUN) -m pytest
 
 lint: setup
-	$(VENV)/ruff check
-	$(VENV)/mypy
+	$(RUN) -m ruff check
+	$(RUN) -m mypy
 
 bench: setup
-	$(VENV)/python -m siamffn_model.benchmark
+	$(RUN) -m siamffn_model.benchmark
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up stopped: there is no $(PYTHON) here."; \
