@@ -33,7 +33,7 @@ from std_msgs.msg import Header
 from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray
 
-from siamffn_model.errors import DataError, SiamFFNError
+from siamffn_model.errors import DataError
 from siamffn_model.frames import Frames, open_frames
 from siamffn_model.geometry import Box
 from siamffn_ros.conversions import to_detection, to_image, to_stamp
@@ -102,8 +102,6 @@ class BagReader:
         try:
             for connection, stamp, data in self._reader.messages():
                 yield connection.topic, stamp, data
-        except SiamFFNError:
-            raise
         except Exception as error:  # rosbags raises many kinds for damaged files
             raise _damaged(self._path, error) from error
 
@@ -217,12 +215,19 @@ def play(
                 for topic, kind in kinds.items()
             }
             if clock:
-                publishers['/clock'] = node.create_publisher(Clock, '/clock', QUEUE)
+                clock_publisher = node.create_publisher(Clock, '/clock', QUEUE)
+
+            def publish(topic: str, stamp: int, data: bytes) -> None:
+                if clock:
+                    clock_publisher.publish(Clock(clock=to_stamp(stamp)))
+                published(topic, stamp)
+                publishers[topic].publish(data)
+
             first, _, _ = next(bag.messages())
             _wait_for_subscriber(publishers[first], wait)
-            count = _publish(bag, publishers, rate, published)
+            count = _play_once(bag, rate, publish)
             while loop:
-                count += _publish(bag, publishers, rate, published)
+                count += _play_once(bag, rate, publish)
             return count
         finally:
             node.destroy_node()
@@ -237,25 +242,16 @@ def _wait_for_subscriber(publisher: Publisher[Any], seconds: float) -> None:
         time.sleep(SETTLE)
 
 
-def _publish(
-    bag: BagReader,
-    publishers: dict[str, Publisher[Any]],
-    rate: float,
-    published: Callable[[str, int], None],
-) -> int:
-    """Publish the bag once, each message when it is due."""
+def _play_once(bag: BagReader, rate: float, publish: Callable[[str, int, bytes], None]) -> int:
+    """Publish each message of the bag when it is due; returns their number."""
     begin, first = time.monotonic(), None
     count = 0
-    for topic, stamp, data in tqdm(
-        bag.messages(), total=bag.count, desc='playing', unit='msg', disable=None
-    ):
+    messages = tqdm(bag.messages(), total=bag.count, desc='playing', unit='msg', disable=None)
+    for topic, stamp, data in messages:
         first = stamp if first is None else first
         due = begin + (stamp - first) / 1e9 / rate
         time.sleep(max(due - time.monotonic(), 0.0))
-        if '/clock' in publishers:
-            publishers['/clock'].publish(Clock(clock=to_stamp(stamp)))
-        published(topic, stamp)
-        publishers[topic].publish(data)
+        publish(topic, stamp, data)
         count += 1
     return count
 
