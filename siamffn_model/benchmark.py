@@ -11,7 +11,7 @@ import torch
 
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.geometry import Box
-from siamffn_model.networks.siamese import SEARCH_SIZE, TEMPLATE_SIZE, SiamFFN
+from siamffn_model.networks.siamese import SEARCH_SIZE, TEMPLATE_SIZE, Network
 from siamffn_model.networks.zoo import load_model
 from siamffn_model.tracking import Tracker
 from siamffn_model.tracking.crop import Image, context_side, crop_square, mean_colour
@@ -35,7 +35,7 @@ def main() -> None:
     """Print the times of siamffn_lite0 on the CPU for several sizes of image."""
     model = load_model(device='cpu')
     threads = torch.get_num_threads()
-    print(f'siamffn_lite0, PyTorch {torch.__version__}, {platform.machine()}, {threads} threads')
+    print(f'siamffn_lite0, {type(model).__name__}, {platform.machine()}, {threads} threads')
     print(f'{"stage":<28}{"median ms":>10}{"p95 ms":>10}{"fps":>8}')
     crop = torch.zeros(1, 3, SEARCH_SIZE, SEARCH_SIZE)
     with torch.inference_mode():
@@ -46,7 +46,7 @@ def main() -> None:
         _report_update(model, image, box)
 
 
-def _report_update(model: SiamFFN, image: Image, box: Box) -> None:
+def _report_update(model: Network, image: Image, box: Box) -> None:
     side = context_side(box.w, box.h) * SEARCH_SIZE / TEMPLATE_SIZE
     tracker, fill = Tracker(model), mean_colour(image)
     tracker.init(image, box)

@@ -127,23 +127,30 @@ class TrackerNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and offer topics and services."""
-        weights = self._value('weights')
+        self._worker: Worker[Frame] = Worker(self._track, self._on_failure)
         try:
             self._reliability()
-            model = load_model(
-                self._value('model'), Path(weights) if weights else None, self._value('device')
-            )
-            _warm_up(model)
+            # PyTorch keeps threads for each thread that it is used from, and slows all of them when
+            # they are more than the cores: only the worker ever uses it.
+            model = self._worker.call(self._load)
         except Exception as error:
+            self._worker.close()
             self.get_logger().error(f'cannot configure: {error}')
             return FAILURE
         self._ring = FrameRing(self._value('buffer_seconds'), self._value('buffer_megabytes'))
         self._targets = Targets(model, self._ring)
-        self._worker: Worker[Frame] = Worker(self._track, self._on_failure)
         self._create_interfaces()
         device = next(model.parameters()).device
         self.get_logger().info(f'loaded {self._value("model")} on {device}')
         return super().on_configure(state)
+
+    def _load(self) -> Any:
+        weights = self._value('weights')
+        model = load_model(
+            self._value('model'), Path(weights) if weights else None, self._value('device')
+        )
+        _warm_up(model)
+        return model
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to receive images."""

@@ -29,5 +29,7 @@ class ScaleAttention(nn.Module):
     def forward(self, responses: Sequence[Tensor]) -> Tensor:
         """Return the fused map (B, C, H, W): the mean of the weighted maps (Eq. 5)."""
         weights = self.weights(responses)
-        weighted = [r * weights[:, i, None, None, None] for i, r in enumerate(responses)]
-        return torch.stack(weighted).mean(dim=0)
+        total = torch.zeros_like(responses[0])
+        for response, weight in zip(responses, weights.unbind(1)):
+            total = total + response * weight[:, None, None, None]
+        return total / len(responses)

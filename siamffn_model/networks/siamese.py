@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -14,6 +15,19 @@ from siamffn_model.networks.neck import Neck, center_crop
 TEMPLATE_SIZE = 127  # pixels of the template crop's side
 SEARCH_SIZE = 255  # pixels of the search crop's side
 SCORE_SIZE = 25  # cells of the score map's side
+
+
+class Network(Protocol):
+    """What tracks: the template once a target, one search a frame (see `SiamFFN`)."""
+
+    def template(self, crop: Tensor) -> list[Tensor]:
+        """Map template crops to features."""
+
+    def search(self, crop: Tensor, template: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Map search crops to logits and distances."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Return the weights: they tell the device."""
 
 
 class SiamFFN(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
-from siamffn_model.networks.siamese import SiamFFN
+from siamffn_model.networks.folding import fold_batch_norm
+from siamffn_model.networks.siamese import Network, SiamFFN
 
 WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 
@@ -35,8 +37,10 @@ def create_model(name: str) -> SiamFFN:
 
 def load_model(
     name: str = 'siamffn_lite0', weights: Path | str | None = None, device: str = 'auto'
-) -> SiamFFN:
-    """Return the named model with its weights, in evaluation mode.
+) -> Network:
+    """Return the named model with its weights, ready to track.
+
+    Batch norm is folded in; on a CPU, OpenVINO runs the search where it is installed.
 
     `weights` is a safetensors file written by `save_weights`; None takes the one that ships.
     `device` is 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA where there is any). Raises
@@ -49,7 +53,12 @@ def load_model(
     state = read_weights(path, name)
     _check_keys(model.state_dict(), state, path)
     model.load_state_dict(state)
-    return model.eval().requires_grad_(False).to(chosen)
+    fold_batch_norm(model.eval().requires_grad_(False))
+    if chosen.type == 'cpu' and find_spec('openvino'):
+        from siamffn_model.networks.compiled import CompiledSiamFFN
+
+        return CompiledSiamFFN(model)
+    return model.to(chosen).to(memory_format=torch.channels_last)
 
 
 def choose_device(name: str) -> torch.device:

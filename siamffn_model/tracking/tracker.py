@@ -14,7 +14,7 @@ from torch import Tensor
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.geometry import Box
 from siamffn_model.networks.heads import STRIDE
-from siamffn_model.networks.siamese import SCORE_SIZE, SEARCH_SIZE, TEMPLATE_SIZE, SiamFFN
+from siamffn_model.networks.siamese import SCORE_SIZE, SEARCH_SIZE, TEMPLATE_SIZE, Network
 from siamffn_model.tracking.crop import (
     Image,
     check_image,
@@ -76,7 +76,7 @@ class Tracker:
     >>> box, score, state = tracker.update(next_image)          # doctest: +SKIP
     """
 
-    def __init__(self, model: SiamFFN, settings: Settings | None = None) -> None:
+    def __init__(self, model: Network, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self._model = model
         self._device = next(model.parameters()).device

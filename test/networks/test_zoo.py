@@ -80,11 +80,27 @@ def test_search_costs_at_most_one_and_a_half_billion(model: SiamFFN) -> None:
 def test_weights_survive_the_file(name: str, model: SiamFFN, tmp_path: Path) -> None:
     path = tmp_path / 'deep' / 'model.safetensors'
     save_weights(model, name, path, {'data': 'none'})
-    again = load_model(name, path, 'cpu')
-    assert not again.training
-    for key, value in again.state_dict().items():
+    for key, value in read_weights(path, name).items():
         assert torch.allclose(value.float(), model.state_dict()[key].float(), rtol=1e-3, atol=1e-4)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_loaded_model_is_quicker_but_the_same(name: str, model: SiamFFN, tmp_path: Path) -> None:
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(layer.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(layer.running_var, 0.5, 2)
+    path = tmp_path / 'model.safetensors'
+    save_weights(model, name, path, {})
+    model.load_state_dict(read_weights(path, name))
+    model.eval()
+    quick = load_model(name, path, 'cpu')
+    for count in (1, 2):
+        z, x = pixels(count, 127), pixels(count, 255)
+        with torch.no_grad():
+            plain = model.search(x, model.template(z))
+            for one, other in zip(quick.search(x, quick.template(z)), plain, strict=True):
+                assert torch.allclose(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
 
 
 def test_bad_weight_files_are_named(name: str, model: SiamFFN, tmp_path: Path) -> None:

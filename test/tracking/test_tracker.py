@@ -12,7 +12,7 @@ from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import BoxError, ImageError, SiamFFNError
 from siamffn_model.frames import open_frames
 from siamffn_model.geometry import Box, iou
-from siamffn_model.networks.siamese import SiamFFN
+from siamffn_model.networks.siamese import Network
 from siamffn_model.tracking import Settings, State, Tracker, load_model
 from siamffn_model.tracking.tracker import score_points
 
@@ -21,7 +21,7 @@ BOX = Box(60, 40, 30, 20)
 
 
 @pytest.fixture(scope='module')
-def model() -> SiamFFN:
+def model() -> Network:
     return load_model(device='cpu')
 
 
@@ -49,7 +49,7 @@ class Pointer(torch.nn.Module):
 def test_a_cell_and_its_distances_become_a_box() -> None:
     settings = Settings(window=0, penalty=0, lr=1)
     box = Box.from_center(320, 240, 63.5, 63.5)  # context square of 127: one pixel of crop each
-    tracker = Tracker(Pointer((10, 15), (20, 30, 40, 50)), settings)  # type: ignore[arg-type]
+    tracker = Tracker(Pointer((10, 15), (20, 30, 40, 50)), settings)
     image = np.zeros((480, 640, 3), np.uint8)
     tracker.init(image, box)
     track = tracker.update(image)
@@ -68,12 +68,12 @@ def test_points_are_those_of_the_score_map() -> None:
     assert points[:, 312].tolist() == [0, 0]
 
 
-def test_update_before_init_is_refused(model: SiamFFN) -> None:
+def test_update_before_init_is_refused(model: Network) -> None:
     with pytest.raises(SiamFFNError, match='before init'):
         Tracker(model).update(IMAGE)
 
 
-def test_bad_input_is_refused_and_loses_nothing(model: SiamFFN) -> None:
+def test_bad_input_is_refused_and_loses_nothing(model: Network) -> None:
     tracker, untouched = Tracker(model), Tracker(model)
     tracker.init(IMAGE, BOX)
     untouched.init(IMAGE, BOX)
@@ -88,7 +88,7 @@ def test_bad_input_is_refused_and_loses_nothing(model: SiamFFN) -> None:
     assert tracker.update(IMAGE) == untouched.update(IMAGE)
 
 
-def test_trackers_share_a_model_without_mixing(model: SiamFFN) -> None:
+def test_trackers_share_a_model_without_mixing(model: Network) -> None:
     one, two = Tracker(model), Tracker(model)
     one.init(IMAGE, BOX)
     alone = one.update(IMAGE)
@@ -98,7 +98,7 @@ def test_trackers_share_a_model_without_mixing(model: SiamFFN) -> None:
 
 
 @pytest.mark.parametrize('box', [Box(0, 0, 160, 120), Box(158, 118, 1, 1), Box(-20, -20, 30, 30)])
-def test_extreme_boxes_stay_finite_and_on_the_image(model: SiamFFN, box: Box) -> None:
+def test_extreme_boxes_stay_finite_and_on_the_image(model: Network, box: Box) -> None:
     tracker = Tracker(model)
     tracker.init(IMAGE, box)
     for _ in range(5):
@@ -108,14 +108,14 @@ def test_extreme_boxes_stay_finite_and_on_the_image(model: SiamFFN, box: Box) ->
         assert track.box.clip(160, 120).area > 0
 
 
-def test_images_may_change_size(model: SiamFFN) -> None:
+def test_images_may_change_size(model: Network) -> None:
     tracker = Tracker(model)
     tracker.init(IMAGE, BOX)
     assert tracker.update(IMAGE[:50, :70].copy()).box.cx <= 70
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_shipped_weights_follow_a_rendered_scene(model: SiamFFN, seed: int) -> None:
+def test_shipped_weights_follow_a_rendered_scene(model: Network, seed: int) -> None:
     scene: Scene = render_scene(60, seed=seed)
     tracker = Tracker(model)
     tracker.init(scene.images[0], scene.boxes[0])
@@ -125,7 +125,7 @@ def test_shipped_weights_follow_a_rendered_scene(model: SiamFFN, seed: int) -> N
     assert overlaps.min() > 0.3
 
 
-def test_shipped_weights_follow_a_real_sequence(model: SiamFFN, shared: Path) -> None:
+def test_shipped_weights_follow_a_real_sequence(model: Network, shared: Path) -> None:
     frames = open_frames(shared / 'data/sequences/vot15_ball1')
     assert frames.groundtruth is not None
     tracker = Tracker(model)
