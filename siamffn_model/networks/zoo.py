@@ -58,7 +58,8 @@ def load_model(
         from siamffn_model.networks.compiled import CompiledSiamFFN
 
         return CompiledSiamFFN(model)
-    return model.to(chosen).to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(chosen)
 
 
 def choose_device(name: str) -> torch.device:

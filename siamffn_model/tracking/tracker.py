@@ -61,8 +61,8 @@ class Settings:
     the share of the new size. Below `uncertain` the target is UNCERTAIN, below `lost` LOST.
     """
 
-    window: float = 0.40
-    penalty: float = 0.10
+    window: float = 0.45
+    penalty: float = 0.15
     lr: float = 0.30
     uncertain: float = 0.50
     lost: float = 0.20
