@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,8 @@ def test_unknown_names_and_devices_are_refused() -> None:
     assert choose_device('cpu').type == 'cpu'
 
 
-def test_shipped_weights_are_small_and_finite(name: str) -> None:
+def test_shipped_weights_are_small_finite_and_those_of_the_card(name: str) -> None:
     path = WEIGHTS / f'{name}.safetensors'
     assert path.stat().st_size < 15e6
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in path.with_suffix('.md').read_text()
     assert all(value.isfinite().all() for value in read_weights(path, name).values())
