@@ -55,9 +55,9 @@ RELIABILITY = {
     'sensor_data': ReliabilityPolicy.BEST_EFFORT,
     'reliable': ReliabilityPolicy.RELIABLE,
 }
-# Only hiccups of the receiving thread are queued here, such as an `init_target` at hand: it hands
-# every image on at once, and the worker takes the newest. With 1 a busy machine loses images.
-QUEUE = 10
+# Only what the receiving thread cannot take at once is queued here, as while it answers an
+# `init_target`: it hands every image on, and the worker takes the newest. With 1 images are lost.
+QUEUE = 30
 LARGE_IMAGES = (
     'give the publisher the Fast DDS profile config/fastdds.xml '
     '(FASTDDS_DEFAULT_PROFILES_FILE), or set image_qos to "reliable"'
