@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from siamffn_model.errors import DataError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then rename it; makes the folder it is to lie in.
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to, and rename it to `path` when the `with` block ends well.
 
-    Raises `DataError` naming the file where that cannot be done; an earlier file is then untouched.
+    Makes the folder. Raises `DataError` naming the file where it cannot be written; an earlier file
+    is then untouched.
     """
     partial = path.with_name(f'.{path.name}.partial')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            partial.write_text(text, encoding='utf-8')
+            yield partial
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -24,3 +28,9 @@ def write_text(path: Path, text: str) -> None:
         raise DataError(
             f'{path}: cannot be written ({error.strerror}); choose a place that can be'
         ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all; raises `DataError` (see `whole`)."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding='utf-8')

@@ -52,23 +52,11 @@ class SiamFFN(nn.Module):
 
     def template(self, crop: Tensor) -> list[Tensor]:
         """Map template crops (B, 3, 127, 127), BGR 0-255, to features (B, C, cells, cells)."""
-        return self.template_features(self.backbone(crop))
+        return [center_crop(level, self.cells) for level in self.neck(self.backbone(crop))]
 
     def search(self, crop: Tensor, template: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Map search crops (B, 3, 255, 255), BGR 0-255, to logits and distances (see `BoxHead`)."""
-        return self.respond(self.backbone(crop), template)
-
-    def template_features(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Map the backbone's levels of a template crop to the template's features."""
-        return [center_crop(level, self.cells) for level in self.neck(levels)]
-
-    def responses(self, levels: Sequence[Tensor], template: Sequence[Tensor]) -> list[Tensor]:
-        """Return three response maps (B, C, 25, 25) for the backbone's levels of a search crop."""
-        return [depthwise_correlation(s, t) for s, t in zip(self.neck(levels), template)]
-
-    def respond(
-        self, levels: Sequence[Tensor], template: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Return logits and distances for the backbone's levels of a search crop."""
-        cls, reg = self.head(self.fusion(self.responses(levels, template)))
-        return cls, reg
+        levels = self.neck(self.backbone(crop))
+        responses = [depthwise_correlation(x, z) for x, z in zip(levels, template)]
+        logits, distances = self.head(self.fusion(responses))
+        return logits, distances

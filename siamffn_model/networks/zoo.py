@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.files import whole
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
 from siamffn_model.networks.folding import fold_batch_norm
 from siamffn_model.networks.siamese import Network, SiamFFN
@@ -86,10 +87,8 @@ def save_weights(model: SiamFFN, name: str, path: Path, card: dict[str, object])
         key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for key, value in model.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + '.part')
-    save_file(state, partial, metadata={'model': name, 'card': json.dumps(card)})
-    partial.replace(path)
+    with whole(path) as partial:
+        save_file(state, partial, metadata={'model': name, 'card': json.dumps(card)})
 
 
 def read_weights(path: Path, name: str) -> dict[str, Tensor]:

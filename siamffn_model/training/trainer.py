@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from siamffn_model.datasets.pack import Pack
 from siamffn_model.errors import DataError
+from siamffn_model.files import whole
 from siamffn_model.networks.correlation import depthwise_correlation
 from siamffn_model.networks.efficientnet_lite import imagenet_weights
 from siamffn_model.networks.neck import center_crop
@@ -140,19 +141,16 @@ class _Run:
 
     def checkpoint(self) -> None:
         """Write all that `restore` needs, atomically."""
-        partial = self.out / 'checkpoint.pt.part'
-        torch.save(
-            {
-                'recipe': asdict(self.recipe),
-                'step': self.step,
-                'trained': self.trained.state_dict(),
-                'ema': self.ema.state_dict(),
-                'optimizer': self.optimizer.state_dict(),
-                'rng': torch.get_rng_state(),
-            },
-            partial,
-        )
-        partial.replace(self.out / 'checkpoint.pt')
+        state = {
+            'recipe': asdict(self.recipe),
+            'step': self.step,
+            'trained': self.trained.state_dict(),
+            'ema': self.ema.state_dict(),
+            'optimizer': self.optimizer.state_dict(),
+            'rng': torch.get_rng_state(),
+        }
+        with whole(self.out / 'checkpoint.pt') as partial:
+            torch.save(state, partial)
 
     def restore(self) -> None:
         """Go on where the checkpoint in the output folder stopped; raises `DataError`."""

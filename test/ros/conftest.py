@@ -19,7 +19,6 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not installed: run make setup, or source it')
 
 import rclpy
-import torch
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -34,13 +33,11 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.frames import open_frames
 from siamffn_model.geometry import Box
-from siamffn_model.networks.zoo import WEIGHTS, create_model, save_weights
+from siamffn_model.networks.zoo import WEIGHTS
 from siamffn_ros.bag import create_from
 from siamffn_ros.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
 from siamffn_ros.dds import use_profile
 
-SHIPPED = WEIGHTS / 'siamffn_lite0.safetensors'
-RANDOM = 'random.safetensors'
 PATIENCE = 40.0  # seconds that anything may take; nothing here is about speed
 
 
@@ -57,21 +54,9 @@ def own_graph() -> Iterator[None]:
 
 
 @pytest.fixture(scope='session')
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights that ship; random ones where there are none yet."""
-    if SHIPPED.is_file():
-        return SHIPPED
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp('weights') / RANDOM
-    save_weights(create_model('siamffn_lite0'), 'siamffn_lite0', path, {})
-    return path
-
-
-@pytest.fixture
-def trained(weights: Path) -> None:
-    """Skip where there are no trained weights."""
-    if weights.name == RANDOM:
-        pytest.skip(f'no trained weights: {SHIPPED} is missing')
+def weights() -> Path:
+    """The weights that ship."""
+    return WEIGHTS / 'siamffn_lite0.safetensors'
 
 
 @pytest.fixture(scope='session')

@@ -56,7 +56,7 @@ def test_results_are_in_the_bag(replayed: Run, folder: Path) -> None:
         assert bag.count >= 2 * len(replayed.seen)
 
 
-def test_boxes_lie_on_the_target(trained: None, replayed: Run, clip: Scene) -> None:
+def test_boxes_lie_on_the_target(replayed: Run, clip: Scene) -> None:
     overlaps = []
     for stamp, seen in replayed.seen.items():
         truth = clip.boxes[round((stamp - START) / PERIOD)]

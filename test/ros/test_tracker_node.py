@@ -59,7 +59,7 @@ def test_follows_a_target_from_the_frame_it_was_drawn_on(user: Peer, clip: Scene
             assert user.single[stamp] == detection
 
 
-def test_a_lost_target_has_no_box(trained: None, user: Peer, clip: Scene, now: int) -> None:
+def test_a_lost_target_has_no_box(user: Peer, clip: Scene, now: int) -> None:
     user.track(clip.images[0], now)
     user.init(clip.boxes[0], now, 'car')
     assert user.track(clip.images[1], now + PERIOD).state == State.TRACKING
