@@ -11,7 +11,8 @@ import torch
 
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.geometry import Box
-from siamffn_model.networks.siamese import SEARCH_SIZE, TEMPLATE_SIZE, Network
+from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
+from siamffn_model.networks.siamese import Network
 from siamffn_model.networks.zoo import load_model
 from siamffn_model.tracking import Tracker
 from siamffn_model.tracking.crop import Image, context_side, crop_square, mean_colour

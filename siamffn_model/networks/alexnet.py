@@ -1,0 +1,42 @@
+"""AlexNet without padding (Krizhevsky et al. 2012), as SiamFC and SiamRPN use it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from siamffn_model.networks.backbone import Backbone
+
+
+class AlexNet(Backbone):
+    """Map BGR images (B, 3, H, W), 0-255, to one level (256 channels).
+
+    255 px give 22x22 cells, 127 px give 6x6. The convolutions are not in two groups: so counted,
+    SiamRPN has the parameters that its authors' successors and the paper's Table 2 state.
+    """
+
+    channels = (256,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 96, 11, stride=2),
+            nn.BatchNorm2d(96),
+            nn.MaxPool2d(3, stride=2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(96, 256, 5),
+            nn.BatchNorm2d(256),
+            nn.MaxPool2d(3, stride=2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(256, 384, 3),
+            nn.BatchNorm2d(384),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 384, 3),
+            nn.BatchNorm2d(384),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 256, 3),
+            nn.BatchNorm2d(256),
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the only level."""
+        return [self.layers(image)]

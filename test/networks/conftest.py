@@ -1,0 +1,43 @@
+"""Every model of the zoo, made once for all tests of a file."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from siamffn_model.networks.siamese import Siamese
+from siamffn_model.networks.zoo import MODELS, create_model
+
+
+@pytest.fixture(scope='module', params=MODELS)
+def name(request: pytest.FixtureRequest) -> str:
+    """Return a model's name."""
+    return str(request.param)
+
+
+@pytest.fixture(scope='module')
+def fresh(name: str) -> Siamese:
+    """Return the model with random weights, and batch norm that has seen one batch."""
+    torch.manual_seed(0)
+    model = create_model(name)
+    norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    for layer in norms:
+        layer.momentum = 1
+    with torch.no_grad():
+        model.search(pixels(2, 255), model.template(pixels(2, 127)))
+    for layer in norms:
+        layer.momentum = 0.1
+    return model
+
+
+@pytest.fixture
+def model(fresh: Siamese) -> Siamese:
+    """Return the model in evaluation mode, without gradients of another test."""
+    fresh.zero_grad()
+    return fresh.eval()
+
+
+def pixels(count: int, size: int) -> torch.Tensor:
+    """Return random crops (count, 3, size, size), 0-255, always the same."""
+    generator = torch.Generator().manual_seed(count * size)
+    return torch.rand(count, 3, size, size, generator=generator) * 255

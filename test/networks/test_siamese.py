@@ -1,0 +1,133 @@
+"""What every model of the zoo does alike."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from siamffn_model.networks.backbone import Backbone
+from siamffn_model.networks.fusion import ScaleAttention
+from siamffn_model.networks.resnet import ResNet50
+from siamffn_model.networks.siamese import SiamBAN, Siamese, SiamFC, SiamFFN, SiamRPN, SiamRPNpp
+from siamffn_model.training.labels import edge_distances, labels
+from siamffn_model.training.losses import LOSSES, costs
+
+from .conftest import pixels
+
+BOXES = torch.tensor([[90.0, 100, 70, 60], [110, 80, 60, 64]])
+
+
+def close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
+
+
+def test_outputs_are_those_of_the_score_map(model: Siamese) -> None:
+    with torch.no_grad():
+        logits, distances = model.search(pixels(2, 255), model.template(pixels(2, 127)))
+    count = model.score_map.points().shape[1]
+    assert logits.shape == (2, 2, count)
+    assert distances.shape == (2, 4, count)
+    assert model.score_map.window().shape == (count,)
+    assert logits.isfinite().all()
+    left, top, right, bottom = distances.unbind(1)
+    assert (left + right >= 0).all()
+    assert (top + bottom >= 0).all()
+
+
+def test_every_weight_learns(model: Siamese) -> None:
+    model.train()
+    logits, distances = model.search(pixels(2, 255), model.template(pixels(2, 127)))
+    found = labels(model.score_map, BOXES, torch.tensor([False, False]))
+    targets = edge_distances(model.score_map, BOXES)
+    LOSSES['csrl'](costs(logits, distances, found, targets)).backward()
+    idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert idle == []
+    still = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.any()]
+    assert still == []
+
+
+class Tiny(Backbone):
+    """Levels of the right shape at next to no cost."""
+
+    def __init__(self, levels: int, cells: dict[int, int]) -> None:
+        super().__init__()
+        self.channels, self.cells = (4,) * levels, cells
+        self.layers = torch.nn.ModuleList(torch.nn.Conv2d(3, 4, 1) for _ in range(levels))
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        small = torch.nn.functional.adaptive_avg_pool2d(image, self.cells[image.shape[-1]])
+        return [layer(small / 255) for layer in self.layers]
+
+
+@pytest.mark.parametrize('kind', [SiamFFN, SiamBAN, SiamRPNpp, SiamRPN, SiamFC])
+def test_autocast_gives_finite_losses_and_gradients(kind: type[Siamese]) -> None:
+    torch.manual_seed(0)
+    if kind in (SiamRPN, SiamFC):
+        model = kind(Tiny(1, {127: 6, 255: 22}), cells=6)
+    else:
+        model = kind(Tiny(3, {127: 15, 255: 31}), channels=4, cells=7)  # type: ignore[call-arg]
+    targets = edge_distances(model.score_map, BOXES)
+    found = labels(model.score_map, BOXES, torch.tensor([False, True]))
+    with torch.autocast('cpu', torch.bfloat16):
+        logits, distances = model.search(pixels(2, 255), model.template(pixels(2, 127)))
+        total = LOSSES['csrl'](costs(logits, distances, found, targets))
+    assert total.dtype == distances.dtype == torch.float
+    total.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_a_template_serves_many_frames_unchanged(model: Siamese) -> None:
+    z, frames = pixels(1, 127), pixels(2, 255)
+    with torch.no_grad():
+        kept = model.template(z)
+        cached = [model.search(frame[None], kept) for frame in frames]
+        anew = [model.search(frame[None], model.template(z)) for frame in frames]
+    for one, other in zip(cached, anew, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+    assert not torch.equal(cached[0][0], cached[1][0])
+
+
+def test_a_batch_of_targets_is_the_same_as_one_by_one(model: Siamese) -> None:
+    z, x = pixels(2, 127), pixels(2, 255)
+    with torch.no_grad():
+        together = model.search(x, model.template(z))
+        alone = [model.search(x[i : i + 1], model.template(z[i : i + 1])) for i in range(2)]
+    for which in (0, 1):
+        assert close(together[which], torch.cat([one[which] for one in alone]))
+
+
+def test_one_template_serves_a_batch_of_crops(model: Siamese) -> None:
+    x = pixels(2, 255)
+    with torch.no_grad():
+        template = model.template(pixels(1, 127))
+        together = model.search(x, template)[0]
+        alone = torch.cat([model.search(crop[None], template)[0] for crop in x])
+    assert close(together, alone)
+
+
+def test_scale_attention_lies_between_a_half_and_one(model: Siamese) -> None:
+    if not isinstance(model, SiamFFN):
+        assert not any(isinstance(part, ScaleAttention) for part in model.modules())
+        return
+    seen: list[torch.Tensor] = []
+    hook = model.fusion.register_forward_pre_hook(
+        lambda fusion, inputs: seen.append(fusion.weights(*inputs))
+    )
+    with torch.no_grad():
+        model.search(pixels(3, 255), model.template(pixels(3, 127)))
+    hook.remove()
+    assert seen[0].shape == (3, 3)
+    assert seen[0].min() >= 0.5
+    assert seen[0].max() <= 1
+
+
+def test_the_lighter_model_computes_the_same_as_centred_kernels() -> None:
+    torch.manual_seed(0)
+    light, heavy = ResNet50(downsample=1).eval(), ResNet50().eval()
+    heavy.load_classifier(light.state_dict())
+    with torch.no_grad():
+        for size, cells in ((127, 15), (255, 31)):
+            for one, other in zip(light(pixels(1, size)), heavy(pixels(1, size)), strict=True):
+                assert one.shape[-2:] == (cells, cells)
+                assert close(one, other)
