@@ -18,18 +18,25 @@ from siamffn_model.tracking import Tracker
 from siamffn_model.tracking.crop import Image, context_side, crop_square, mean_colour
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
-WARM_UP, RUNS = 10, 100
 
 
-def measure(call: Callable[[], object]) -> tuple[float, float]:
+def measure(call: Callable[[], object], runs: int = 100) -> tuple[float, float]:
     """Return the median and the 95th percentile of a call's milliseconds, after a warm-up."""
-    times = []
-    for number in range(WARM_UP + RUNS):
+    warm_up, times = runs // 10, []
+    for number in range(warm_up + runs):
         start = time.perf_counter()
         call()
-        if number >= WARM_UP:
+        if number >= warm_up:
             times.append(1e3 * (time.perf_counter() - start))
     return float(np.median(times)), float(np.percentile(times, 95))
+
+
+def frames_per_second(model: Network) -> float:
+    """Return the rate of whole updates of one target in 720p, by their median time."""
+    (image,), (box,) = render_scene(1, (1280, 720))
+    tracker = Tracker(model)
+    tracker.init(image, box)
+    return 1e3 / measure(lambda: tracker.update(image), runs=20)[0]
 
 
 def main() -> None:

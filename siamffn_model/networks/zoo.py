@@ -66,9 +66,7 @@ def load_model(
     model = create_model(name)
     chosen = choose_device(device)
     path = Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
-    state = read_weights(path, name)
-    _check_keys(model.state_dict(), state, path)
-    model.load_state_dict(state)
+    _load_state(model, read_weights(path, name), path)
     return prepare(model, chosen)
 
 
@@ -141,7 +139,18 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 
-def _check_keys(wanted: dict[str, Tensor], given: dict[str, Tensor], path: Path) -> None:
+def adopt_weights(name: str, state: dict[str, Tensor], source: Path, out: Path) -> None:
+    """Write a state that came from elsewhere, `source`, as a weight file of the named model.
+
+    Raises `WeightsError` where names or shapes are not the model's.
+    """
+    model = create_model(name)
+    _load_state(model, state, source)
+    save_weights(model, name, out, {'source': source.name})
+
+
+def _load_state(model: Siamese, given: dict[str, Tensor], path: Path) -> None:
+    wanted = model.state_dict()
     strange = sorted(wanted.keys() ^ given.keys())
     strange += [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
     if strange:
@@ -149,3 +158,4 @@ def _check_keys(wanted: dict[str, Tensor], given: dict[str, Tensor], path: Path)
             f'weight file {path} is of another network: {len(strange)} of {len(wanted)} tensors '
             f'differ, the first is {strange[0]}; use a file written for this model and version'
         )
+    model.load_state_dict(given)
