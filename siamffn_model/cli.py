@@ -238,6 +238,8 @@ def complexity(models: tuple[str, ...], device: str, as_json: bool) -> None:
 
     Without MODEL, of all models. The weights are random, the operations those of one target.
     """
+    from tqdm import tqdm
+
     from siamffn_model.benchmark import frames_per_second
     from siamffn_model.networks import complexity as counting
     from siamffn_model.networks import zoo
@@ -247,7 +249,7 @@ def complexity(models: tuple[str, ...], device: str, as_json: bool) -> None:
     counts = {name: counting.complexity(name) for name in names}
     if not as_json:
         click.echo(counting.table_head())
-    for name in names:
+    for name in tqdm(names, disable=not as_json, leave=False):
         fps = frames_per_second(zoo.prepare(zoo.create_model(name), chosen))
         summaries[name] = counting.summary(counts[name], fps, name)
         if not as_json:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from siamffn_model.geometry import Box
 from siamffn_model.networks.backbone import Backbone
 from siamffn_model.networks.fusion import ScaleAttention
 from siamffn_model.networks.resnet import ResNet50
 from siamffn_model.networks.siamese import SiamBAN, Siamese, SiamFC, SiamFFN, SiamRPN, SiamRPNpp
+from siamffn_model.tracking import Tracker
 from siamffn_model.training.labels import edge_distances, labels
 from siamffn_model.training.losses import LOSSES, costs
 
@@ -46,6 +49,18 @@ def test_every_weight_learns(model: Siamese) -> None:
     assert still == []
 
 
+def test_a_tracker_runs_on_it(model: Siamese) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    tracker = Tracker(model)
+    tracker.init(image, Box(60, 40, 30, 20))
+    box, score, _ = tracker.update(image)
+    assert 0 <= score <= 1
+    assert 0 <= box.cx <= 160
+    assert 0 <= box.cy <= 120
+    assert 0 < box.w <= 160
+    assert 0 < box.h <= 120
+
+
 class Tiny(Backbone):
     """Levels of the right shape at next to no cost."""
 
@@ -57,6 +72,32 @@ class Tiny(Backbone):
     def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
         small = torch.nn.functional.adaptive_avg_pool2d(image, self.cells[image.shape[-1]])
         return [layer(small / 255) for layer in self.layers]
+
+
+def test_the_fused_map_is_that_of_the_paper() -> None:
+    torch.manual_seed(0)
+    model = SiamFFN(Tiny(3, {127: 15, 255: 31}), channels=4, cells=7).eval()
+    torch.nn.init.normal_(model.fusion.score.weight, std=0.1)
+    fused: list[torch.Tensor] = []
+    model.fusion.register_forward_hook(lambda _module, _inputs, output: fused.append(output))
+    with torch.no_grad():
+        template = model.template(pixels(1, 127))
+        model.search(pixels(1, 255), template)
+        levels = model.neck(model.backbone(pixels(1, 255)))
+    kernel = model.fusion.score.weight.detach().numpy().reshape(4)
+    bias = float(model.fusion.score.bias.detach())
+
+    weights, expected = [], np.zeros((4, 25, 25))
+    for search, kept in zip(levels, template, strict=True):
+        x, z = search[0].numpy(), kept[0].numpy()
+        response = np.zeros((4, 25, 25))
+        for row, column in np.ndindex(25, 25):  # Eq. 1
+            response[:, row, column] = (x[:, row : row + 7, column : column + 7] * z).sum((1, 2))
+        attention = max(0.0, float(response.mean((1, 2)) @ kernel) + bias)  # Eq. 2
+        weights.append(max(0.0, min(1.0, (attention + 1) / 2)))  # Eq. 3 and 4
+        expected += response * weights[-1] / 3  # Eq. 5
+    assert len(set(weights)) == 3
+    assert fused[0][0].numpy() == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize('kind', [SiamFFN, SiamBAN, SiamRPNpp, SiamRPN, SiamFC])
