@@ -10,8 +10,8 @@ from siamffn_model.networks.backbone import Backbone
 class AlexNet(Backbone):
     """Map BGR images (B, 3, H, W), 0-255, to one level (256 channels).
 
-    255 px give 22x22 cells, 127 px give 6x6. The convolutions are not in two groups: so counted,
-    SiamRPN has the parameters that its authors' successors and the paper's Table 2 state.
+    255 px give 22x22 cells, 127 px give 6x6. As in pysot, no convolution is in two groups: so
+    SiamRPN has the parameters of the paper's Table 2.
     """
 
     channels = (256,)

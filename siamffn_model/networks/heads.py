@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from siamffn_model.networks.correlation import cross_correlation, depthwise_correlation
 from siamffn_model.networks.score_map import SEARCH_SIZE, STRIDE
 
-MAX_LOG = math.log(4 * SEARCH_SIZE)  # a side beyond it, of an untrained net, would overflow
+MAX_LOG = math.log(4 * SEARCH_SIZE)  # beyond it, an untrained network would overflow
 TYPICAL_LOG = math.log(4 * STRIDE)  # half of a usual target
 
 
@@ -28,11 +28,11 @@ def anchor_distances(offsets: Tensor, anchors: Tensor) -> Tensor:
     """Turn offsets from anchors into distances from the cell's point to the box's edges.
 
     offsets (B, 4, K, H, W): shift of the centre in sides of the anchor, logarithm of the side's
-    change (SiamRPN, Eq. 10); anchors (K, 2): widths and heights -> (B, 4, K, H, W) in pixels.
+    change (SiamRPN); anchors (K, 2): widths and heights -> (B, 4, K, H, W) in pixels.
     """
     sides = anchors.T[:, :, None, None]
     shift = offsets[:, :2].float() * sides
-    half = offsets[:, 2:].float().clamp(max=MAX_LOG - TYPICAL_LOG).exp() * sides / 2
+    half = offsets[:, 2:].float().clamp(max=MAX_LOG).exp() * sides / 2
     return torch.cat([half - shift, half + shift], dim=1)
 
 
@@ -129,7 +129,7 @@ class ResultFusion(nn.Module):
 
 
 class DistanceFusion(ResultFusion):
-    """The same free of anchors: distances are averaged (SiamBAN, section 3.4)."""
+    """The same free of anchors: distances are averaged (SiamBAN)."""
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__(channels, levels, anchors=1)

@@ -8,7 +8,7 @@ from torch import Tensor
 from siamffn_model.networks.score_map import SEARCH_SIZE, ScoreMap
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
-ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.3  # IoU with the target (SiamRPN, section 4.1)
+ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.3  # IoU with the target (SiamRPN)
 
 
 def points(score_map: ScoreMap, device: torch.device | str = 'cpu') -> Tensor:

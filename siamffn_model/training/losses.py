@@ -70,7 +70,10 @@ def csrl(costs: Costs, detach: bool = False) -> Tensor:
 
 
 def separate(costs: Costs) -> Tensor:
-    """Return the baseline's loss: half of each cross entropy, and 1 - IoU (SiamBAN)."""
+    """Return the baseline's loss: half of each cross entropy, and 1 - IoU (SiamBAN).
+
+    Models with anchors learn from it too, in the place of SiamRPN's smooth L1 of the offsets.
+    """
     return 0.5 * _mean(costs.positive) + 0.5 * _mean(costs.negative) + _mean(costs.overlap)
 
 
