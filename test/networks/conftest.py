@@ -17,14 +17,14 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope='module')
 def fresh(name: str) -> Siamese:
-    """Return the model with random weights, and batch norm that has seen one batch."""
+    """Return the model with random weights, and batch norm that has seen one pair."""
     torch.manual_seed(0)
     model = create_model(name)
     norms = [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     for layer in norms:
         layer.momentum = 1
     with torch.no_grad():
-        model.search(pixels(2, 255), model.template(pixels(2, 127)))
+        model.search(pixels(1, 255), model.template(pixels(1, 127)))
     for layer in norms:
         layer.momentum = 0.1
     return model

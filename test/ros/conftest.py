@@ -61,8 +61,8 @@ def weights() -> Path:
 
 @pytest.fixture(scope='session')
 def clip() -> Scene:
-    """A rendered clip with known boxes."""
-    return render_scene(45, seed=3)
+    """A rendered clip with known boxes, no longer than what the node and the player queue."""
+    return render_scene(30, seed=3)
 
 
 @pytest.fixture(scope='session')

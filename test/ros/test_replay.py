@@ -24,7 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def replayed(bag: Path, weights: Path, clip: Scene, folder: Path) -> Run:
-    return run(bag, clip.boxes[0], folder, ['-p', f'weights:={weights}'])
+    # best effort may lose an image where the machine is busy: it promises no more
+    reliable = ['-p', 'image_qos:=reliable']
+    return run(bag, clip.boxes[0], folder, [*reliable, '-p', f'weights:={weights}'])
 
 
 def test_every_published_frame_arrives(replayed: Run, clip: Scene) -> None:
