@@ -11,7 +11,7 @@ import errno
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import IO, Any
 import click
 import rclpy
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
@@ -42,7 +43,8 @@ from siamffn_ros.dds import use_profile
 IMAGE_TOPIC = '/image'
 TRUTH_TOPIC = '/ground_truth'
 START = 1_000_000_000  # nanoseconds: stamp of a bag's first frame; not 0, which means "no stamp"
-SETTLE = 0.5  # seconds from the first match of publisher and subscriber until both know of it
+DELIVERY = 2.0  # seconds that a reliable subscriber has to acknowledge the last messages
+SETTLE = 0.5  # seconds until both sides know of a match, or of what needs no acknowledgement
 QUEUE = 10
 
 
@@ -228,6 +230,7 @@ def play(
             count = _play_once(bag, rate, publish)
             while loop:
                 count += _play_once(bag, rate, publish)
+            _wait_for_delivery(publishers.values())
             return count
         finally:
             node.destroy_node()
@@ -240,6 +243,13 @@ def _wait_for_subscriber(publisher: Publisher[Any], seconds: float) -> None:
         time.sleep(0.02)
     if seconds:
         time.sleep(SETTLE)
+
+
+def _wait_for_delivery(publishers: Iterable[Publisher[Any]]) -> None:
+    """Let the last messages arrive: with their publisher they would go."""
+    for publisher in publishers:
+        publisher.wait_for_all_acked(Duration(seconds=DELIVERY))
+    time.sleep(SETTLE)  # best effort acknowledges nothing
 
 
 def _play_once(bag: BagReader, rate: float, publish: Callable[[str, int, bytes], None]) -> int:
