@@ -14,6 +14,14 @@ from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
 from siamffn_model.networks.siamese import Siamese
 
 
+def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    """Return the OpenVINO graph of what a module in evaluation mode does with such inputs."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter('ignore', DeprecationWarning)  # of torch.jit, which OpenVINO uses
+        traced = torch.jit.trace(module, inputs, check_trace=False)  # once is enough
+        return openvino.convert_model(traced, example_input=inputs)
+
+
 class Compiled(nn.Module):
     """A model on the CPU whose search of a single crop runs in OpenVINO, in single precision.
 
@@ -25,12 +33,10 @@ class Compiled(nn.Module):
         self.model = model
         self.score_map = model.score_map
         crop = torch.zeros(1, 3, SEARCH_SIZE, SEARCH_SIZE)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter('ignore', DeprecationWarning)  # of torch.jit, which OpenVINO uses
+        with torch.no_grad():
             template = model.template(torch.zeros(1, 3, TEMPLATE_SIZE, TEMPLATE_SIZE))
-            inputs = crop, *template
-            traced = torch.jit.trace(_Search(model), inputs, check_trace=False)  # once is enough
-            graph = openvino.convert_model(traced, example_input=inputs)
+        inputs = crop, *template
+        graph = convert(_Search(model), inputs)
         shapes = [list(tensor.shape) for tensor in inputs]
         graph.reshape(dict(zip(graph.inputs, map(openvino.PartialShape, shapes), strict=True)))
         options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}

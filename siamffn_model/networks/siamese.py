@@ -116,27 +116,14 @@ class SiamBAN(Siamese):
 class _Anchored(Siamese):
     """What models with anchors share: their offsets become distances."""
 
-    score_map = ScoreMap(25, ANCHORS)
     anchors: Tensor
 
-    def __init__(self, backbone: Backbone, neck: nn.Module, cells: int) -> None:
+    def __init__(
+        self, backbone: Backbone, neck: nn.Module, cells: int, head: ResultFusion | UpChannelHead
+    ) -> None:
         super().__init__(backbone, neck, cells)
-        self.register_buffer('anchors', torch.tensor(ANCHORS), persistent=False)
-
-    def decode(self, logits: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, 2 * K, H, W) and (B, 4 * K, H, W) to what `compare` gives."""
-        offsets = offsets.unflatten(1, (4, len(ANCHORS)))
-        distances = anchor_distances(offsets, self.anchors)
-        return logits.unflatten(1, (2, len(ANCHORS))).flatten(2), distances.flatten(2)
-
-
-class SiamRPNpp(_Anchored):
-    """Result fusion over anchors (Li et al. 2019)."""
-
-    def __init__(self, backbone: Backbone, channels: int, cells: int) -> None:
-        """`channels` is the width of neck and head."""
-        super().__init__(backbone, Neck(backbone.channels, channels), cells)
-        self.head = ResultFusion(channels, len(backbone.channels), len(ANCHORS))
+        self.head = head
+        self.register_buffer('anchors', torch.tensor(self.score_map.anchors), persistent=False)
 
     def kernels(self, template: Sequence[Tensor]) -> list[Tensor]:
         """See `Siamese.kernels`."""
@@ -144,7 +131,21 @@ class SiamRPNpp(_Anchored):
 
     def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """See `Siamese.compare`."""
-        return self.decode(*self.head(levels, kernels))
+        logits, offsets = self.head(levels, kernels)
+        distances = anchor_distances(offsets.unflatten(1, (4, -1)), self.anchors)
+        return logits.unflatten(1, (2, -1)).flatten(2), distances.flatten(2)
+
+
+class SiamRPNpp(_Anchored):
+    """Result fusion over anchors (Li et al. 2019)."""
+
+    score_map = ScoreMap(25, ANCHORS)
+
+    def __init__(self, backbone: Backbone, channels: int, cells: int) -> None:
+        """`channels` is the width of neck and head."""
+        neck = Neck(backbone.channels, channels)
+        head = ResultFusion(channels, len(backbone.channels), len(ANCHORS))
+        super().__init__(backbone, neck, cells, head)
 
 
 class SiamRPN(_Anchored):
@@ -153,16 +154,8 @@ class SiamRPN(_Anchored):
     score_map = ScoreMap(17, ANCHORS)
 
     def __init__(self, backbone: Backbone, cells: int) -> None:
-        super().__init__(backbone, nn.Identity(), cells)
-        self.head = UpChannelHead(backbone.channels[-1], len(ANCHORS))
-
-    def kernels(self, template: Sequence[Tensor]) -> list[Tensor]:
-        """See `Siamese.kernels`."""
-        return self.head.kernels(template[-1])
-
-    def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """See `Siamese.compare`."""
-        return self.decode(*self.head(levels[-1], kernels))
+        head = UpChannelHead(backbone.channels[-1], len(ANCHORS))
+        super().__init__(backbone, nn.Identity(), cells, head)
 
 
 class SiamFC(Siamese):

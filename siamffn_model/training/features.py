@@ -69,8 +69,9 @@ class _Pixels(nn.Module):
 def _openvino(backbone: nn.Module) -> Features:
     import openvino
 
-    example = torch.zeros(1, 127, 127, 3, dtype=torch.uint8)
-    graph: Any = openvino.convert_model(_Pixels(backbone), example_input=example)
+    from siamffn_model.networks.compiled import convert
+
+    graph = convert(_Pixels(backbone), (torch.zeros(1, 127, 127, 3, dtype=torch.uint8),))
     compiled: dict[tuple[int, ...], Any] = {}
 
     def by_openvino(crops: NDArray[np.uint8]) -> list[Tensor]:

@@ -26,6 +26,21 @@ def edge_distances(score_map: ScoreMap, boxes: Tensor) -> Tensor:
     return torch.stack([x - bx, y - by, bx + w - x, by + h - y], dim=1)
 
 
+def overlap(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the areas (...) of intersection and of union of boxes around the same points.
+
+    The boxes are given as distances (..., 4) from a point to their edges, as in `edge_distances`.
+    """
+    left, top, right, bottom = torch.minimum(one, other).unbind(-1)
+    shared = (left + right).clamp(min=0) * (top + bottom).clamp(min=0)
+    return shared, _area(one) + _area(other) - shared
+
+
+def _area(distances: Tensor) -> Tensor:
+    left, top, right, bottom = distances.unbind(-1)
+    return (left + right) * (top + bottom)
+
+
 def labels(score_map: ScoreMap, boxes: Tensor, negative: Tensor) -> Tensor:
     """Return (B, N): POSITIVE, NEGATIVE or IGNORED for every candidate of each pair.
 
@@ -48,14 +63,12 @@ def _by_ellipses(score_map: ScoreMap, boxes: Tensor) -> Tensor:
 
 
 def _by_overlap(score_map: ScoreMap, boxes: Tensor) -> Tensor:
+    """POSITIVE where the anchor's IoU with the target is above .6, NEGATIVE where below .3."""
     anchors = torch.tensor(score_map.anchors, device=boxes.device)
-    half = anchors.T.repeat_interleave(score_map.side**2, dim=1) / 2  # (2, N)
-    left, top, right, bottom = edge_distances(score_map, boxes).unbind(1)
-    width = torch.minimum(left, half[0]) + torch.minimum(right, half[0])
-    height = torch.minimum(top, half[1]) + torch.minimum(bottom, half[1])
-    shared = width.clamp(min=0) * height.clamp(min=0)
-    overlap = shared / (4 * half.prod(0) + boxes[:, 2:].prod(1)[:, None] - shared)
-    return _between(overlap > ANCHOR_POSITIVE, overlap < ANCHOR_NEGATIVE)
+    halves = anchors.repeat_interleave(score_map.side**2, dim=0).repeat(1, 2) / 2  # (N, 4)
+    shared, union = overlap(edge_distances(score_map, boxes).transpose(1, 2), halves)
+    iou = shared / union
+    return _between(iou > ANCHOR_POSITIVE, iou < ANCHOR_NEGATIVE)
 
 
 def _between(positive: Tensor, negative: Tensor) -> Tensor:

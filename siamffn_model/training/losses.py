@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from siamffn_model.training.labels import NEGATIVE, POSITIVE
+from siamffn_model.training.labels import NEGATIVE, POSITIVE, overlap
 
 POSITIVES, NEGATIVES = 16, 48  # candidates sampled of each pair
 
@@ -31,13 +31,8 @@ def iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
 
     IoU = (I + 1) / (U + 1), as in SiamBAN: finite for boxes without area.
     """
-    left, top, right, bottom = predicted.unbind(-1)
-    left_t, top_t, right_t, bottom_t = target.unbind(-1)
-    width = (torch.minimum(left, left_t) + torch.minimum(right, right_t)).clamp(min=0)
-    height = (torch.minimum(top, top_t) + torch.minimum(bottom, bottom_t)).clamp(min=0)
-    shared = width * height
-    area = (left + right) * (top + bottom) + (left_t + right_t) * (top_t + bottom_t)
-    return 1 - (shared + 1) / (area - shared + 1)
+    shared, union = overlap(predicted, target)
+    return 1 - (shared + 1) / (union + 1)
 
 
 def costs(logits: Tensor, distances: Tensor, labels: Tensor, targets: Tensor) -> Costs:
@@ -53,10 +48,8 @@ def costs(logits: Tensor, distances: Tensor, labels: Tensor, targets: Tensor) ->
     hard = _sample(labels == NEGATIVE, ce_negative.detach(), NEGATIVES // 2)
     rest = (labels == NEGATIVE) & ~hard
     negative = hard | _sample(rest, torch.rand_like(ce_negative), NEGATIVES // 2)
-    overlap = iou_loss(
-        distances.float().transpose(1, 2)[positive], targets.transpose(1, 2)[positive]
-    )
-    return Costs(ce_positive[positive], overlap, ce_negative[negative])
+    cost = iou_loss(distances.float().transpose(1, 2)[positive], targets.transpose(1, 2)[positive])
+    return Costs(ce_positive[positive], cost, ce_negative[negative])
 
 
 def csrl(costs: Costs, detach: bool = False) -> Tensor:

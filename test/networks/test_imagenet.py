@@ -21,6 +21,8 @@ from siamffn_model.errors import WeightsError
 from siamffn_model.networks import imagenet
 from siamffn_model.networks.resnet import ResNet50
 
+from .conftest import close
+
 BLOCKS = ('2abc', '3abcd', '4abcdef', '5abc')
 MEAN = torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
 
@@ -166,7 +168,7 @@ def test_the_import_computes_what_keras_does(
     with torch.no_grad():
         ours = Classifier(imagenet.resnet50_weights())(image)
         theirs = keras_network(keras, image)
-    assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max()))
+    assert close(ours, theirs)
 
     backbone = ResNet50()
     backbone.load_imagenet()

@@ -15,13 +15,9 @@ from siamffn_model.tracking import Tracker
 from siamffn_model.training.labels import edge_distances, labels
 from siamffn_model.training.losses import LOSSES, costs
 
-from .conftest import pixels
+from .conftest import close, pixels
 
 BOXES = torch.tensor([[90.0, 100, 70, 60], [110, 80, 60, 64]])
-
-
-def close(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return torch.allclose(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
 
 
 def test_outputs_are_those_of_the_score_map(model: Siamese) -> None:

@@ -20,7 +20,7 @@ from siamffn_model.networks.zoo import (
     save_weights,
 )
 
-from .conftest import pixels
+from .conftest import close, pixels
 
 
 def test_weights_survive_the_file(name: str, model: Siamese, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_loaded_model_is_quicker_but_the_same(name: str, model: Siamese, tmp_p
         with torch.no_grad():
             expected = plain.search(x, plain.template(z))
             for one, other in zip(quick.search(x, quick.template(z)), expected, strict=True):
-                assert torch.allclose(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
+                assert close(one, other)
 
 
 def test_bad_weight_files_are_named(tmp_path: Path) -> None:
