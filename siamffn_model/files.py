@@ -1,12 +1,18 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and the folder of those that can be made again."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from siamffn_model.errors import DataError
+
+
+def cache_folder() -> Path:
+    """Return this user's cache: siamffn/ in $XDG_CACHE_HOME, else in ~/.cache."""
+    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'siamffn'
 
 
 @contextmanager

