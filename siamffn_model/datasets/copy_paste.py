@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from siamffn_model.geometry import Box
 from siamffn_model.tracking.crop import Image, context_side
 
+MASK_MARGIN = 2  # pixels by which a soft mask, interpolated, reaches over its outline
+
 
 class Sprite(NamedTuple):
     """A cut-out object: its image (H, W, 3), its mask (H, W) and the outline (N, 2) of
@@ -26,6 +28,12 @@ class Pose(NamedTuple):
 
     angle: float
     stretch: float
+
+    def matrix(self) -> NDArray[np.float64]:
+        """Return what turns points (x, y) so: a matrix (2, 2)."""
+        turn = np.deg2rad(self.angle)
+        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        return rotation @ np.diag([self.stretch, 1.0])
 
 
 def make_sprite(image: Image, mask: Image, box: Box) -> Sprite:
@@ -58,21 +66,28 @@ def paste(view: Image, sprite: Sprite, pose: Pose, side: float, center: tuple[fl
 
     `side` is the side of its context square, in pixels of the view; `center` its box's centre.
     """
-    turn = np.deg2rad(pose.angle)
-    linear = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ np.diag(
-        [pose.stretch, 1.0]
-    )
+    linear = pose.matrix()
     outline = sprite.outline @ linear.T
     low, high = outline.min(axis=0), outline.max(axis=0)
     scale = side / context_side(*(high - low))
     offset = np.array(center) - scale * (low + high) / 2
-    matrix = np.hstack([scale * linear, offset[:, None]])
+    margin = scale * MASK_MARGIN * np.abs(linear).sum(axis=1)
     size = view.shape[1::-1]
-    flags = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+    x1, y1 = np.clip(np.floor(scale * low + offset - margin), 0, size).astype(int)
+    x2, y2 = np.clip(np.ceil(scale * high + offset + margin) + 1, 0, size).astype(int)
+    below = view[y1:y2, x1:x2]
+    if below.size:
+        matrix = np.hstack([scale * linear, (offset - (x1, y1))[:, None]])
+        _blend(below, sprite, matrix, cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
+    return Box.from_center(*center, *(scale * (high - low)))
+
+
+def _blend(below: Image, sprite: Sprite, matrix: NDArray[np.float64], flags: int) -> None:
+    """Draw a sprite, moved by an affine map (2, 3), over an image, in place."""
+    size = below.shape[1::-1]
     colour = cv2.warpAffine(
         sprite.image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
     alpha = cv2.warpAffine(sprite.mask, matrix, size, flags=flags)[..., None].astype(np.uint16)
-    mixed = (colour * alpha + view * (255 - alpha) + 127) // 255
-    view[:] = mixed.astype(np.uint8)
-    return Box.from_center(*center, *(scale * (high - low)))
+    mixed = (colour * alpha + below * (255 - alpha) + 127) // 255
+    below[:] = mixed.astype(np.uint8)
