@@ -1,0 +1,376 @@
+"""Recipes: those that ship, joining them, and what is said about wrong ones."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from siamffn_model.errors import DataError
+from siamffn_model.networks.zoo import MODELS
+from siamffn_model.training.losses import LOSSES
+from siamffn_model.training.recipe import (
+    SOURCES,
+    Augmentation,
+    Recipe,
+    Schedule,
+    Source,
+    read_recipe,
+)
+
+SHIPPED = Path(__file__).parents[2] / 'config/train'
+GOOD = """\
+model: siamffn_lite0
+loss: csrl
+data:
+  pack: {pairs: 100}
+  coco:
+    pairs: 60
+epochs: 5
+batch: 16
+optimizer: adamw
+rate:
+  warmup: 2
+  peak: 1e-2
+"""
+VALUES: dict[type[BaseModel], dict[str, Any]] = {
+    Recipe: {
+        'model': 'siamffn_lite0',
+        'loss': 'csrl',
+        'data': {'pack': {'pairs': 10_000}},
+        'epochs': 5,
+        'batch': 16,
+        'optimizer': 'sgd',
+        'rate': {},
+    },
+    Source: {'pairs': 1},
+    Augmentation: {},
+    Schedule: {},
+}
+
+
+def write(folder: Path, text: str, name: str = 'x.yaml') -> Path:
+    path = folder / name
+    path.write_text(text, encoding='utf-8')
+    return path
+
+
+def complaint(path: Path, *changes: str) -> str:
+    """Return what is said about a recipe, without the folder."""
+    with pytest.raises(DataError) as caught:
+        read_recipe(path, changes)
+    return str(caught.value).replace(f'{path.parent}/', '')
+
+
+def names(allowed: Any) -> str:
+    return ', '.join(allowed)
+
+
+@pytest.mark.parametrize('path', [*SHIPPED.glob('*.yaml')], ids=lambda path: path.stem)
+def test_a_shipped_recipe_trains_the_model_it_is_called_after(path: Path) -> None:
+    recipe = read_recipe(path)
+    if path.stem != 'smoke':
+        assert path.stem in (recipe.model, f'{recipe.model}_{recipe.loss}')
+
+
+def test_the_papers_recipe_holds_the_papers_numbers() -> None:
+    assert read_recipe(SHIPPED / 'siamffn_r50.yaml').model_dump() == {
+        'model': 'siamffn_r50',
+        'loss': 'separate',
+        'data': {
+            'got10k': {'pairs': 200_000, 'range': 100},
+            'coco': {'pairs': 100_000, 'range': 1},
+            'vid': {'pairs': 100_000, 'range': 100},
+            'det': {'pairs': 200_000, 'range': 1},
+        },
+        'epochs': 20,
+        'batch': 80,
+        'micro_batch': None,
+        'negative': 0.2,
+        'hard': 0,
+        'augmentation': {
+            'shift': 64,
+            'scale': 0.18,
+            'light': 0.2,
+            'blur': 0.2,
+            **dict.fromkeys(('colour', 'grey', 'pixels', 'noise', 'compression'), 0),
+        },
+        'optimizer': 'sgd',
+        'rate': {'warmup': 5, 'start': 0.001, 'peak': 0.005, 'end': 0.00005},
+        'unfreeze': 10,
+        'ema': 0,
+        'bf16': True,
+        'seed': 0,
+    }
+
+
+@pytest.mark.parametrize('name', ['siamffn_r50', 'siamban_r50', 'siamrpnpp_r50'])
+def test_twins_differ_in_the_loss_alone(name: str) -> None:
+    one, other = (read_recipe(SHIPPED / f'{name}{end}.yaml') for end in ('', '_csrl'))
+    assert (one.loss, other.loss) == ('separate', 'csrl')
+    assert other == one.model_copy(update={'loss': 'csrl'})
+    paper = read_recipe(SHIPPED / 'siamffn_r50.yaml')
+    assert one == paper.model_copy(update={'model': name})
+
+
+def test_smoke_needs_no_data() -> None:
+    assert list(read_recipe(SHIPPED / 'smoke.yaml').data) == ['rendered']
+
+
+def test_an_epoch_has_whole_batches(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, GOOD), ['batch=50'])
+    assert (recipe.steps, recipe.pairs) == (3, 150)
+
+
+def test_a_base_gives_what_the_file_does_not(tmp_path: Path) -> None:
+    (tmp_path / 'below').mkdir()
+    write(tmp_path, GOOD, 'ground.yaml')
+    write(tmp_path / 'below', 'base: ../ground.yaml\nseed: 3\nepochs: 7', 'middle.yaml')
+    text = 'epochs: 9\nbase: below/middle.yaml\nrate: {start: 0.5}\ndata: {vid: {pairs: 99}}'
+    recipe = read_recipe(write(tmp_path, text))
+    assert (recipe.epochs, recipe.seed, recipe.batch) == (9, 3, 16)
+    assert recipe.rate == Schedule(warmup=2, start=0.5, peak=0.01)
+    assert recipe.data == {'vid': Source(pairs=99)}
+
+
+def test_changes_come_last_and_in_their_order(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    changes = ['data.pack.pairs=30', 'data.det={pairs: 7}', 'rate.peak=1e-1', 'augmentation.blur=1']
+    recipe = read_recipe(path, [*changes, 'seed=4', 'seed=5', 'micro_batch=null', 'bf16=false'])
+    assert {name: source.pairs for name, source in recipe.data.items()} == {
+        'pack': 30,
+        'coco': 60,
+        'det': 7,
+    }
+    assert recipe.rate == Schedule(warmup=2, peak=0.1)
+    assert recipe.augmentation == Augmentation(blur=1)
+    assert (recipe.seed, recipe.micro_batch, recipe.bf16) == (5, None, False)
+    assert read_recipe(path, ['rate={end: 0.5}']).rate == Schedule(end=0.5)
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'line', 'said'),
+    [
+        ('batch: 16', 'batch: 0', 8, 'batch is 0, allowed are whole numbers from 1 to 4096'),
+        ('batch: 16', 'batch: "16"', 8, "batch is '16', allowed are whole numbers from 1 to 4096"),
+        ('batch: 16', 'batch: 8.0', 8, 'batch is 8.0, allowed are whole numbers from 1 to 4096'),
+        ('batch: 16', 'batch: yes', 8, "batch is 'yes', allowed are whole numbers from 1 to 4096"),
+        ('batch: 16', 'batch:', 8, 'batch is empty, allowed are whole numbers from 1 to 4096'),
+        ('batch: 16', 'batch: true', 8, 'batch is True, allowed are whole numbers from 1 to 4096'),
+        ('batch: 16', 'batch: [1]', 8, 'batch is [1], allowed are whole numbers from 1 to 4096'),
+        ('epochs: 5', 'epochs: 5\nbf16: no', 8, "bf16 is 'no', allowed are true and false"),
+        ('epochs: 5', 'epochs: 5\nema: 1', 8, 'ema is 1, allowed are numbers from 0 to below 1'),
+        ('epochs: 5', 'epochs: 5\nhard: .nan', 8, 'hard is nan, allowed are numbers from 0 to 1'),
+        (
+            'epochs: 5',
+            'epochs: 5\nunfreeze: -1',
+            8,
+            'unfreeze is -1, allowed are whole numbers from 0, and null',
+        ),
+        ('csrl', 'iou', 2, f"loss is 'iou', allowed are {names(LOSSES)}"),
+        ('siamffn_lite0', 'siamffn', 1, f"model is 'siamffn', allowed are {names(MODELS)}"),
+        ('adamw', 'adam', 9, "optimizer is 'adam', allowed are sgd, adamw"),
+        ('1e-2', '0', 12, 'rate.peak is 0, allowed are numbers from above 0 to 1'),
+        (
+            'warmup: 2',
+            'warmup: 6',
+            11,
+            'rate.warmup is 6, allowed are whole numbers from 0 to epochs, 5',
+        ),
+        ('60', '0', 6, 'data.coco.pairs is 0, allowed are whole numbers from 1'),
+        ('pairs: 60', '{}', 5, 'data.coco.pairs is missing, allowed are whole numbers from 1'),
+        (
+            '{pairs: 100}',
+            '100',
+            4,
+            'data.pack is 100, allowed are mappings with keys from pairs, range',
+        ),
+        ('epochs', 'epoks', 7, "unknown key 'epoks' (did you mean 'epochs'?), allowed are base, "),
+        ('epochs: 5', 'epochs: 5\nbas: y.yaml', 8, "unknown key 'bas' (did you mean 'base'?)"),
+        ('epochs: 5', 'epochs: 5\n7: 7', 8, "unknown key '7', allowed are base, model, loss, "),
+        (
+            'peak',
+            'peek',
+            12,
+            "unknown key 'rate.peek' (did you mean 'peak'?), allowed are warmup, start, peak, end",
+        ),
+        (
+            'coco',
+            'coc',
+            5,
+            f"unknown key 'data.coc' (did you mean 'coco'?), allowed are {names(SOURCES)}",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, said: str
+) -> None:
+    assert GOOD.count(old) == 1
+    text = GOOD.replace(old, new)
+    assert f'x.yaml line {line}: {said}' in complaint(write(tmp_path, text))
+    write(tmp_path, '\n\n' + text, 'ground.yaml')
+    said_of_base = complaint(write(tmp_path, 'base: ground.yaml\nseed: 3'))
+    assert f'ground.yaml line {line + 2}: {said}' in said_of_base
+
+
+@pytest.mark.parametrize('key', ['model', 'loss', 'data', 'epochs', 'batch', 'optimizer', 'rate'])
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    values = dict(VALUES[Recipe])
+    del values[key]
+    path = write(tmp_path, repr(values))  # YAML too
+    assert complaint(path).startswith(f'x.yaml: {key} is missing, allowed are ')
+    assert '\n' not in complaint(path)
+
+
+def test_data_without_a_source_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, 'data: {}\nbase: ground.yaml')
+    write(tmp_path, GOOD, 'ground.yaml')
+    wanted = f'data is {{}}, allowed are mappings, not empty, with keys from {names(SOURCES)}'
+    assert complaint(path) == f'x.yaml line 1: {wanted}'
+
+
+def test_data_that_fills_no_batch_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    assert read_recipe(path, ['batch=160']).steps == 1
+    assert complaint(path, 'batch=161') == (
+        '--set batch=161: batch is 161, but an epoch has 160 pairs: take fewer or give more in data'
+    )
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace('csrl', 'iou').replace('1e-2', '2'), 'ground.yaml')
+    path = write(tmp_path, 'base: ground.yaml\nseed: -1\nepochs: 1\nsede: 4')
+    places = [problem.split(': ')[0] for problem in complaint(path, 'batch=x').splitlines()]
+    assert sorted(places) == [
+        '--set batch=x',
+        'ground.yaml line 12',
+        'ground.yaml line 2',
+        'x.yaml line 2',
+        'x.yaml line 4',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        ('batch=x', "batch is 'x', allowed are whole numbers from 1 to 4096"),
+        ('batch=', 'batch is empty, allowed are whole numbers from 1 to 4096'),
+        ('rate.peak=2', 'rate.peak is 2, allowed are numbers from above 0 to 1'),
+        ('rate={peak: 2}', 'rate.peak is 2, allowed are numbers from above 0 to 1'),
+        ('rate={}', 'rate.warmup is 5, allowed are whole numbers from 0 to epochs, 4'),
+        (
+            'data.vid.range=2',
+            'data.vid.pairs is missing, allowed are whole numbers from 1',
+        ),
+        ('data.vit.pairs=2', "unknown key 'data.vit' (did you mean 'vid'?), allowed are got10k, "),
+        ('rate.peak.x=1', "rate.peak is {'x': 1}, allowed are numbers from above 0 to 1"),
+        ('bach=1', "unknown key 'bach' (did you mean 'batch'?), allowed are model, loss, "),
+        ('base=y.yaml', "unknown key 'base'"),
+        ('=1', "unknown key '', allowed are model, "),
+        ('rate={peak: 1, peak: 2}', 'not YAML (peak is there twice): correct it'),
+        ('loss=[csrl', 'not YAML ('),
+    ],
+)
+def test_a_wrong_change_is_named(tmp_path: Path, change: str, said: str) -> None:
+    path = write(tmp_path, GOOD.replace('epochs: 5', 'epochs: 4'))
+    found = [line for line in complaint(path, change).splitlines() if said in line]
+    assert len(found) == 1
+    assert found[0].startswith(f'--set {change}: {said}')
+
+
+def test_a_change_without_a_value_is_named(tmp_path: Path) -> None:
+    assert complaint(write(tmp_path, GOOD), 'batch') == (
+        '--set batch gives no value: write key=value, such as --set batch=16'
+    )
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('a: 1\nb: c: d', 'x.yaml line 2: not YAML (mapping values are not allowed here)'),
+        ('a: 1\nb: *c', "x.yaml line 2: not YAML (found undefined alias 'c')"),
+        ('a: 1\nb: \x07', 'x.yaml line 2: not YAML (special characters are not allowed)'),
+        ('a: 1\nb: 2026-02-30', 'x.yaml line 2: not YAML (day is out of range for month)'),
+        ('a: 1\nb: !!bool c', "x.yaml line 2: not YAML ('c')"),
+        ('a: 1\nb: !c d', 'x.yaml line 2: not YAML (could not determine a constructor for the tag'),
+        ('a: 1\n---\nb: 2', 'x.yaml line 2: not YAML (but found another document)'),
+        ('a: 1\n[b]: 1', 'x.yaml line 2: not YAML (a key is no text)'),
+        ('a: 1\nb: 2\na: 3', 'x.yaml line 3: not YAML (a is there twice): correct it'),
+        ('b: 2\na:\n  c: 3\n  c: 3', 'x.yaml line 4: not YAML (c is there twice): correct it'),
+        ('a: &a\n  b: *a', 'x.yaml line 1: not YAML (values within values without end)'),
+        ('a: ' + '[' * 5000, 'x.yaml line 1: not YAML (values within values without end)'),
+        ('', 'x.yaml holds no mapping: write lines such as `batch: 16`'),
+        ('- batch: 3', 'x.yaml holds no mapping: write lines such as `batch: 16`'),
+        ('a: 1\nbase: 3', 'x.yaml line 2: base is 3, allowed are names of YAML files'),
+        ('a: 1\nbase:', 'x.yaml line 2: base is empty, allowed are names of YAML files'),
+        (
+            'a: 1\nbase: y.yaml',
+            'x.yaml line 2: y.yaml cannot be read (No such file or directory): give the path',
+        ),
+        ('a: 1\nbase: x.yaml', 'x.yaml line 2: base x.yaml leads in a circle: remove a `base`'),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, text: str, said: str) -> None:
+    assert complaint(write(tmp_path, text)).startswith(said)
+
+
+def test_a_circle_of_bases_is_named(tmp_path: Path) -> None:
+    write(tmp_path, '# y\nbase: ../x.yaml', 'y.yaml')
+    (tmp_path / 'sub').mkdir()
+    write(tmp_path / 'sub', '\n\nbase: ../x.yaml', 'y.yaml')
+    assert complaint(write(tmp_path, 'base: sub/y.yaml')).startswith(
+        'sub/y.yaml line 3: base sub/../x.yaml leads in a circle'
+    )
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert complaint(tmp_path / 'x.yaml').startswith(
+        'x.yaml cannot be read (No such file or directory): give the path of a YAML file'
+    )
+    (tmp_path / 'x.yaml').mkdir()
+    assert 'x.yaml cannot be read (Is a directory)' in complaint(tmp_path / 'x.yaml')
+    (tmp_path / 'y.yaml').write_bytes(b'seed: \xff')
+    assert "y.yaml cannot be read ('utf-8' codec can't decode" in complaint(tmp_path / 'y.yaml')
+
+
+@pytest.mark.parametrize(
+    ('kind', 'key', 'lowest', 'below', 'highest', 'above'),
+    [
+        (Recipe, 'epochs', 5, 4, 1000, 1001),  # not less than the warm-up
+        (Recipe, 'batch', 1, 0, 4096, 4097),
+        (Recipe, 'micro_batch', 1, 0, 10**9, math.inf),
+        (Recipe, 'negative', 0, -1e-9, 0.9, 0.9000001),
+        (Recipe, 'hard', 0, -1e-9, 1, 1.0000001),
+        (Recipe, 'unfreeze', 0, -1, 10**9, math.inf),
+        (Recipe, 'ema', 0, -1e-9, 0.9999999, 1),
+        (Recipe, 'seed', 0, -1, 2**32 - 1, 2**32),
+        (Source, 'pairs', 1, 0, 10**9, math.inf),
+        (Source, 'range', 1, 0, 10**9, math.inf),
+        (Augmentation, 'shift', 0, -1e-9, 64, 64.0001),
+        (Augmentation, 'scale', 0, -1e-9, 0.5, 0.5000001),
+        *(
+            (Augmentation, key, 0, -1e-9, 1, 1.0000001)
+            for key in ('colour', 'light', 'grey', 'blur', 'pixels', 'noise', 'compression')
+        ),
+        (Schedule, 'warmup', 0, -1, 10**9, math.inf),
+        *((Schedule, key, 1e-9, 0, 1, 1.0000001) for key in ('start', 'peak', 'end')),
+    ],
+)
+def test_ranges_end_where_they_should(
+    kind: type[BaseModel], key: str, lowest: float, below: float, highest: float, above: float
+) -> None:
+    for value in (lowest, highest):
+        made = kind.model_validate({**VALUES[kind], key: value})
+        assert getattr(made, key) == value
+    for value in (below, above, math.nan):
+        with pytest.raises(ValidationError):
+            kind.model_validate({**VALUES[kind], key: value})
+
+
+def test_every_value_is_described() -> None:
+    for kind in VALUES:
+        for key, field in kind.model_fields.items():
+            assert field.description, key
