@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
-from siamffn_model.networks.score_map import SEARCH_SIZE, ScoreMap
+from siamffn_model.networks.score_map import SEARCH_SIZE, STRIDE, ScoreMap
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.3  # IoU with the target (SiamRPN)
+DISTRACTORS = 16  # candidates that count in a pair that shows another target
+NEAR = 3 * STRIDE  # pixels from its centre within which anchors count there (pysot)
 
 
+@lru_cache(maxsize=8)
 def points(score_map: ScoreMap, device: torch.device | str = 'cpu') -> Tensor:
     """Return (2, N): x and y of each candidate in pixels of the search crop, 31 + 8k."""
     return torch.tensor(score_map.points(), dtype=torch.float32, device=device) + SEARCH_SIZE // 2
@@ -41,24 +46,45 @@ def _area(distances: Tensor) -> Tensor:
     return (left + right) * (top + bottom)
 
 
-def labels(score_map: ScoreMap, boxes: Tensor, negative: Tensor) -> Tensor:
+def labels(score_map: ScoreMap, boxes: Tensor, negative: Tensor, keys: Tensor) -> Tensor:
     """Return (B, N): POSITIVE, NEGATIVE or IGNORED for every candidate of each pair.
 
-    boxes (B, 4) as x, y, w, h in pixels of the search crop, negative (B,) bool. Anchors are judged
-    by their IoU with the target (SiamRPN), points by two ellipses (SiamBAN). In a negative pair,
-    which shows another target, all are NEGATIVE.
+    boxes (B, 4) as x, y, w, h in pixels of the search crop, negative (B,) bool, keys (B, N) random
+    numbers. Anchors are judged by their IoU with the target (SiamRPN), points by two ellipses
+    (SiamBAN). In a negative pair, which shows another target, 16 candidates in the middle of that
+    one are NEGATIVE, those with the largest keys, and all others are IGNORED.
     """
     judge = _by_overlap if score_map.anchors else _by_ellipses
     found = judge(score_map, boxes)
-    found[negative] = NEGATIVE
-    return found
+    if score_map.anchors:
+        x, y = _from_centre(score_map, boxes)
+        middle = (x.abs() <= NEAR) & (y.abs() <= NEAR)
+    else:
+        middle = found == POSITIVE
+    distractors = torch.full_like(found, IGNORED)
+    distractors[sample(middle, keys, DISTRACTORS)] = NEGATIVE
+    return torch.where(negative[:, None], distractors, found)
+
+
+def sample(mask: Tensor, keys: Tensor, count: int) -> Tensor:
+    """Return a mask (B, N): in each row the `count` places of `mask` that have the largest keys."""
+    ranked = keys.masked_fill(~mask, -torch.inf)
+    places = ranked.topk(min(count, keys.shape[1]), dim=1).indices
+    return torch.zeros_like(mask).scatter(1, places, True) & mask
+
+
+def _from_centre(score_map: ScoreMap, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (B, N) and (B, N): how far each candidate is right of and below the box's centre."""
+    x, y = points(score_map, boxes.device)
+    bx, by, w, h = (value[:, None] for value in boxes.unbind(1))
+    return x - bx - w / 2, y - by - h / 2
 
 
 def _by_ellipses(score_map: ScoreMap, boxes: Tensor) -> Tensor:
     """POSITIVE within semi-axes w/4, h/4 round the target's centre, NEGATIVE outside w/2, h/2."""
-    x, y = points(score_map, boxes.device)
-    bx, by, w, h = (value[:, None] for value in boxes.unbind(1))
-    distance = ((x - bx - w / 2) / w) ** 2 + ((y - by - h / 2) / h) ** 2
+    x, y = _from_centre(score_map, boxes)
+    w, h = boxes[:, 2:3], boxes[:, 3:4]
+    distance = (x / w) ** 2 + (y / h) ** 2
     return _between(distance < 1 / 16, distance > 1 / 4)
 
 

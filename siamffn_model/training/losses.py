@@ -13,17 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from siamffn_model.training.labels import NEGATIVE, POSITIVE, overlap
+from siamffn_model.training.labels import NEGATIVE, POSITIVE, overlap, sample
 
 POSITIVES, NEGATIVES = 16, 48  # candidates sampled of each pair
 
 
 class Costs(NamedTuple):
-    """What the sampled candidates of a batch cost, P positive and M negative ones."""
+    """What sampled candidates cost, P positive and M negative ones."""
 
     positive: Tensor  # (P,): cross entropy of the positive ones (Eq. 7)
     overlap: Tensor  # (P,): 1 - IoU of the positive ones (Eq. 6)
     negative: Tensor  # (M,): cross entropy of the negative ones
+    counts: Tensor  # (2,): what sums over P and over M are divided by, for a mean
 
 
 def iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
@@ -35,21 +36,36 @@ def iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return 1 - (shared + 1) / (union + 1)
 
 
-def costs(logits: Tensor, distances: Tensor, labels: Tensor, targets: Tensor) -> Costs:
+def sampled(labels: Tensor) -> Tensor:
+    """Return (2,): how many positive and negative candidates `costs` will take of labels (B, N)."""
+    positive = (labels == POSITIVE).sum(1).clamp(max=POSITIVES).sum()
+    negative = (labels == NEGATIVE).sum(1).clamp(max=NEGATIVES).sum()
+    return torch.stack([positive, negative])
+
+
+def costs(
+    logits: Tensor,
+    distances: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    keys: Tensor,
+    hard: float = 0.0,
+) -> Costs:
     """Sample the candidates of a batch and return what they cost.
 
-    logits (B, 2, N), distances and targets (B, 4, N), labels (B, N). Up to 16 positive and 48
-    negative candidates of each pair count; half of the negative ones are those with the highest
-    score.
+    logits (B, 2, N), distances and targets (B, 4, N), labels (B, N), keys (B, 2, N) random numbers.
+    Up to 16 positive and 48 negative candidates of each pair count: those with the largest keys,
+    but for a share `hard` of the negative ones, which are those with the highest score.
     """
     log_p = F.log_softmax(logits.float(), dim=1)
     ce_positive, ce_negative = -log_p[:, 1], -log_p[:, 0]
-    positive = _sample(labels == POSITIVE, torch.rand_like(ce_positive), POSITIVES)
-    hard = _sample(labels == NEGATIVE, ce_negative.detach(), NEGATIVES // 2)
-    rest = (labels == NEGATIVE) & ~hard
-    negative = hard | _sample(rest, torch.rand_like(ce_negative), NEGATIVES // 2)
+    positive = sample(labels == POSITIVE, keys[:, 0], POSITIVES)
+    hardest = round(hard * NEGATIVES)
+    negative = sample(labels == NEGATIVE, ce_negative.detach(), hardest)
+    rest = (labels == NEGATIVE) & ~negative
+    negative |= sample(rest, keys[:, 1], NEGATIVES - hardest)
     cost = iou_loss(distances.float().transpose(1, 2)[positive], targets.transpose(1, 2)[positive])
-    return Costs(ce_positive[positive], cost, ce_negative[negative])
+    return Costs(ce_positive[positive], cost, ce_negative[negative], sampled(labels))
 
 
 def csrl(costs: Costs, detach: bool = False) -> Tensor:
@@ -59,7 +75,9 @@ def csrl(costs: Costs, detach: bool = False) -> Tensor:
     learning from it; else, as in the paper, a bad box also lowers its score.
     """
     weight = torch.exp(-(costs.positive.detach() if detach else costs.positive))
-    return _mean(costs.positive + weight * costs.overlap) + _mean(costs.negative)
+    positives, negatives = costs.counts
+    joint = _mean(costs.positive + weight * costs.overlap, positives)
+    return joint + _mean(costs.negative, negatives)
 
 
 def separate(costs: Costs) -> Tensor:
@@ -67,7 +85,9 @@ def separate(costs: Costs) -> Tensor:
 
     Models with anchors learn from it too, in the place of SiamRPN's smooth L1 of the offsets.
     """
-    return 0.5 * _mean(costs.positive) + 0.5 * _mean(costs.negative) + _mean(costs.overlap)
+    positives, negatives = costs.counts
+    cross_entropy = _mean(costs.positive, positives) + _mean(costs.negative, negatives)
+    return 0.5 * cross_entropy + _mean(costs.overlap, positives)
 
 
 LOSSES: dict[str, Callable[[Costs], Tensor]] = {
@@ -77,13 +97,6 @@ LOSSES: dict[str, Callable[[Costs], Tensor]] = {
 }
 
 
-def _sample(mask: Tensor, keys: Tensor, count: int) -> Tensor:
-    """Return a mask (B, N): in each row the `count` places of `mask` that have the largest keys."""
-    ranked = keys.masked_fill(~mask, -torch.inf)
-    places = ranked.topk(min(count, keys.shape[1]), dim=1).indices
-    return torch.zeros_like(mask).scatter(1, places, True) & mask
-
-
-def _mean(values: Tensor) -> Tensor:
-    """Return the mean, and a zero that can be differentiated where there is nothing."""
-    return values.sum() / max(values.numel(), 1)
+def _mean(values: Tensor, count: Tensor) -> Tensor:
+    """Return sum / count, and a zero that can be differentiated where there is nothing."""
+    return values.sum() / count.clamp(min=1)
