@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import openvino
@@ -20,6 +21,21 @@ def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
         warnings.simplefilter('ignore', DeprecationWarning)  # of torch.jit, which OpenVINO uses
         traced = torch.jit.trace(module, inputs, check_trace=False)  # once is enough
         return openvino.convert_model(traced, example_input=inputs)
+
+
+@cache
+def _core() -> Any:
+    """Return OpenVINO's core, the same for all.
+
+    Each gives the process a stack for signals; of several that do not end in the reverse order one
+    leaves a stack that is gone, on which the next signal ends the process.
+    """
+    return openvino.Core()
+
+
+def compile_graph(graph: Any, **options: Any) -> Any:
+    """Return what computes a graph on the CPU in single precision."""
+    return _core().compile_model(graph, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32', **options})
 
 
 class Compiled(nn.Module):
@@ -39,8 +55,7 @@ class Compiled(nn.Module):
         graph = convert(_Search(model), inputs)
         shapes = [list(tensor.shape) for tensor in inputs]
         graph.reshape(dict(zip(graph.inputs, map(openvino.PartialShape, shapes), strict=True)))
-        options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
-        self._search: Any = openvino.compile_model(graph, 'CPU', options)
+        self._search: Any = compile_graph(graph, PERFORMANCE_HINT='LATENCY')
 
     def template(self, crop: Tensor) -> list[Tensor]:
         """See `Siamese.template`."""
