@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import DataError, ImageError
 from siamffn_model.geometry import Box
 
 
@@ -70,9 +70,10 @@ class Pack:
     def _decode(self, name: str, flag: int) -> NDArray[np.uint8]:
         if name not in self.files:
             raise DataError(f'the pack holds no file {name}: unpack it again from its source')
-        image = cv2.imdecode(np.frombuffer(self.files[name], np.uint8), flag)
+        data = np.frombuffer(self.files[name], np.uint8)
+        image = cv2.imdecode(data, flag) if data.size else None
         if image is None:
-            raise DataError(f'file {name} of the pack is damaged: copy the pack again')
+            raise ImageError(f'file {name} of the pack is damaged: copy the pack again')
         return np.asarray(image, np.uint8)
 
 

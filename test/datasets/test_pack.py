@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from siamffn_model.datasets.pack import Pack
-from siamffn_model.errors import DataError
+from siamffn_model.errors import DataError, ImageError
 
 
 def test_reads_what_is_there(tiny_pack: Path) -> None:
@@ -39,9 +39,10 @@ def test_a_truncated_tar_is_named(tiny_pack: Path, tmp_path: Path) -> None:
 
 def test_a_damaged_image_is_named(tiny_pack: Path) -> None:
     pack = Pack.read(tiny_pack)
-    pack.files['objects/img/0.jpg'] = b'junk'
-    with pytest.raises(DataError, match=r'objects/img/0\.jpg of the pack is damaged'):
-        pack.image('objects/img/0.jpg')
+    for data in (b'junk', b''):
+        pack.files['objects/img/0.jpg'] = data
+        with pytest.raises(ImageError, match=r'objects/img/0\.jpg of the pack is damaged'):
+            pack.image('objects/img/0.jpg')
     with pytest.raises(DataError, match='holds no file nothing'):
         pack.image('nothing')
 
