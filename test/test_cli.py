@@ -16,7 +16,10 @@ from click.testing import CliRunner, Result
 from siamffn_model import __version__, cli
 from siamffn_model.geometry import Box
 
+from .datasets.published import write_got10k
+
 SIAMFFN = Path(sys.executable).parent / 'siamffn'
+RECIPES = Path(__file__).resolve().parents[1] / 'config/train'
 
 
 def siamffn(*words: str | Path) -> Result:
@@ -143,6 +146,90 @@ def test_evaluate_names_the_sequence(clips: Path, tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert 'clip2/groundtruth.txt: 6 rows for 5 images' in done.stderr
     assert not file.exists()
+
+
+# --- train and data
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--data', 'pack'], "'pack': give NAME=DIR, such as got10k=/data/GOT-10k"),
+        (['--data', '=there'], "'=there': give NAME=DIR"),
+        (['--data', 'pack='], "'pack=': give NAME=DIR"),
+        (['--set', 'batch'], '--set batch gives no value: write key=value'),
+        (['--set', 'batch=many'], "--set batch=many: batch is 'many', allowed are whole numbers"),
+        (['--set', 'bach=8'], "--set bach=8: unknown key 'bach' (did you mean 'batch'?)"),
+        (['--config', 'nowhere.yaml'], 'nowhere.yaml cannot be read (No such file or directory)'),
+        (['--workers', '-1'], "'--workers': -1 is not in the range x>=0"),
+        (['--device', 'toaster'], "unknown device 'toaster'"),
+    ],
+)
+def test_train_refuses_what_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = siamffn('train', '--config', RECIPES / 'smoke.yaml', *words)
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith('Error: ')
+    assert message in done.stderr.splitlines()[-1]
+    assert 'Traceback' not in done.output
+    assert not Path('out').exists()
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'words', 'message'),
+    [
+        ('siamffn_lite0', [], 'draws from pack: say where it lies with --data pack=DIR\n'),
+        ('siamffn_r50', [], 'say where it lies with --data got10k=DIR (it can be had from http'),
+        ('smoke', ['--data', 'coco=there'], 'only from rendered; leave it out or add it to'),
+        ('siamffn_lite0', ['--data', 'pack=there'], 'cannot read there/objects_1.tar'),
+    ],
+)
+def test_a_set_that_is_not_where_it_should_be_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: str, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = ['--config', RECIPES / f'{recipe}.yaml']
+    commands = [['data', 'speed', *config]]
+    if 'lite0' in recipe:
+        commands.append(['train', *config, '--device', 'cpu'])
+    for command in commands:
+        done = siamffn(*command, *words)
+        assert done.exit_code == 2
+        assert done.stderr.startswith('Error: ')
+        assert message in done.stderr
+        assert 'Traceback' not in done.output
+    assert not Path('out').exists()
+
+
+def test_data_check_tells_by_its_exit_status_whether_all_is_well(
+    monkeypatch: pytest.MonkeyPatch, tiny_pack: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    write_got10k(tmp_path)
+    done = siamffn('data', 'check', '--data', f'pack={tiny_pack}')
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, '  0 of 12 images damaged')
+    done = siamffn('data', 'check', '--data', f'pack={tiny_pack}', '--data', f'got10k={tmp_path}')
+    assert done.exit_code == 1
+    assert f'  damaged: {tmp_path}/train/GOT-10k_Train_000003/00000005.jpg: ' in done.stdout
+    assert '  0 of 12 images damaged' in done.stdout
+    done = siamffn('data', 'check', '--data', f'cocoa={tmp_path}')
+    assert (done.exit_code, done.stderr) == (
+        2,
+        'Error: --data cocoa: no such set; there are got10k, coco, vid, det and pack\n',
+    )
+
+
+def test_data_speed_measures(tiny_pack: Path) -> None:
+    options = ['--workers', '0', '--seconds', '0.1']
+    for words in (
+        ['smoke.yaml'],
+        ['siamffn_lite0.yaml', '--data', f'pack={tiny_pack}', '--set', 'batch=4'],
+    ):
+        done = siamffn('data', 'speed', *options, '--config', RECIPES / words[0], *words[1:])
+        assert done.exit_code == 0, done.output
+        assert re.fullmatch(r'[1-9]\d* pairs/s\n', done.stdout)
 
 
 # --- complexity and weights

@@ -18,3 +18,7 @@ class Backbone(nn.Module):
     def load_imagenet(self) -> None:
         """Take the weights that the backbone learned on ImageNet; raises `WeightsError`."""
         raise WeightsError(f'no ImageNet weights are known for {type(self).__name__}')
+
+    def tunable(self) -> list[nn.Module]:
+        """Return the parts that training may change; what comes before them stays as it is."""
+        return []

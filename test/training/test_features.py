@@ -1,37 +1,35 @@
-"""Features of a frozen backbone, and their replay."""
+"""Features of a frozen backbone."""
 
 from __future__ import annotations
 
-import numpy as np
+import pytest
 import torch
 
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
-from siamffn_model.training.features import Replay, frozen_features
+from siamffn_model.training import features
+from siamffn_model.training.features import frozen_features
 
 
-def test_features_are_the_backbones_own() -> None:
+@pytest.mark.parametrize('openvino', [True, False], ids=['openvino', 'pytorch'])
+def test_features_are_the_backbones_own(openvino: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if openvino:
+        pytest.importorskip('openvino', reason='extra [openvino] not installed')
+    else:
+        monkeypatch.setattr(features, 'find_spec', lambda _: None)
     torch.manual_seed(0)
-    backbone = EfficientNetLite0()
-    crops = np.random.default_rng(0).integers(0, 256, (2, 127, 127, 3), dtype=np.uint8)
-    quick = frozen_features(backbone)(crops)
-    with torch.no_grad():
-        plain = backbone(torch.from_numpy(crops).permute(0, 3, 1, 2).float())
-    for one, other in zip(quick, plain, strict=True):
-        assert torch.allclose(one, other, atol=1e-4 * float(other.abs().max()))
+    backbone = EfficientNetLite0().eval()
+    quick = frozen_features(backbone)
+    for size in (127, 63, 127):
+        crops = torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8)
+        with torch.no_grad():
+            found, expected = quick(crops), backbone(crops.permute(0, 3, 1, 2).float())
+        for one, other in zip(found, expected, strict=True):
+            assert torch.allclose(one, other, atol=1e-4 * float(other.abs().max()))
 
 
-def test_replay_keeps_the_newest_and_rows_together() -> None:
-    replay = Replay(4)
-    for start in range(0, 9, 3):
-        number = torch.arange(start, start + 3)
-        replay.add([number.half()[:, None], number.float()])
-    a, b = replay.draw(100)
-    assert set(b.tolist()) == {5, 6, 7, 8}
-    assert torch.equal(a[:, 0], b)
-    assert a.dtype == torch.float32
-
-
-def test_replay_draws_from_what_is_there() -> None:
-    replay = Replay(100)
-    replay.add([torch.tensor([1.0, 2.0])])
-    assert set(replay.draw(50)[0].tolist()) == {1, 2}
+def test_the_backbone_itself_stays_as_it_is() -> None:
+    backbone = EfficientNetLite0().train()
+    frozen_features(backbone)
+    assert backbone.training
+    assert all(weight.requires_grad for weight in backbone.parameters())
+    assert isinstance(backbone.stem[1], torch.nn.BatchNorm2d)

@@ -1,45 +1,121 @@
-"""Pairs from a pack."""
+"""Pairs of crops: what they show, and that only seed and index decide it."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from siamffn_model.datasets.pack import Pack
 from siamffn_model.datasets.synthetic import Scene
+from siamffn_model.errors import DataError, ImageError
 from siamffn_model.geometry import Box
 from siamffn_model.tracking.crop import context_side
-from siamffn_model.training.sampling import PackPairs, View
+from siamffn_model.training.recipe import Recipe
+from siamffn_model.training.sampling import Pair, Pairs, Target, View, collate
+from siamffn_model.training.sources import SceneSource
+
+RECIPE = Recipe.model_validate(
+    {
+        'model': 'siamffn_lite0',
+        'loss': 'csrl',
+        'data': {'rendered': {'pairs': 30, 'range': 8}, 'pack': {'pairs': 10}},
+        'epochs': 3,
+        'batch': 4,
+        'optimizer': 'sgd',
+        'rate': {'warmup': 0},
+        'negative': 0.3,
+    }
+)
 
 
-@pytest.fixture(scope='module')
-def pairs(tiny_pack: Path) -> PackPairs:
-    return PackPairs(Pack.read(tiny_pack), 60, seed=5)
+class Plain:
+    """A source of targets in one grey, each a shade of its own."""
+
+    def __init__(self, shades: list[int], broken: int = -1) -> None:
+        self.shades, self.broken = shades, broken
+
+    def draw(self, rng: np.random.Generator) -> Target:
+        """Choose a shade."""
+        shade = self.shades[rng.integers(len(self.shades))]
+
+        def shot(view: View) -> tuple[np.ndarray, Box]:
+            if shade == self.broken:
+                raise ImageError(f'{shade}.jpg: damaged')
+            return view.cut(np.full((200, 200, 3), shade, np.uint8), Box(80, 90, 40, 30))
+
+        return Target(str(shade), shot, shot)
 
 
-def test_pairs_are_as_the_network_wants_them(pairs: PackPairs) -> None:
-    for i in range(len(pairs)):
-        template, search, box = pairs[i]
+def plain(**changes: object) -> Recipe:
+    looks = {name: 0.0 for name in RECIPE.augmentation.model_dump() if name != 'shift'}
+    return RECIPE.model_copy(
+        update={'augmentation': RECIPE.augmentation.model_copy(update=looks), **changes}
+    )
+
+
+def scenes(recipe: Recipe = RECIPE) -> Pairs:
+    return Pairs(recipe, [SceneSource(8), SceneSource(1)], 625)
+
+
+def equal(one: Pair, other: Pair) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_pairs_are_as_the_network_wants_them() -> None:
+    pairs = scenes()
+    assert len(pairs) == 3 * 40
+    for index in range(30):
+        template, search, box, _, keys, broken = pairs[index]
         assert (template.shape, search.shape) == ((127, 127, 3), (255, 255, 3))
         assert template.dtype == search.dtype == np.uint8
+        assert (keys.shape, keys.dtype, broken) == ((2, 625), np.float32, [])
         x, y, w, h = box
         assert abs(x + w / 2 - 127) <= 64.5
         assert abs(y + h / 2 - 127) <= 64.5
         assert abs(np.log(context_side(w, h) / 127)) <= 0.18 + 1e-3
 
 
-def test_the_same_index_gives_the_same_pair(pairs: PackPairs, tiny_pack: Path) -> None:
-    again = PackPairs(Pack.read(tiny_pack), 60, seed=5)
-    for i in (7, 3, 59):
-        for one, other in zip(pairs[i], again[i], strict=True):
-            assert np.array_equal(one, other)
+def test_seed_and_index_decide_everything() -> None:
+    pairs, again = scenes(), scenes()
+    for index in (107, 3, 59):
+        assert equal(pairs[index], again[index])
+    assert not equal(pairs[3], pairs[43]), 'an epoch later'
+    assert not equal(pairs[3], scenes(RECIPE.model_copy(update={'seed': 1}))[3])
 
 
-def test_another_seed_gives_another_pair(pairs: PackPairs, tiny_pack: Path) -> None:
-    other = PackPairs(Pack.read(tiny_pack), 60, seed=6)
-    assert not np.array_equal(pairs[0].search, other[0].search)
+def test_each_source_gives_its_share_of_every_epoch() -> None:
+    recipe = plain(negative=0)
+    pairs = Pairs(recipe, [Plain([10]), Plain([200])], 9)
+    shades = [int(pairs[index].template[60, 60, 0]) for index in range(len(pairs))]
+    epochs = [shades[start : start + 40] for start in (0, 40, 80)]
+    assert [epoch.count(10) for epoch in epochs] == [30, 30, 30]
+    assert epochs[0] != epochs[1]
+
+
+def test_a_negative_pair_shows_another_target() -> None:
+    pairs = Pairs(plain(epochs=10), [Plain([10, 60]), Plain([110, 200])], 9)
+    negatives = 0
+    for index in range(len(pairs)):
+        template, search, _, negative, *_ = pairs[index]
+        assert negative == (template[60, 60, 0] != search[120, 120, 0])
+        negatives += negative
+    assert pytest.approx(negatives / len(pairs), abs=0.08) == 0.3 * 0.75  # 3 of 4 are another
+
+
+def test_a_damaged_image_is_replaced_and_named() -> None:
+    recipe = plain(negative=0)
+    pairs = Pairs(recipe, [Plain([10, 60], broken=60), Plain([10])], 9)
+    found = [pairs[index] for index in range(40)]
+    assert {int(pair.template[60, 60, 0]) for pair in found} == {10}
+    broken = [message for pair in found for message in pair.broken]
+    assert 5 <= len(broken) <= 40
+    assert set(broken) == {'60.jpg: damaged'}
+    assert collate(found).broken == broken
+
+
+def test_only_damaged_images_end_it() -> None:
+    pairs = Pairs(plain(), [Plain([60], broken=60), Plain([60], broken=60)], 9)
+    with pytest.raises(DataError, match=r'10 images in a row .* 60.jpg: damaged; `siamffn data'):
+        pairs[0]
 
 
 def test_a_view_shows_the_target_where_it_says(scene: Scene) -> None:

@@ -1,0 +1,60 @@
+"""Batches from workers: the same for any number of them, in shares and from any step on."""
+
+from __future__ import annotations
+
+import cv2
+import pytest
+import torch
+
+from siamffn_model.training.loading import load, pairs_per_second
+from siamffn_model.training.recipe import Recipe
+from siamffn_model.training.sampling import Batch, Pairs
+from siamffn_model.training.sources import SceneSource
+from siamffn_model.training.world import World
+
+RECIPE = Recipe.model_validate(
+    {
+        'model': 'siamffn_lite0',
+        'loss': 'csrl',
+        'data': {'rendered': {'pairs': 13, 'range': 8}},
+        'epochs': 2,
+        'batch': 4,
+        'optimizer': 'sgd',
+        'rate': {'warmup': 0},
+    }
+)
+
+
+def batches(workers: int, step: int = 0, rank: int = 0, size: int = 1) -> list[Batch]:
+    pairs = Pairs(RECIPE, [SceneSource(8)], 9)
+    with load(pairs, World(rank, size, torch.device('cpu')), step, workers) as found:
+        return list(found)
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one[:-1], other[:-1], strict=True))
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_batches_do_not_depend_on_the_number_of_workers(workers: int) -> None:
+    cv2.setNumThreads(2)  # threads that a worker must not wait for
+    cv2.GaussianBlur(torch.zeros(2000, 2000).numpy(), (9, 9), 0)
+    expected, found = batches(0), batches(workers)
+    assert len(found) == 2 * 3, 'whole batches of two epochs'
+    assert all(map(same, found, expected))
+    assert cv2.getNumThreads() == 2
+
+
+def test_later_batches_are_those_of_a_whole_run() -> None:
+    assert all(map(same, batches(0, step=4), batches(0)[4:]))
+
+
+def test_processes_share_each_batch() -> None:
+    first, second = batches(0, rank=0, size=2), batches(0, rank=1, size=2)
+    for whole, left, right in zip(batches(0), first, second, strict=True):
+        assert torch.equal(whole.search, torch.cat([left.search, right.search]))
+        assert torch.equal(whole.keys, torch.cat([left.keys, right.keys]))
+
+
+def test_the_loaders_speed_is_measured() -> None:
+    assert pairs_per_second(RECIPE, {}, workers=0, seconds=0.1) > 0

@@ -1,0 +1,86 @@
+"""Learning rates against the paper's figures, and what learns in which epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from siamffn_model.networks.zoo import create_model
+from siamffn_model.training.recipe import Recipe, Schedule, read_recipe
+from siamffn_model.training.schedule import make_optimizer, rates, set_epoch
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'config/train'
+
+
+def recipe(**changes: object) -> Recipe:
+    return read_recipe(CONFIGS / 'siamffn_r50.yaml').model_copy(update=changes)
+
+
+def test_the_papers_rates() -> None:
+    found = rates(recipe().rate, 20)
+    assert len(found) == 20
+    assert found[0] == pytest.approx(0.001)
+    assert found[5] == pytest.approx(0.005)
+    assert found[19] == pytest.approx(0.00005)
+    growth = np.divide(found[1:], found[:-1])
+    assert growth[:5] == pytest.approx([5 ** (1 / 5)] * 5)
+    assert growth[5:] == pytest.approx([0.01 ** (1 / 14)] * 14)
+
+
+@pytest.mark.parametrize(('warmup', 'epochs'), [(0, 1), (0, 3), (1, 1), (2, 3)])
+def test_short_trainings_have_a_rate_for_every_epoch(warmup: int, epochs: int) -> None:
+    found = rates(Schedule(warmup=warmup, start=1e-3, peak=1e-2, end=1e-4), epochs)
+    assert len(found) == epochs
+    assert all(1e-4 <= rate <= 1e-2 + 1e-12 for rate in found)
+
+
+@pytest.mark.parametrize('name', ['siamffn_r50', 'siamffn_lite0'])
+def test_the_backbones_part_learns_from_its_epoch_on_at_a_tenth(name: str) -> None:
+    model = create_model(name)
+    plan = recipe(model=name)
+    optimizer = make_optimizer(model, plan)
+    tunable = {p for part in model.backbone.tunable() for p in part.parameters()}
+    assert 0 < len(tunable) < len(list(model.backbone.parameters()))
+    for epoch, tuned in ((0, False), (9, False), (10, True), (19, True)):
+        assert set_epoch(model, optimizer, plan, epoch) == tuned
+        for parameter in model.backbone.parameters():
+            assert parameter.requires_grad == (tuned and parameter in tunable)
+        backbone, rest = (group['lr'] for group in optimizer.param_groups)
+        assert rest == rates(plan.rate, 20)[epoch]
+        assert backbone == pytest.approx(rest / 10)
+    inside = set(model.backbone.parameters())
+    grouped = [set(group['params']) for group in optimizer.param_groups]
+    assert grouped == [tunable, set(model.parameters()) - inside]
+
+
+def test_frozen_batch_norm_keeps_its_statistics() -> None:
+    model = create_model('siamffn_lite0')
+    plan = recipe(model='siamffn_lite0', unfreeze=1)
+    optimizer = make_optimizer(model, plan)
+    norms = {n: m for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    for epoch in range(2):
+        set_epoch(model, optimizer, plan, epoch)
+        before = {name: norm.running_mean.clone() for name, norm in norms.items()}  # type: ignore[union-attr]
+        model.search(torch.rand(2, 3, 255, 255), model.template(torch.rand(2, 3, 127, 127)))
+        moved = {n for n, m in norms.items() if not torch.equal(m.running_mean, before[n])}  # type: ignore[arg-type]
+        late = {n for n in norms if n.startswith('backbone.blocks.') and int(n.split('.')[2]) >= 3}
+        rest = {n for n in norms if not n.startswith('backbone.')}
+        assert moved == (rest | late if epoch else rest)
+
+
+def test_never_unfrozen() -> None:
+    model = create_model('siamffn_lite0')
+    plan = recipe(model='siamffn_lite0', unfreeze=None)
+    assert not set_epoch(model, make_optimizer(model, plan), plan, 19)
+
+
+def test_the_optimizers_by_name() -> None:
+    model = create_model('siamfc_alex')
+    assert isinstance(make_optimizer(model, recipe(optimizer='adamw')), torch.optim.AdamW)
+    sgd = make_optimizer(model, recipe(optimizer='sgd'))
+    assert isinstance(sgd, torch.optim.SGD)
+    assert {(g['momentum'], g['weight_decay']) for g in sgd.param_groups} == {(0.9, 1e-4)}

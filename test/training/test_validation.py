@@ -1,0 +1,79 @@
+"""Validation: what it tracks through, and that the model in training stays as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from siamffn_model.datasets.pack import Pack
+from siamffn_model.datasets.synthetic import render_scene
+from siamffn_model.errors import DataError
+from siamffn_model.frames import Frames
+from siamffn_model.networks.zoo import WEIGHTS, create_model, read_weights
+from siamffn_model.training.sources import PackSource, SceneSource
+from siamffn_model.training.validation import CLIPS, LENGTH, Clip, open_validation, validate
+
+
+@pytest.fixture
+def pack(tiny_pack: Path) -> PackSource:
+    """The tiny pack."""
+    return PackSource(Pack.read(tiny_pack), 10)
+
+
+def equal(one: Frames, other: Frames) -> bool:
+    images = zip(one, other, strict=True)
+    return one.groundtruth == other.groundtruth and all(np.array_equal(a, b) for a, b in images)
+
+
+def test_a_given_folder_is_validated_on(sequence_folder: Path, pack: PackSource) -> None:
+    sequences = open_validation(sequence_folder, [pack])
+    assert list(sequences) == ['clip1', 'clip2']
+    truth = sequences['clip2'].groundtruth
+    assert truth is not None
+    assert [number for number, box in enumerate(truth) if box is None] == [10, 11, 12, 13]
+    with pytest.raises(DataError, match='nowhere: no such folder'):
+        open_validation(Path('nowhere'), [pack])
+
+
+def test_without_a_folder_clips_are_made_from_the_pack(pack: PackSource) -> None:
+    sequences = open_validation(None, [SceneSource(1), pack])
+    assert len(sequences) == CLIPS
+    for seed, sequence in enumerate(sequences.values()):
+        _, clip = pack.draw_clip(np.random.default_rng(seed), LENGTH)
+        images, boxes = zip(*map(clip.frame, range(LENGTH)))
+        assert equal(sequence, Clip('', images, boxes))
+    again = open_validation(None, [pack])
+    assert all(map(equal, sequences.values(), again.values()))
+    one, other, *_ = sequences.values()
+    assert not equal(one, other)
+
+
+def test_without_folder_and_pack_scenes_are_rendered() -> None:
+    sequences = open_validation(None, [SceneSource(1)])
+    assert len(sequences) == CLIPS
+    for seed, sequence in enumerate(sequences.values()):
+        assert (sequence.size, sequence.count, sequence.expected) == ((320, 240), LENGTH, LENGTH)
+        for _ in range(2):  # as often as there are epochs
+            assert equal(sequence, Clip('', *render_scene(LENGTH, seed=seed)))
+
+
+def test_a_trained_model_scores_and_goes_on_training_unchanged() -> None:
+    name = 'siamffn_lite0'
+    model = create_model(name)
+    model.load_state_dict(read_weights(WEIGHTS / f'{name}.safetensors', name))
+    model.train()
+    model.backbone.eval().requires_grad_(False)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    modes = [(type(module), module.training) for module in model.modules()]
+    learning = [parameter.requires_grad for parameter in model.parameters()]
+    scene = Clip('scene', *render_scene(8, seed=3))
+    result = validate(model, {'scene': scene}, torch.device('cpu'))
+    assert 0.7 < result.success <= 1
+    assert result.precision == 1
+    assert [(type(module), module.training) for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == learning
+    assert model.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
