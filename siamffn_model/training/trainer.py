@@ -216,10 +216,11 @@ class _Run:
     def end_epoch(self, sequences: Mapping[str, Frames]) -> None:
         """At the end of an epoch, validate, keep the best weights, and write a checkpoint.
 
-        A checkpoint may lie between the last step and this: it is done once, then or later.
+        There is one before too, since validation may take long: what it ends, the next start does.
         """
         if self.step == self.validated or self.step % self.recipe.steps:
             return
+        self.checkpoint()
         self.validated = self.step
         if self.monitor:
             scores = validate(self.result, sequences, self.world.device)

@@ -20,6 +20,11 @@ from .conftest import close, pixels
 BOXES = torch.tensor([[90.0, 100, 70, 60], [110, 80, 60, 64]])
 
 
+def keys(model: Siamese, count: int) -> torch.Tensor:
+    candidates = model.score_map.points().shape[1]
+    return torch.rand(count, 2, candidates, generator=torch.Generator().manual_seed(0))
+
+
 def test_outputs_are_those_of_the_score_map(model: Siamese) -> None:
     with torch.no_grad():
         logits, distances = model.search(pixels(2, 255), model.template(pixels(2, 127)))
@@ -36,9 +41,10 @@ def test_outputs_are_those_of_the_score_map(model: Siamese) -> None:
 def test_every_weight_learns(model: Siamese) -> None:
     model.train()
     logits, distances = model.search(pixels(1, 255), model.template(pixels(1, 127)))
-    found = labels(model.score_map, BOXES[:1], torch.tensor([False]))
+    ranks = keys(model, 1)
+    found = labels(model.score_map, BOXES[:1], torch.tensor([False]), ranks[:, 0])
     targets = edge_distances(model.score_map, BOXES[:1])
-    LOSSES['csrl'](costs(logits, distances, found, targets)).backward()
+    LOSSES['csrl'](costs(logits, distances, found, targets, ranks)).backward()
     idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert idle == []
     still = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.any()]
@@ -104,10 +110,11 @@ def test_autocast_gives_finite_losses_and_gradients(kind: type[Siamese]) -> None
     else:
         model = kind(Tiny(3, {127: 15, 255: 31}), channels=4, cells=7)  # type: ignore[call-arg]
     targets = edge_distances(model.score_map, BOXES)
-    found = labels(model.score_map, BOXES, torch.tensor([False, True]))
+    ranks = keys(model, 2)
+    found = labels(model.score_map, BOXES, torch.tensor([False, True]), ranks[:, 0])
     with torch.autocast('cpu', torch.bfloat16):
         logits, distances = model.search(pixels(2, 255), model.template(pixels(2, 127)))
-        total = LOSSES['csrl'](costs(logits, distances, found, targets))
+        total = LOSSES['csrl'](costs(logits, distances, found, targets, ranks))
     assert total.dtype == distances.dtype == torch.float
     total.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
