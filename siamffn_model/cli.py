@@ -227,13 +227,18 @@ def _data_option(help_text: str) -> Callable[..., Any]:
     )
 
 
+def _spare_cores() -> int:
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    return max(len(os.sched_getaffinity(0)) // processes - 1, 1)
+
+
 def _recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option(
             '--workers',
             type=click.IntRange(0),
-            default=max((os.cpu_count() or 1) - 1, 1),
-            show_default='all cores but one',
+            default=_spare_cores,
+            show_default='all cores but one, shared by what torchrun starts',
             help='Processes that prepare pairs.',
         ),
         _data_option('Where a set lies that the recipe draws from; see `siamffn data check`.'),

@@ -27,6 +27,7 @@ from siamffn_model.training.sampling import Batch
 
 RED = (60, 60, 230)
 SHOWN = 4  # pairs in a picture
+VALIDATED = '"success"'  # what only lines of validations hold
 FAR = 4.0 * SEARCH_SIZE  # pixels from a candidate to which an edge of its box is drawn, at most
 
 
@@ -37,13 +38,16 @@ class Monitor:
     one each validation. TensorBoard has the same and the speed, and pictures.
     """
 
-    def __init__(self, out: Path, recipe: Recipe, step: int) -> None:
-        """`step` is the step that was last taken; what the files say of later ones is dropped."""
+    def __init__(self, out: Path, recipe: Recipe, step: int, validated: int) -> None:
+        """`step` was taken last, and `validated` is the step of the last validation.
+
+        What the log says of later ones is dropped.
+        """
         self.batch, self.steps, self.step = recipe.batch, recipe.steps, step
         self._log_file = out / 'log.jsonl'
         there = step and self._log_file.is_file()
         lines = self._log_file.read_text().splitlines() if there else []
-        kept = [line for line in lines if _step(line) <= step]
+        kept = [line for line in lines if _step(line) <= (validated if VALIDATED in line else step)]
         write_text(self._log_file, ''.join(f'{line}\n' for line in kept))
         self._log = self._log_file.open('a')
         self._board = SummaryWriter(str(out / 'tensorboard'), purge_step=step + 1)

@@ -235,7 +235,7 @@ class _Run:
     def monitored(self) -> Iterator[None]:
         """Write log and progress, in the first process."""
         if self.world.first:
-            self.monitor = Monitor(self.out, self.recipe, self.step)
+            self.monitor = Monitor(self.out, self.recipe, self.step, self.validated)
         try:
             yield
         finally:
