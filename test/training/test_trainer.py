@@ -85,7 +85,7 @@ def test_the_smoke_recipe_learns_to_follow_a_rendered_target(tmp_path: Path) -> 
     losses = [line['loss'] for line in log(tmp_path) if 'loss' in line]
     assert losses[-1] < 0.7 * losses[0]
     validated = [line for line in log(tmp_path) if 'success' in line]
-    assert [line['step'] for line in validated] == [24, 48]
+    assert [line['step'] for line in validated] == [30, 60]
     assert not (tmp_path / 'checkpoint.pt').exists()
     assert (tmp_path / 'best.safetensors').is_file()
 
