@@ -6,7 +6,8 @@ import json
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,19 @@ def _data_option(help_text: str) -> Callable[..., Any]:
 
 def _spare_cores() -> int:
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    return max(len(os.sched_getaffinity(0)) // processes - 1, 1)
+    return max((os.cpu_count() or 1) // processes - 1, 1)
+
+
+@contextmanager
+def _extra_train() -> Iterator[None]:
+    """Say what is missing where training's own packages are not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SiamFFNError(
+            f'{error.name} is not installed: training needs the extra [train], which '
+            "`pip install -e '.[train]'` brings in the folder of the sources"
+        ) from None
 
 
 def _recipe_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -291,8 +304,9 @@ def train(
     `--data validation=DIR` names a folder of sequences to validate on after each epoch. On many
     GPUs: torchrun --nproc-per-node 4 -m siamffn_model train ...
     """
-    from siamffn_model.training.recipe import read_recipe
-    from siamffn_model.training.trainer import train
+    with _extra_train():
+        from siamffn_model.training.recipe import read_recipe
+        from siamffn_model.training.trainer import train
 
     path = train(read_recipe(config, changes), folders, out, device, workers, resume)
     click.echo(f'see {path}')
@@ -327,8 +341,9 @@ def speed(
     seconds: float,
 ) -> None:
     """Measure how many pairs a second the workers prepare, without any training."""
-    from siamffn_model.training.loading import pairs_per_second
-    from siamffn_model.training.recipe import read_recipe
+    with _extra_train():
+        from siamffn_model.training.loading import pairs_per_second
+        from siamffn_model.training.recipe import read_recipe
 
     rate = pairs_per_second(read_recipe(config, changes), folders, workers, seconds)
     click.echo(f'{rate:.0f} pairs/s')

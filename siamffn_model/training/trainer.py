@@ -77,10 +77,22 @@ def train(
         with run.monitored(), load(pairs, world, run.step, workers) as batches:
             run.end_epoch(sequences)
             for batch in batches:
-                if run.take(batch, stopped()):
+                if _take(run, batch, stopped()):
                     raise KeyboardInterrupt
                 run.end_epoch(sequences)
         return run.finish()
+
+
+def _take(run: _Run, batch: Batch, stop: bool) -> bool:
+    """Take a step; raises `DataError` where the device has too little memory for it."""
+    try:
+        return run.take(batch, stop)
+    except torch.OutOfMemoryError:
+        pairs = min(run.recipe.micro_batch or len(batch.box), len(batch.box))
+        raise DataError(
+            f'{run.world.device} has too little memory for {pairs} pairs at once: let fewer pass '
+            f'the network together, such as --set micro_batch={max(pairs // 2, 1)}'
+        ) from None
 
 
 class _Run:
@@ -286,8 +298,8 @@ class _Run:
             found = state['recipe']
         except Exception as error:  # whatever torch.load raises for a damaged file
             raise DataError(
-                f'{path} is damaged ({type(error).__name__}): remove it and start anew, or from '
-                'best.safetensors beside it'
+                f'{path} is damaged ({type(error).__name__}): bring it back from a copy, '
+                'or remove it and start anew'
             ) from error
         own = self.recipe.model_dump()
         changed = [key for key in own if key not in FREE and own[key] != found.get(key)]

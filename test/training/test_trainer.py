@@ -321,6 +321,17 @@ def test_one_step_beyond_numbers_is_forgotten(tmp_path: Path) -> None:
     assert (run.step, run.bad) == (2, 0)
 
 
+def test_too_little_memory_is_told_with_a_remedy(
+    tmp_path: Path, validation: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(_Run, '_learn', learn)  # no test can fill a real device
+    with pytest.raises(DataError, match=r'cpu has too little .* 2 pairs .* micro_batch=1'):
+        train(recipe(), {'validation': validation}, tmp_path, 'cpu', workers=0)
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(
     tmp_path: Path, cleanly: list[subprocess.Popen[str]]
 ) -> None:
