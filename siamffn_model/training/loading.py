@@ -25,7 +25,8 @@ def load(pairs: Pairs, world: World, step: int, workers: int) -> Iterator[Iterab
     """Give this process's share of every batch after `step`, in order.
 
     What a batch holds does not depend on the number of workers. In the meantime OpenCV computes in
-    one thread: a worker forked beside others of its threads would wait for them for ever.
+    one thread, here and in the workers: a forked worker cannot set that itself, for it would wait
+    for ever for the threads that it left behind.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)

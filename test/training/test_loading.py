@@ -37,7 +37,7 @@ def same(one: Batch, other: Batch) -> bool:
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_batches_do_not_depend_on_the_number_of_workers(workers: int) -> None:
-    cv2.setNumThreads(2)  # threads that a worker must not wait for
+    cv2.setNumThreads(2)  # threads that a worker leaves behind
     cv2.GaussianBlur(torch.zeros(2000, 2000).numpy(), (9, 9), 0)
     expected, found = batches(0), batches(workers)
     assert len(found) == 2 * 3, 'whole batches of two epochs'
