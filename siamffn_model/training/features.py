@@ -19,8 +19,8 @@ def frozen_features(backbone: nn.Module) -> Features:
     """Return a function from crops (B, H, W, 3), BGR uint8, to the backbone's levels.
 
     Crops and levels are on the backbone's device. Batch norm is folded in; on a CPU, OpenVINO
-    computes where it is installed, many times quicker there than PyTorch. Later changes of the
-    backbone do not matter.
+    computes where it is installed, quicker there than PyTorch. Later changes of the backbone do not
+    matter.
     """
     pixels = _Pixels(copy.deepcopy(backbone).eval().requires_grad_(False))
     fold_batch_norm(pixels)
