@@ -90,6 +90,14 @@ def parse_box(_ctx: click.Context, _param: click.Parameter, value: str | None) -
     return Box(x, y, w, h)
 
 
+_device_option = click.option(
+    '--device',
+    default='auto',
+    show_default=True,
+    help='cpu, cuda, or auto: cuda where there is any.',
+)
+
+
 def _model_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option(
@@ -97,12 +105,7 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Path(path_type=Path),
             help="A .safetensors file to use in the place of the model's own.",
         ),
-        click.option(
-            '--device',
-            default='auto',
-            show_default=True,
-            help='cpu, cuda, or auto: cuda where there is any.',
-        ),
+        _device_option,
         click.option('--model', default='siamffn_lite0', show_default=True, help="Model's name."),
     ):
         command = option(command)
@@ -283,12 +286,7 @@ def _recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help='Folder for weights, log, TensorBoard and, while it runs, the checkpoint.',
 )
-@click.option(
-    '--device',
-    default='auto',
-    show_default=True,
-    help='cpu, cuda, or auto: cuda where there is any.',
-)
+@_device_option
 @click.option('--resume', is_flag=True, help='Go on from the checkpoint in --out.')
 def train(
     config: Path,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamffn_model.datasets.copy_paste import Pose, Sprite, backdrop, paste
+from siamffn_model.datasets.synthetic import wave
 from siamffn_model.errors import DataError
 from siamffn_model.geometry import Box
 from siamffn_model.tracking.crop import Image, context_side
@@ -129,9 +130,8 @@ class Clip:
 
 
 def _swing(rng: Rng, length: int) -> Curve:
-    """A smooth curve (length,) between -1 and 1: a slow swing and a weaker, quick one."""
-    turns = np.arange(length)[:, None] / rng.uniform((90, 28), (140, 45)) + rng.random(2)
-    return np.sin(2 * np.pi * turns) @ (0.8, 0.2)
+    """A smooth curve (length,) between -1 and 1."""
+    return wave(rng, length, 0.8, 0.2)
 
 
 def _camera(rng: Rng, length: int, ground: Image, size: tuple[int, int]) -> Curve:

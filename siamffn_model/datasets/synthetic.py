@@ -113,7 +113,7 @@ def _target(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray
     return patch, mask
 
 
-def _wave(rng: np.random.Generator, frames: int, slow: float, quick: float) -> np.ndarray:
+def wave(rng: np.random.Generator, frames: int, slow: float, quick: float) -> np.ndarray:
     """A smooth curve (frames,) of a slow and a quick swing with the given amplitudes."""
     t = np.arange(frames)
     periods = rng.uniform((90, 28), (140, 45))
@@ -126,13 +126,13 @@ def _wave(rng: np.random.Generator, frames: int, slow: float, quick: float) -> n
 def _target_path(
     rng: np.random.Generator, frames: int, size: tuple[int, int], width: int, height: int
 ) -> list[Box]:
-    scale = 1 + _wave(rng, frames, SCALE_SWING, 0)
+    scale = 1 + wave(rng, frames, SCALE_SWING, 0)
     room_x, room_y = (
         min(image / 2 - BORDER - side * (1 + SCALE_SWING) / 2, FASTEST * side)
         for image, side in zip(size, (width, height), strict=True)
     )
-    cx = size[0] / 2 + _wave(rng, frames, 0.8 * room_x, 0.1 * room_x)
-    cy = size[1] / 2 + _wave(rng, frames, 0.8 * room_y, 0.1 * room_y)
+    cx = size[0] / 2 + wave(rng, frames, 0.8 * room_x, 0.1 * room_x)
+    cy = size[1] / 2 + wave(rng, frames, 0.8 * room_y, 0.1 * room_y)
     return [
         Box.from_center(float(x), float(y), float(s * width), float(s * height))
         for x, y, s in zip(cx, cy, scale, strict=True)
@@ -142,10 +142,10 @@ def _target_path(
 def _camera_path(rng: np.random.Generator, frames: int, size: tuple[int, int]) -> list[np.ndarray]:
     """Affine maps (2, 3) from the ground to the image, one a frame."""
     width, height = size
-    pan_x = width + _wave(rng, frames, 0.2 * width, 0.02 * width)
-    pan_y = height + _wave(rng, frames, 0.2 * height, 0.02 * height)
-    roll = _wave(rng, frames, 4, 0.5)  # degrees
-    zoom = 1.1 + _wave(rng, frames, 0.08, 0)
+    pan_x = width + wave(rng, frames, 0.2 * width, 0.02 * width)
+    pan_y = height + wave(rng, frames, 0.2 * height, 0.02 * height)
+    roll = wave(rng, frames, 4, 0.5)  # degrees
+    zoom = 1.1 + wave(rng, frames, 0.08, 0)
     views = []
     for x, y, angle, factor in zip(pan_x, pan_y, roll, zoom, strict=True):
         view = cv2.getRotationMatrix2D((float(x), float(y)), float(angle), float(factor))

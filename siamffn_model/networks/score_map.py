@@ -25,6 +25,11 @@ class ScoreMap:
     anchors: tuple[tuple[float, float], ...] = ()
     sized: bool = True
 
+    @property
+    def candidates(self) -> int:
+        """N, their number."""
+        return max(1, len(self.anchors)) * self.side**2
+
     def points(self) -> NDArray[np.float64]:
         """Return (2, N): x and y of each candidate, in pixels from the search crop's centre."""
         line = STRIDE * (np.arange(self.side) - self.side // 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from siamffn_model.networks.folding import fold_batch_norm
 
-Features = Callable[[Tensor], list[Tensor]]
+Features = Callable[[Tensor], Sequence[Tensor]]
 
 
 def frozen_features(backbone: nn.Module) -> Features:
@@ -22,26 +22,27 @@ def frozen_features(backbone: nn.Module) -> Features:
     computes where it is installed, quicker there than PyTorch. Later changes of the backbone do not
     matter.
     """
-    pixels = _Pixels(copy.deepcopy(backbone).eval().requires_grad_(False))
+    pixels = Pixels(copy.deepcopy(backbone).eval().requires_grad_(False))
     fold_batch_norm(pixels)
     on_cpu = all(weight.device.type == 'cpu' for weight in pixels.parameters())
     if on_cpu and find_spec('openvino'):
         return _openvino(pixels)
-    return lambda crops: list(pixels(crops))
+    return torch.no_grad()(pixels.forward)
 
 
-class _Pixels(nn.Module):
-    """The backbone behind (B, H, W, 3) uint8 input, so that the conversion is compiled too."""
+class Pixels(nn.Module):
+    """A backbone behind crops (B, H, W, 3), BGR uint8, as the loader gives them."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        """Return the backbone's levels."""
         return tuple(self.backbone(crops.permute(0, 3, 1, 2).float()))
 
 
-def _openvino(pixels: _Pixels) -> Features:
+def _openvino(pixels: Pixels) -> Features:
     from siamffn_model.networks.compiled import compile_graph, convert
 
     graph = convert(pixels, (torch.zeros(1, 127, 127, 3, dtype=torch.uint8),))

@@ -54,12 +54,12 @@ def labels(score_map: ScoreMap, boxes: Tensor, negative: Tensor, keys: Tensor) -
     (SiamBAN). In a negative pair, which shows another target, 16 candidates in the middle of that
     one are NEGATIVE, those with the largest keys, and all others are IGNORED.
     """
-    judge = _by_overlap if score_map.anchors else _by_ellipses
-    found = judge(score_map, boxes)
     if score_map.anchors:
+        found = _by_overlap(score_map, boxes)
         x, y = _from_centre(score_map, boxes)
         middle = (x.abs() <= NEAR) & (y.abs() <= NEAR)
     else:
+        found = _by_ellipses(score_map, boxes)
         middle = found == POSITIVE
     distractors = torch.full_like(found, IGNORED)
     distractors[sample(middle, keys, DISTRACTORS)] = NEGATIVE

@@ -50,7 +50,8 @@ def pairs_per_second(
 
     Raises the errors of `open_sources`.
     """
-    candidates = create_model(recipe.model).score_map.points().shape[1]
+    with torch.device('meta'):  # its weights are not wanted
+        candidates = create_model(recipe.model).score_map.candidates
     endless = recipe.model_copy(update={'epochs': 1000})
     pairs = Pairs(endless, open_sources(recipe, data), candidates)
     ahead, count = 2 * workers + 1, 0  # batches that are fetched before anybody asks

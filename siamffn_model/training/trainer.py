@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, save_weights
 from siamffn_model.training import world as worlds
-from siamffn_model.training.features import Features, frozen_features
+from siamffn_model.training.features import Features, Pixels, frozen_features
 from siamffn_model.training.labels import edge_distances, labels
 from siamffn_model.training.loading import load
 from siamffn_model.training.losses import LOSSES, Costs, costs, sampled
@@ -73,7 +73,7 @@ def train(
         sequences = open_validation(validation, sources)
         run = _Run(recipe, out, world)
         run.begin(resume)
-        pairs = Pairs(recipe, sources, run.model.score_map.points().shape[1])
+        pairs = Pairs(recipe, sources, run.model.score_map.candidates)
         with run.monitored(), load(pairs, world, run.step, workers) as batches:
             run.end_epoch(sequences)
             for batch in batches:
@@ -154,9 +154,11 @@ class _Run:
     def _enter_epoch(self) -> None:
         epoch = self.step // self.recipe.steps
         tuned = set_epoch(self.model, self.optimizer, self.recipe, epoch)
-        if not tuned and self.frozen is None:
-            self.frozen = frozen_features(self.model.backbone)
-        self.network = _Network(self.model, None if tuned else self.frozen)
+        if tuned:
+            self.network = _Network(self.model, Pixels(self.model.backbone))
+        else:
+            self.frozen = self.frozen or frozen_features(self.model.backbone)
+            self.network = _Network(self.model, self.frozen)
         if self.world.size > 1:
             self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
 
@@ -332,25 +334,18 @@ class _Run:
 class _Network(nn.Module):
     """From crops to logits and distances, as one module for DDP."""
 
-    def __init__(self, model: Siamese, frozen: Features | None) -> None:
-        """`frozen` gives the backbone's features where it does not learn."""
+    def __init__(self, model: Siamese, features: Features) -> None:
+        """`features` maps crops to the levels of the model's backbone."""
         super().__init__()
-        self.model, self.frozen = model, frozen
+        self.model, self.features = model, features
 
     def forward(self, template: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
         """Map crops (B, H, W, 3), BGR uint8, to what `Siamese.compare` gives."""
-        z, x = (self._levels(crops) for crops in (template, search))
+        z, x = self.features(template), self.features(search)
         return respond(self.model, [center_crop(level, self.model.cells) for level in z], x)
 
-    def _levels(self, crops: Tensor) -> list[Tensor]:
-        if self.frozen:
-            with torch.no_grad():
-                return self.frozen(crops)
-        levels: list[Tensor] = self.model.backbone(crops.permute(0, 3, 1, 2).float())
-        return levels
 
-
-def respond(model: Siamese, z: list[Tensor], x: list[Tensor]) -> tuple[Tensor, Tensor]:
+def respond(model: Siamese, z: Sequence[Tensor], x: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Map backbone levels to logits and distances.
 
     Template cells and search cells pass the neck together, so that its batch norm learns from one

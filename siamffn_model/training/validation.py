@@ -24,7 +24,7 @@ from siamffn_model.training.sources import PackSource
 CLIPS, LENGTH = 4, 30  # made for validation where no sequences are given; frames in each
 
 
-class Clip(Frames):
+class MadeFrames(Frames):
     """Images with exact boxes that lie on no disk."""
 
     fps = FOLDER_FPS
@@ -55,15 +55,15 @@ def open_validation(folder: Path | None, sources: Sequence[Source]) -> Mapping[s
     return {f'clip{seed}': make(seed) for seed in range(CLIPS)}
 
 
-def _from_pack(pack: PackSource, seed: int) -> Clip:
+def _from_pack(pack: PackSource, seed: int) -> MadeFrames:
     _, clip = pack.draw_clip(np.random.default_rng(seed), LENGTH)
     images, boxes = zip(*(clip.frame(number) for number in range(LENGTH)))
-    return Clip(f'clip of the pack {seed}', images, boxes)
+    return MadeFrames(f'clip of the pack {seed}', images, boxes)
 
 
-def _render(seed: int) -> Clip:
+def _render(seed: int) -> MadeFrames:
     images, boxes = render_scene(LENGTH, seed=seed)
-    return Clip(f'rendered scene {seed}', images, boxes)
+    return MadeFrames(f'rendered scene {seed}', images, boxes)
 
 
 def validate(

@@ -14,7 +14,7 @@ from siamffn_model.errors import DataError
 from siamffn_model.frames import Frames
 from siamffn_model.networks.zoo import WEIGHTS, create_model, read_weights
 from siamffn_model.training.sources import PackSource, SceneSource
-from siamffn_model.training.validation import CLIPS, LENGTH, Clip, open_validation, validate
+from siamffn_model.training.validation import CLIPS, LENGTH, MadeFrames, open_validation, validate
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_without_a_folder_clips_are_made_from_the_pack(pack: PackSource) -> None
     for seed, sequence in enumerate(sequences.values()):
         _, clip = pack.draw_clip(np.random.default_rng(seed), LENGTH)
         images, boxes = zip(*map(clip.frame, range(LENGTH)))
-        assert equal(sequence, Clip('', images, boxes))
+        assert equal(sequence, MadeFrames('', images, boxes))
     again = open_validation(None, [pack])
     assert all(map(equal, sequences.values(), again.values()))
     one, other, *_ = sequences.values()
@@ -57,7 +57,7 @@ def test_without_folder_and_pack_scenes_are_rendered() -> None:
     for seed, sequence in enumerate(sequences.values()):
         assert (sequence.size, sequence.count, sequence.expected) == ((320, 240), LENGTH, LENGTH)
         for _ in range(2):  # as often as there are epochs
-            assert equal(sequence, Clip('', *render_scene(LENGTH, seed=seed)))
+            assert equal(sequence, MadeFrames('', *render_scene(LENGTH, seed=seed)))
 
 
 def test_a_trained_model_scores_and_goes_on_training_unchanged() -> None:
@@ -69,7 +69,7 @@ def test_a_trained_model_scores_and_goes_on_training_unchanged() -> None:
     state = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [(type(module), module.training) for module in model.modules()]
     learning = [parameter.requires_grad for parameter in model.parameters()]
-    scene = Clip('scene', *render_scene(8, seed=3))
+    scene = MadeFrames('scene', *render_scene(8, seed=3))
     result = validate(model, {'scene': scene}, torch.device('cpu'))
     assert 0.7 < result.success <= 1
     assert result.precision == 1
