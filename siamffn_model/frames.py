@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def open_frames(path: str | Path) -> Frames:
     """
     path = Path(path)
     if path.is_dir():
-        return _Folder(path)
+        return _open_folder(path)
     if path.is_file():
         return _Video(path)
     raise DataError(f'{path}: no such file or folder; give a video, or a folder of images')
@@ -105,31 +105,25 @@ def read_image(path: Path) -> Image:
     return image  # type: ignore[return-value]
 
 
-class _Folder(Frames):
+class ImageFiles(Frames):
+    """Image files, all of one size, in the order given (at least one).
+
+    Raises `ImageError` where the first cannot be read.
+    """
+
     fps = FOLDER_FPS
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        folder = path / 'img' if (path / 'img').is_dir() else path
-        files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_TYPES]
-        self.files = sorted(files, key=_natural)
-        if not self.files:
-            kinds = ' '.join(sorted(IMAGE_TYPES))
-            raise DataError(f'{folder}: no images in this folder; expected files named *{kinds}')
-        truth = path / 'groundtruth.txt'
-        if truth.is_file():
-            self.groundtruth = read_groundtruth(truth)
-            if len(self.groundtruth) != self.count:
-                raise DataError(
-                    f'{truth}: {len(self.groundtruth)} rows for {self.count} images in {folder}; '
-                    'there must be one row an image: restore the missing ones'
-                )
-        height, width = read_image(self.files[0]).shape[:2]
+    def __init__(
+        self, path: Path, files: Sequence[Path], groundtruth: list[Box | None] | None = None
+    ) -> None:
+        self.path, self.files, self.groundtruth = path, files, groundtruth
+        height, width = read_image(files[0]).shape[:2]
         self.size = (width, height)
-        self.expected = self.count
+        self.expected = len(files)
 
     @property
     def count(self) -> int:
+        """See `Frames`."""
         return len(self.files)
 
     def __iter__(self) -> Iterator[Image]:
@@ -142,6 +136,29 @@ class _Folder(Frames):
                     f'{self.size[0]}x{self.size[1]}; the images of one sequence must be alike'
                 )
             yield image
+
+
+def _open_folder(path: Path) -> ImageFiles:
+    folder = path / 'img' if (path / 'img').is_dir() else path
+    files = image_files(folder)
+    groundtruth, truth = None, path / 'groundtruth.txt'
+    if truth.is_file():
+        groundtruth = read_groundtruth(truth)
+        if len(groundtruth) != len(files):
+            raise DataError(
+                f'{truth}: {len(groundtruth)} rows for {len(files)} images in {folder}; '
+                'there must be one row an image: restore the missing ones'
+            )
+    return ImageFiles(path, files, groundtruth)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the images in a folder, sorted as a person would; raises `DataError` for none."""
+    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_TYPES]
+    if not files:
+        kinds = ' '.join(sorted(IMAGE_TYPES))
+        raise DataError(f'{folder}: no images in this folder; expected files named *{kinds}')
+    return sorted(files, key=_natural)
 
 
 class _Video(Frames):

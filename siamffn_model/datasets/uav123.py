@@ -1,0 +1,130 @@
+"""UAV123 and UAV20L: targets seen from small aircraft, the second set in long videos.
+
+Mueller, Smith and Ghanem, "A Benchmark and Simulator for UAV Tracking", ECCV 2016. Both take their
+sequences from the same videos.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from siamffn_model.datasets.sequences import (
+    Sequence,
+    check_folder,
+    check_rows,
+    find_file,
+    open_numbered,
+    read_lines,
+    read_truth,
+)
+from siamffn_model.errors import DataError
+
+ATTRIBUTES = ('SV', 'ARC', 'LR', 'FM', 'FOC', 'POC', 'OV', 'BC', 'IV', 'VC', 'CM', 'SOB')
+
+# Name and number of frames; or, of a part of a video, its first and last frame, and the name is
+# that of the video with a number. From demo/configSeqs_UAV123.m of
+# github.com/vision4robotics/DCFTracking4UAV, commit dce19ddd, the same as the tool kit's.
+UAV20L = """
+bike1 3085; bird1 2437; car1 2629; car16 1993; car3 1717; car6 4861; car8 2575; car9 1879;
+group1 4873; group2 2683; group3 5527; person14 2923; person17 2347; person19 4357;
+person2 2623; person20 1783; person4 2743; person5 2101; person7 2065; uav1 3469
+"""
+UAV123 = """
+bike1 3085; bike2 553; bike3 433; bird1_1 1-253; bird1_2 775-1477; bird1_3 1573-2437; boat1 901;
+boat2 799; boat3 901; boat4 553; boat5 505; boat6 805; boat7 535; boat8 685; boat9 1399;
+building1 469; building2 577; building3 829; building4 787; building5 481; car1_1 1-751;
+car1_2 751-1627; car1_3 1627-2629; car2 1321; car3 1717; car4 1345; car5 745; car6_1 1-487;
+car6_2 487-1807; car6_3 1807-2953; car6_4 2953-3925; car6_5 3925-4861; car7 1033; car8_1 1-1357;
+car8_2 1357-2575; car9 1879; car10 1405; car11 337; car12 499; car13 415; car14 1327; car15 469;
+car16_1 1-415; car16_2 415-1993; car17 1057; car18 1207; group1_1 1-1333; group1_2 1333-2515;
+group1_3 2515-3925; group1_4 3925-4873; group2_1 1-907; group2_2 907-1771; group2_3 1771-2683;
+group3_1 1-1567; group3_2 1567-2827; group3_3 2827-4369; group3_4 4369-5527; person1 799;
+person2_1 1-1189; person2_2 1189-2623; person3 643; person4_1 1-1501; person4_2 1501-2743;
+person5_1 1-877; person5_2 877-2101; person6 901; person7_1 1-1249; person7_2 1249-2065;
+person8_1 1-1075; person8_2 1075-1525; person9 661; person10 1021; person11 721;
+person12_1 1-601; person12_2 601-1621; person13 883; person14_1 1-847; person14_2 847-1813;
+person14_3 1813-2923; person15 1339; person16 1147; person17_1 1-1501; person17_2 1501-2347;
+person18 1393; person19_1 1-1243; person19_2 1243-2791; person19_3 2791-4357; person20 1783;
+person21 487; person22 199; person23 397; truck1 463; truck2 385; truck3 535; truck4_1 1-577;
+truck4_2 577-1261; uav1_1 1-1555; uav1_2 1555-2377; uav1_3 2473-3469; uav2 133; uav3 265;
+uav4 157; uav5 139; uav6 109; uav7 373; uav8 301; wakeboard1 421; wakeboard2 733;
+wakeboard3 823; wakeboard4 697; wakeboard5 1675; wakeboard6 1165; wakeboard7 199;
+wakeboard8 1543; wakeboard9 355; wakeboard10 469; car1_s 1475; car2_s 320; car3_s 1300;
+car4_s 830; person1_s 1600; person2_s 250; person3_s 505
+"""
+
+
+class _Part(NamedTuple):
+    """A sequence: frames `first` to `last`, from 1, of the images in a folder."""
+
+    name: str
+    folder: str
+    first: int
+    last: int
+
+
+def read_uav20l(folder: Path, images: bool) -> list[Sequence]:
+    """Read UAV20L: 20 sequences, 58,670 frames.
+
+    The folder holds data_seq/UAV123/ (not looked at without `images`) and anno/UAV20L/ with att/
+    in it, as published; or anno/ and att/, or the annotations themselves. Without att/ there are no
+    attributes.
+
+    Raises:
+        DataError: something is missing, or rows do not fit the frames, naming the sequence.
+        ImageError: the first image of a sequence cannot be read.
+    """
+    return _read_all(folder, images, 'UAV20L', UAV20L)
+
+
+def read_uav123(folder: Path, images: bool) -> list[Sequence]:
+    """Read UAV123: 123 sequences, 112,578 frames, in anno/UAV123/; else as `read_uav20l`."""
+    return _read_all(folder, images, 'UAV123', UAV123)
+
+
+def _read_all(folder: Path, images: bool, title: str, ranges: str) -> list[Sequence]:
+    check_folder(folder)
+    parts = [_parse(entry) for entry in ranges.replace('\n', ' ').split(';')]
+    attributes = _read_attributes(folder, title, [part.name for part in parts])
+    return [_read(folder, images, title, part, attributes.get(part.name, ())) for part in parts]
+
+
+def _parse(entry: str) -> _Part:
+    name, frames = entry.split()
+    first, dash, last = frames.rpartition('-')
+    return _Part(name, name.rpartition('_')[0] if dash else name, int(first or 1), int(last))
+
+
+def _read(
+    folder: Path, images: bool, title: str, part: _Part, attributes: tuple[str, ...]
+) -> Sequence:
+    places = (folder / 'anno' / title, folder / 'anno', folder)
+    annotation = find_file(*(place / f'{part.name}.txt' for place in places))
+    truth = read_truth(annotation)
+    check_rows(annotation, truth, part.last - part.first + 1)
+    frames = None
+    if images:
+        video = folder / 'data_seq/UAV123' / part.folder
+        frames = open_numbered(video, '{:06d}.jpg', part.first, part.last)
+    return Sequence(part.name, truth, frames, attributes)
+
+
+def _read_attributes(folder: Path, title: str, names: list[str]) -> dict[str, tuple[str, ...]]:
+    """Return the attributes by sequence, of none where the set is without them."""
+    places = [folder / 'anno' / title / 'att', folder / 'anno/att', folder / 'att']
+    files = {name: [place / f'{name}.txt' for place in places] for name in names}
+    if not any(path.is_file() for paths in files.values() for path in paths):
+        return {}
+    return {name: _marked(find_file(*paths)) for name, paths in files.items()}
+
+
+def _marked(path: Path) -> tuple[str, ...]:
+    marks = re.findall(r'[^,;\s]+', ' '.join(read_lines(path)))
+    if len(marks) != len(ATTRIBUTES) or not set(marks) <= {'0', '1'}:
+        raise DataError(
+            f'{path}: must hold {len(ATTRIBUTES)} numbers 0 or 1, for {" ".join(ATTRIBUTES)}; '
+            'restore the file from the published set'
+        )
+    return tuple(name for name, mark in zip(ATTRIBUTES, marks) if mark == '1')
