@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import csv
-import io
 import math
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siamffn_model.errors import DataError
-from siamffn_model.evaluation.metrics import compare, precision, score, success_curve
+from siamffn_model.evaluation.metrics import (
+    DISTANCES,
+    NORM_DISTANCES,
+    Comparison,
+    Curves,
+    Scores,
+    compare,
+    compare_boxes,
+    mean_curves,
+    score,
+)
 
 NAN = math.nan
 ABSENT = (NAN, NAN, NAN, NAN)
@@ -22,19 +28,24 @@ Row = tuple[float, float, float, float]
 # --- a second implementation, slow and plain, written from the conventions alone
 
 
-def plain_score(truth: list[Row], result: list[Row]) -> tuple[float, float]:
+def plain_curves(
+    truth: list[Row], result: list[Row], absent_counts: bool
+) -> tuple[list[float], list[float], list[float]]:
     rows = [truth[0], *result[1:]]
     for i in range(1, len(rows)):
         finite = all(math.isfinite(value) for value in rows[i])
         if not (finite and rows[i][2] > 0 and rows[i][3] > 0):
             rows[i] = rows[i - 1]
     frames = list(zip(truth, rows, strict=False))
-    hits = sum(1 for t, r in frames if plain_distance(t, r) <= 20)
-    rates = []
-    for step in range(21):
-        above = sum(1 for t, r in frames if plain_overlap(t, r) > step * 0.05)
-        rates.append(above / len(rows))
-    return sum(rates) / 21, hits / len(rows)
+    if not absent_counts:
+        frames = [(t, r) for t, r in frames if all(value > 0 for value in t)]
+    count = len(frames) or 1
+    success = [sum(plain_overlap(t, r) > i * 0.05 for t, r in frames) / count for i in range(21)]
+    near = [sum(plain_distance(t, r) <= i for t, r in frames) / count for i in range(51)]
+    norm = [
+        sum(plain_distance(t, r, True) <= i / 100 for t, r in frames) / count for i in range(51)
+    ]
+    return success, near, norm
 
 
 def plain_overlap(t: Row, r: Row) -> float:
@@ -47,27 +58,38 @@ def plain_overlap(t: Row, r: Row) -> float:
     return width * height / (t[2] * t[3] + r[2] * r[3] - width * height)
 
 
-def plain_distance(t: Row, r: Row) -> float:
+def plain_distance(t: Row, r: Row, of_size: bool = False) -> float:
     if not all(value > 0 for value in t):
         return -1
     dx = t[0] + (t[2] - 1) / 2 - (r[0] + (r[2] - 1) / 2)
     dy = t[1] + (t[3] - 1) / 2 - (r[1] + (r[3] - 1) / 2)
+    if of_size:
+        dx, dy = dx / t[2], dy / t[3]
     return math.sqrt(dx * dx + dy * dy)
 
 
-# Quarters of a pixel are exact in binary, so that both implementations meet every threshold alike.
+# Quarters of a pixel, and sizes that are powers of two, are exact in binary, so that both
+# implementations meet every threshold alike.
 position = st.integers(-40, 200).map(lambda quarters: quarters / 4)
-side = st.integers(-4, 200).map(lambda quarters: quarters / 4)
+side = st.sampled_from([-1, 0, 0.5, 1, 2, 4, 8, 16, 32, 64])
 box = st.tuples(position, position, side, side)
 truth_row = st.one_of(box, st.just(ABSENT))
 result_row = st.one_of(box, st.sampled_from([ABSENT, (5, 5, NAN, 3), (1, 2, math.inf, 4)]))
+pairs_of_rows = st.lists(st.tuples(truth_row, result_row), min_size=2, max_size=30)
 
 
-@given(st.lists(st.tuples(truth_row, result_row), min_size=1, max_size=30), st.integers(0, 3))
-def test_agrees_with_plain_implementation(pairs: list[tuple[Row, Row]], missing: int) -> None:
+@given(pairs_of_rows, st.integers(0, 1), st.booleans())
+def test_agrees_with_plain_implementation(
+    pairs: list[tuple[Row, Row]], missing: int, absent_counts: bool
+) -> None:
     truth = [pair[0] for pair in pairs]
-    result = [pair[1] for pair in pairs][: max(1, len(pairs) - missing)]
-    assert score(truth, result) == pytest.approx(plain_score(truth, result), abs=1e-12)
+    result = [pair[1] for pair in pairs][: len(pairs) - missing]
+    found = compare(truth, result).curves(absent_counts)
+    expected = plain_curves(truth[: len(result)], result, absent_counts)
+    for curve, plain in zip(found, expected, strict=True):
+        assert curve == pytest.approx(plain, abs=1e-12)
+    success, near, norm = expected
+    assert found.scores == pytest.approx((sum(success) / 21, near[20], norm[20]), abs=1e-12)
 
 
 # --- cases that can be worked out by hand
@@ -76,12 +98,12 @@ def test_agrees_with_plain_implementation(pairs: list[tuple[Row, Row]], missing:
 def test_perfect_result_fails_only_at_overlap_one() -> None:
     """Strictly above: an overlap of exactly 1 is not above the last threshold."""
     truth = [(10, 10, 20, 20)] * 5
-    assert score(truth, truth) == (pytest.approx(20 / 21), 1.0)
+    assert score(truth, truth) == (pytest.approx(20 / 21), 1.0, 1.0)
 
 
 def test_first_frame_is_given() -> None:
     truth = [(10, 10, 20, 20)] * 2
-    overlap, distance = compare(truth, [(500, 500, 5, 5), (500, 10, 20, 20)])
+    overlap, distance, _ = compare(truth, [(500, 500, 5, 5), (500, 10, 20, 20)])
     assert overlap.tolist() == [1, 0]
     assert distance.tolist() == [0, 490]
 
@@ -89,18 +111,25 @@ def test_first_frame_is_given() -> None:
 @pytest.mark.parametrize('bad', [ABSENT, (10, 10, 0, 20), (10, 10, 20, -1), (NAN, 1, 2, 3)])
 def test_unusable_row_takes_the_row_before(bad: Row) -> None:
     truth = [(10, 10, 20, 20)] * 4
-    overlap, distance = compare(truth, [truth[0], (10, 15, 20, 20), bad, bad])
+    overlap, distance, _ = compare(truth, [truth[0], (10, 15, 20, 20), bad, bad])
     assert overlap.tolist() == pytest.approx([1, 0.6, 0.6, 0.6])
     assert distance.tolist() == [0, 5, 5, 5]
 
 
 def test_absent_target_fails_in_success_and_hits_in_precision() -> None:
     truth = [(10, 10, 20, 20), ABSENT, (0, 10, 20, 20)]
-    overlap, distance = compare(truth, [(10, 10, 20, 20)] * 3)
+    overlap, distance, _ = compare(truth, [(10, 10, 20, 20)] * 3)
     assert overlap.tolist() == [1, -1, -1]
     assert distance.tolist() == [0, -1, -1]
-    assert success_curve(overlap)[0] == pytest.approx(1 / 3)
-    assert precision(distance) == 1
+    found = compare(truth, [(10, 10, 20, 20)] * 3)
+    curves = found.curves()
+    assert (curves.success[0], curves.precision[0]) == (pytest.approx(1 / 3), 1)
+    assert found.curves(absent_counts=False).success[0] == 1
+
+
+def test_without_any_annotation_nothing_counts() -> None:
+    curves = compare([ABSENT] * 3, [(10, 10, 20, 20)] * 3).curves(absent_counts=False)
+    assert curves.scores == (0, 0, 0)
 
 
 def test_twenty_pixels_is_a_hit() -> None:
@@ -111,76 +140,54 @@ def test_twenty_pixels_is_a_hit() -> None:
 
 def test_centre_counts_pixels() -> None:
     """With (size - 1) / 2 the centres of boxes of another size differ by half the difference."""
-    _, distance = compare([(1, 1, 10, 10)] * 2, [(1, 1, 10, 10), (1, 1, 16, 10)])
+    _, distance, _ = compare([(1, 1, 10, 10)] * 2, [(1, 1, 10, 10), (1, 1, 16, 10)])
     assert distance.tolist() == [0, 3]
 
 
-def test_short_result_is_scored_on_its_length() -> None:
+def test_distance_in_units_of_the_target() -> None:
+    """4 of 20 pixels aside, 8 of 40 down: 0.2 each; LaSOT's threshold is on the way to both."""
+    truth = [(10, 10, 20, 40)] * 4
+    found = compare(truth, [truth[0], (14, 10, 20, 40), (10, 18, 20, 40), (14, 18, 20, 40)])
+    assert found.norm_distance.tolist() == pytest.approx([0, 0.2, 0.2, 0.2 * math.sqrt(2)])
+    assert found.curves().scores.norm_precision == 0.75
+
+
+def test_thresholds() -> None:
+    assert (DISTANCES[20], NORM_DISTANCES[20]) == (20, 0.2)
+
+
+def test_result_without_its_last_row_is_scored_without_the_last_frame() -> None:
+    """As MDNet's published results are on two sequences."""
     truth = [(10, 10, 20, 20)] * 4
-    assert len(compare(truth, truth[:3])[0]) == 3
+    assert len(compare(truth, truth[:3]).overlap) == 3
 
 
-@pytest.mark.parametrize('rows', [0, 5])
+@pytest.mark.parametrize('rows', [0, 1, 2, 5])
 def test_wrong_number_of_rows_is_named(rows: int) -> None:
     with pytest.raises(DataError, match=rf'{rows} rows of results for 4 frames'):
         score(np.ones((4, 4)), np.ones((rows, 4)))
 
 
+def test_no_row_for_a_single_frame() -> None:
+    with pytest.raises(DataError, match='0 rows of results for 1 frames'):
+        score(np.ones((1, 4)), np.ones((0, 4)))
+
+
+def test_boxes_as_they_are() -> None:
+    """No first frame is given and no row repeated: what has no box has missed."""
+    truth = np.array([(10, 10, 20, 20), (10, 10, 20, 20), ABSENT], float)
+    found = compare_boxes(truth, np.array([ABSENT, (10, 15, 20, 20), ABSENT], float))
+    assert found == Comparison(
+        *map(pytest.approx, ([0, 0.6, -1], [math.inf, 5, -1], [math.inf, 0.25, -1]))
+    )
+
+
+def test_mean_is_of_sequences() -> None:
+    half, whole = np.full(21, 0.5), np.ones(51)
+    mean = mean_curves([Curves(half, whole, whole), Curves(half / 2, whole * 0, whole / 2)])
+    assert mean.scores == Scores(0.375, 0.5, 0.75)
+
+
 def test_rows_of_another_form_are_named() -> None:
     with pytest.raises(DataError, match=r'rows of x, y, w, h: .* \(4, 4\), the result \(4, 8\)'):
         score(np.ones((4, 4)), np.ones((4, 8)))
-
-
-# --- published results must give the published figures
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline='') as file:
-        return list(csv.DictReader(file))
-
-
-def benchmark_scores(folder: Path, tracker: str) -> dict[str, tuple[float, float]]:
-    """Score every sequence of one tracker's raw results."""
-    scores = {}
-    with zipfile.ZipFile(folder / 'results' / f'{tracker}.zip') as results:
-        for name in results.namelist():
-            result = np.loadtxt(io.BytesIO(results.read(name)), delimiter=',')
-            truth = np.loadtxt(folder / 'anno' / name, delimiter=',')
-            scores[Path(name).stem] = tuple(score(truth, result))
-    return scores
-
-
-@pytest.fixture(scope='session', params=['bench_uav20l', 'bench_otb100'])
-def benchmark(request: pytest.FixtureRequest, shared: Path) -> Path:
-    folder: Path = shared / 'data' / request.param
-    if not folder.is_dir():
-        pytest.skip(f'development data absent: no folder {folder}')
-    return folder
-
-
-@pytest.fixture(scope='session')
-def measured(benchmark: Path) -> dict[str, dict[str, tuple[float, float]]]:
-    trackers = [row['tracker'] for row in read_csv(benchmark / 'expected.csv')]
-    return {tracker: benchmark_scores(benchmark, tracker) for tracker in trackers}
-
-
-def test_published_figures(
-    benchmark: Path, measured: dict[str, dict[str, tuple[float, float]]]
-) -> None:
-    """Files and figures are rounded to 3 decimals: half a unit of the last, and a little."""
-    for expected in read_csv(benchmark / 'expected.csv'):
-        sequences = measured[expected['tracker']]
-        success, hits = np.mean(list(sequences.values()), axis=0)
-        assert success == pytest.approx(float(expected['recomputed_success_auc']), abs=0.00051)
-        assert hits == pytest.approx(float(expected['recomputed_precision_20px']), abs=0.00051)
-
-
-def test_published_figures_by_sequence(
-    benchmark: Path, measured: dict[str, dict[str, tuple[float, float]]]
-) -> None:
-    rows = read_csv(benchmark / 'expected_per_sequence.csv')
-    assert len(rows) == sum(len(sequences) for sequences in measured.values())
-    for expected in rows:
-        success, hits = measured[expected['tracker']][expected['sequence']]
-        assert success == pytest.approx(float(expected['success_auc']), abs=0.000051)
-        assert hits == pytest.approx(float(expected['precision_20px']), abs=0.000051)

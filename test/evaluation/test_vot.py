@@ -1,0 +1,417 @@
+from __future__ import annotations
+
+import csv
+import math
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from siamffn_model.datasets.sequences import Sequence
+from siamffn_model.errors import DataError
+from siamffn_model.evaluation import vot
+from siamffn_model.evaluation.polygons import corners, to_box
+from siamffn_model.evaluation.results import WithResets
+from siamffn_model.evaluation.vot import Code, Run, follow, format_run, parse_run, with_resets
+from siamffn_model.geometry import Box
+from siamffn_model.tracking import State, Track
+
+NAN = math.nan
+SIZE = (40, 30)  # width, height of the images
+TARGET = (10, 10, 9, 9)  # 10 x 10 pixels
+HALF = (10, 10, 9, 4)  # 10 x 5 of them
+AWAY = (30, 20, 5, 5)
+START, LOST, SKIP = [1], [2], [0]
+Row = list[float] | tuple[float, ...]  # a code, or a box
+
+
+def sequence(frames: int, name: str = 'a') -> Sequence:
+    return Sequence(name, corners([TARGET] * frames), size=SIZE)
+
+
+def run_of(rows: list[Row]) -> Run:
+    return parse_run('\n'.join(','.join(map(str, row)) for row in rows), 'rows')
+
+
+def score(*runs: list[Row], lengths: tuple[int, int] = (2, 4)) -> WithResets:
+    """Score runs on sequences in which the target keeps its place."""
+    names = [str(number) for number in range(len(runs))]
+    sequences = [sequence(len(rows), name) for name, rows in zip(names, runs, strict=True)]
+    return with_resets(sequences, dict(zip(names, map(run_of, runs), strict=True)), lengths)
+
+
+# --- a second implementation, slow and plain, written from the conventions alone
+
+
+def plain_score(
+    runs: list[list[Row]], truths: list[list[Row]], lengths: tuple[int, int]
+) -> tuple[float, float, float]:
+    counted, failures, frames, pieces = [], 0, 0, []
+    longest = max(len(rows) for rows in runs)
+    for rows, truth in zip(runs, truths, strict=True):
+        overlaps = [
+            plain_overlap(row, box) if len(row) == 4 else 0
+            for row, box in zip(rows, truth, strict=True)
+        ]
+        started, begin = 0, 0
+        for number, row in enumerate(rows):
+            frames += 1
+            if row == START:
+                started = number
+            elif row == LOST:
+                failures += 1
+                if number + 5 <= len(rows):
+                    piece = overlaps[begin : number + 5]
+                    pieces.append(piece + [0] * (longest - len(piece)))
+                    begin = number + 5
+            elif len(row) == 4 and number >= started + 10:
+                counted.append(overlaps[number])
+        pieces.append(overlaps[begin:])
+    curve = []
+    for length in range(lengths[0], min(lengths[1], longest) + 1):
+        means = [sum(p[1:length]) / (length - 1) for p in pieces if len(p) >= length]
+        curve.append(sum(means) / len(means))
+    accuracy = sum(counted) / len(counted) if counted else 0
+    return accuracy, failures / frames * 100, sum(curve) / len(curve) if curve else 0
+
+
+def plain_overlap(a: Row, b: Row) -> float:
+    """Boxes on whole pixels, inside the image, that share an area."""
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a, b
+    shared = sum(
+        bx <= x <= bx + bw and by <= y <= by + bh
+        for x in range(int(ax), int(ax + aw) + 1)
+        for y in range(int(ay), int(ay + ah) + 1)
+    )
+    return shared / ((aw + 1) * (ah + 1) + (bw + 1) * (bh + 1) - shared)
+
+
+@st.composite
+def runs_and_truths(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
+    """Up to 40 frames of a target that moves and a tracker that fails now and then."""
+    truth: list[Row] = []
+    rows: list[Row] = []
+    restart = 0
+    for number in range(draw(st.integers(1, 40))):
+        truth.append((draw(st.integers(8, 12)), 10, draw(st.integers(6, 9)), 6))
+        if number <= restart:
+            rows.append(START if number == restart else SKIP)
+        elif draw(st.integers(0, 14)) == 14:
+            rows.append(LOST)
+            restart = number + 5
+        else:
+            rows.append((draw(st.integers(8, 12)), 12, 5, draw(st.integers(2, 8))))
+    return rows, truth
+
+
+@given(st.lists(runs_and_truths(), min_size=1, max_size=4), st.integers(2, 20), st.integers(0, 30))
+def test_agrees_with_plain_implementation(
+    drawn: list[tuple[list[Row], list[Row]]], low: int, more: int
+) -> None:
+    names = [str(number) for number in range(len(drawn))]
+    runs, truths = ([pair[i] for pair in drawn] for i in (0, 1))
+    found = with_resets(
+        [Sequence(name, corners(truth), size=SIZE) for name, truth in zip(names, truths)],
+        dict(zip(names, map(run_of, runs))),
+        (low, low + more),
+    )
+    expected = plain_score(runs, truths, (low, low + more))
+    assert (found.accuracy, found.robustness, found.eao) == pytest.approx(expected, abs=1e-12)
+
+
+# --- cases that can be worked out by hand
+
+
+def test_perfect_run() -> None:
+    found = score([START] + [TARGET] * 19, lengths=(5, 20))
+    assert (found.accuracy, found.robustness, found.eao, found.failures) == (1, 0, 1, 0)
+    assert found.expected_overlap.tolist() == [1] * 20
+    assert found.per_sequence == {'0': (1, 0)}
+
+
+def test_burn_in_is_the_start_and_nine_more() -> None:
+    found = score([START] + [TARGET] * 9 + [HALF] * 2)
+    assert found.accuracy == 0.5
+
+
+def test_accuracy_is_pooled_over_frames() -> None:
+    """Two frames of 0.5 and one of 1; the mean over sequences would be 0.75."""
+    found = score([START] + [TARGET] * 9 + [HALF] * 2, [START] + [TARGET] * 10)
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert found.per_sequence == {'0': (0.5, 0), '1': (1, 0)}
+
+
+def test_one_failure() -> None:
+    """12 frames before it, of which 2 count; after it 14, of which 4 count."""
+    rows = [START] + [HALF] * 11 + [LOST] + [SKIP] * 4 + [START] + [TARGET] * 13
+    found = score(rows, lengths=(2, 31))
+    assert len(rows) == 31
+    assert found.accuracy == pytest.approx((2 * 0.5 + 4 * 1) / 6)
+    assert found.robustness == pytest.approx(100 / 31)
+    assert found.failures == 1
+    curve = found.expected_overlap
+    assert len(curve) == 31
+    assert curve[0] == 1
+    assert curve[1:12] == pytest.approx(0.75), 'the means of 0.5 and of 1'
+    assert curve[13] == pytest.approx((11 * 0.5 / 13 + 1) / 2), 'the second piece reaches 14'
+    assert curve[14] == pytest.approx(11 * 0.5 / 14), 'only the first goes on, with zeros'
+    assert curve[30] == pytest.approx(11 * 0.5 / 30)
+    assert found.eao == pytest.approx(curve[1:].mean())
+
+
+@pytest.mark.parametrize('after', [0, 1, 3])
+def test_too_late_a_failure_ends_with_the_sequence(after: int) -> None:
+    """Nothing was left to start on: the piece is not continued with zeros."""
+    rows = [START] + [TARGET] * 6 + [LOST] + [SKIP] * after
+    found = score(rows, [START] + [TARGET] * 19, lengths=(2, 20))
+    assert found.failures == 1
+    length = len(rows)
+    assert found.expected_overlap[length - 1] == pytest.approx((6 / (length - 1) + 1) / 2)
+    assert found.expected_overlap[length:].tolist() == pytest.approx([1] * (20 - length))
+
+
+def test_failure_five_frames_before_the_end_goes_on_with_zeros() -> None:
+    """The tool kit cuts at the very end of the sequence; the piece after it is empty."""
+    rows = [START] + [TARGET] * 6 + [LOST] + [SKIP] * 4
+    found = score(rows, [START] + [TARGET] * 19, lengths=(2, 20))
+    assert found.expected_overlap[19] == pytest.approx((6 / 19 + 1) / 2)
+
+
+def test_failure_within_burn_in() -> None:
+    """No frame before it counts, and the burn-in begins anew."""
+    rows = [START] + [HALF] * 3 + [LOST] + [SKIP] * 4 + [START] + [HALF] * 9 + [TARGET]
+    found = score(rows)
+    assert (found.accuracy, found.failures) == (1, 1)
+
+
+def test_box_outside_the_image_has_overlap_zero() -> None:
+    found = score([START] + [TARGET] * 9 + [TARGET, (100, 100, 9, 9)], lengths=(12, 12))
+    assert found.accuracy == 0.5
+    assert found.eao == pytest.approx(10 / 11)
+
+
+def test_polygons_are_regions_too() -> None:
+    """A square of 9 on its corner: rows of 1, 3, 5, 3, 1 of the target's 100 pixels."""
+    diamond = (14, 12, 16, 14, 14, 16, 12, 14)
+    assert score([START] + [diamond] * 10).accuracy == pytest.approx(0.13)
+
+
+def test_sequences_shorter_than_the_interval() -> None:
+    """EAO is over the lengths there are."""
+    found = score([START] + [TARGET] * 2 + [HALF] * 2, lengths=(4, 300))
+    assert found.expected_overlap.tolist() == pytest.approx([1, 1, 1, 2.5 / 3, 3 / 4])
+    assert found.eao == pytest.approx((2.5 / 3 + 3 / 4) / 2)
+
+
+def test_nothing_to_count_is_zero_and_not_nan() -> None:
+    found = score([START] + [TARGET] * 4, lengths=(100, 300))
+    assert (found.accuracy, found.eao) == (0, 0)
+    assert math.isnan(found.per_sequence['0'][0])
+    assert found.summary()['per_sequence'] == {'0': {'A': None, 'failures': 0}}
+    assert score([START]).expected_overlap.tolist() == [1]
+
+
+def test_speed_is_passed_on() -> None:
+    found = with_resets([sequence(2)], {'a': run_of([START, TARGET])}, (1, 2), fps=30.0)
+    assert found.fps == 30
+
+
+@pytest.mark.parametrize(
+    ('rows', 'message'),
+    [
+        ([START, TARGET], r'a: 2 rows of results for 3 frames; there must be one row a frame'),
+        ([START] + [TARGET] * 3, r'a: 4 rows of results for 3 frames'),
+        ([], r'a: 0 rows of results for 3 frames'),
+        ([TARGET] * 3, r'a: row 1 of the result is not 1 \(start\); give the result of a run with'),
+    ],
+)
+def test_runs_that_do_not_fit_are_named(rows: list[Row], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        with_resets([sequence(3)], {'a': run_of(rows)}, (1, 3))
+
+
+def test_unknown_image_size_is_named() -> None:
+    with pytest.raises(DataError, match='a: the size of its images is not known'):
+        with_resets([Sequence('a', corners([TARGET]))], {'a': run_of([START])}, (1, 3))
+
+
+# --- result files
+
+
+@pytest.mark.parametrize('separator', [',', '\t', ' ', ', '])
+def test_rows_of_a_file(separator: str) -> None:
+    rows = ['1', '1 2 3 4.5', '2', '0', '1.0000', '1 2 3 4 5 6 7 8']
+    run = parse_run('\r\n'.join(row.replace(' ', separator) for row in rows) + '\r\n\r\n', 'a.txt')
+    assert [Code(code).name for code in run.codes] == [
+        'INIT', 'REGION', 'FAILURE', 'SKIPPED', 'INIT', 'REGION',
+    ]  # fmt: skip
+    assert run.regions[1].tolist() == [1, 2, 4, 2, 4, 6.5, 1, 6.5]
+    assert run.regions[5].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert np.isnan(run.regions[[0, 2, 3, 4]]).all()
+
+
+@pytest.mark.parametrize(
+    'row', ['3', '-1', '1.5', 'nan', '', 'x', '1,2', '1,2,3', '1,2,3,nan', '1,2,3,4,5', 'a,b,c,d']
+)
+def test_other_rows_are_named(row: str) -> None:
+    with pytest.raises(DataError, match=rf"x/a\.txt: row 2 is '{row}'; each row must be 1 \(start"):
+        parse_run(f'1\n{row}\n1,2,3,4\n', 'x/a.txt')
+
+
+def test_text_of_a_run() -> None:
+    rows = [START, (1, 2, 30.12346, 4), LOST, SKIP, (14, 12, 16, 14, 14, 16, 12, 14)]
+    polygon = '14.0000,12.0000,16.0000,14.0000,14.0000,16.0000,12.0000,14.0000'
+    assert format_run(run_of(rows)) == f'1\n1.0000,2.0000,30.1235,4.0000\n2\n0\n{polygon}\n'
+
+
+hundredths = st.integers(-(10**6), 10**6).map(lambda value: value / 100)
+
+
+@given(st.lists(st.sampled_from([START, LOST, SKIP]) | st.tuples(*[hundredths] * 4)))
+def test_reading_what_was_written_gives_the_same(rows: list[Row]) -> None:
+    run = run_of(rows)
+    again = parse_run(format_run(run), 'again')
+    assert np.array_equal(again.codes, run.codes)
+    assert np.array_equal(again.regions, run.regions, equal_nan=True)
+
+
+# --- the protocol live
+
+
+class Scripted:
+    """A tracker that knows its answers by frame (the number that fills the image)."""
+
+    def __init__(self, answers: dict[int, Row]) -> None:
+        self.answers = answers
+        self.calls: list[tuple[int, Box | None]] = []
+
+    def init(self, image: np.ndarray, box: Box) -> None:
+        self.calls.append((int(image[0, 0, 0]), box))
+
+    def update(self, image: np.ndarray) -> Track:
+        frame = int(image[0, 0, 0])
+        self.calls.append((frame, None))
+        return Track(Box(*self.answers.get(frame, TARGET)), 0.5, State.TRACKING)
+
+
+def numbered(frames: int) -> Iterator[np.ndarray]:
+    for frame in range(frames):
+        yield np.full((SIZE[1], SIZE[0], 3), frame, np.uint8)
+
+
+def test_live_run() -> None:
+    """Lost in frame 3, started again in 8, lost at once in 9, and there is no frame 14."""
+    truth = sequence(12).truth
+    truth[8] += 1
+    tracker = Scripted({2: HALF, 3: AWAY, 9: AWAY})
+    answer = follow(tracker, numbered(12), truth, SIZE)
+    expected = [START, TARGET, HALF, LOST, *[SKIP] * 4, START, LOST, SKIP, SKIP]
+    assert np.array_equal(answer.run.codes, run_of(expected).codes)
+    assert np.array_equal(answer.run.regions, run_of(expected).regions, equal_nan=True)
+    assert answer.frames == 6
+    assert tracker.calls == [
+        (0, to_box(truth[0])),
+        (1, None),
+        (2, None),
+        (3, None),
+        (8, to_box(truth[8])),
+        (9, None),
+    ]
+
+
+def test_live_run_can_be_scored() -> None:
+    answer = follow(Scripted({5: AWAY}), numbered(30), sequence(30).truth, SIZE)
+    text = format_run(answer.run)
+    found = with_resets([sequence(30)], {'a': parse_run(text, 'a')}, (2, 30))
+    assert (found.accuracy, found.failures) == (1, 1)
+
+
+@pytest.mark.parametrize('box', [(39, 10, 9, 9), (-50, 10, 9, 9), (10, 10, 0, 0), (NAN,) * 4])
+def test_boxes_without_overlap_are_failures(box: Row) -> None:
+    answer = follow(Scripted({1: box}), numbered(2), sequence(2).truth, SIZE)
+    assert answer.run.codes.tolist() == [Code.INIT, Code.FAILURE]
+
+
+def test_overlap_outside_the_image_is_a_failure() -> None:
+    """Target and box leave the image on the right; they meet only beyond its edge."""
+    truth = corners([TARGET, (30, 10, 20, 9)])
+    answer = follow(Scripted({1: (42, 10, 9, 9)}), numbered(2), truth, SIZE)
+    assert answer.run.codes.tolist() == [Code.INIT, Code.FAILURE]
+
+
+def test_absent_target_is_waited_for() -> None:
+    """Absent from frame 2 to 8: a failure in 2, and no start in 7 and 8."""
+    truth = sequence(11).truth
+    truth[2:9] = NAN
+    tracker = Scripted({})
+    answer = follow(tracker, numbered(11), truth, SIZE)
+    assert format_run(answer.run).split('\n')[2:10] == ['2', '0', '0', '0', '0', '0', '0', '1']
+    assert [frame for frame, _ in tracker.calls] == [0, 1, 2, 9, 10]
+
+
+def test_reading_the_images_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock of our own: reading an image takes 100 seconds, init 3, update 1."""
+    now = 0.0
+    monkeypatch.setattr(vot.time, 'perf_counter', lambda: now)
+
+    class Slow(Scripted):
+        def init(self, image: np.ndarray, box: Box) -> None:
+            nonlocal now
+            now += 3
+            super().init(image, box)
+
+        def update(self, image: np.ndarray) -> Track:
+            nonlocal now
+            now += 1
+            return super().update(image)
+
+    def read() -> Iterator[np.ndarray]:
+        nonlocal now
+        for image in numbered(9):
+            now += 100
+            yield image
+
+    answer = follow(Slow({2: AWAY}), read(), sequence(9).truth, SIZE)
+    assert (answer.frames, answer.seconds) == (5, 3 + 2 + 3 + 1)
+
+
+# --- published results must give the published figures
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def read_annotation(folder: Path) -> list[Sequence]:
+    sequences = []
+    for row in read_csv(folder / 'sequences.csv'):
+        truth = np.loadtxt(folder / 'anno' / f'{row["name"]}.txt', delimiter=',')
+        truth = corners(truth) if truth.shape[1] == 4 else truth
+        size = (int(row['width']), int(row['height']))
+        sequences.append(Sequence(row['name'], truth, size=size))
+    return sequences
+
+
+@pytest.mark.parametrize('year', ['VOT2018', 'VOT2019'])
+def test_published_figures(shared: Path, year: str) -> None:
+    """Figures are rounded to 3 decimals: half a unit of the last, and a little."""
+    folder = shared / 'data/bench_vot'
+    if not folder.is_dir():
+        pytest.skip(f'development data absent: no folder {folder}')
+    sequences = read_annotation(folder / year)
+    rows = [row for row in read_csv(folder / 'expected.csv') if row['benchmark'] == year]
+    assert len(rows) >= 3
+    for row in rows:
+        with zipfile.ZipFile(folder / year / 'results' / f'{row["tracker"]}.zip') as results:
+            files = {s.name: f'baseline/{s.name}/{s.name}_001.txt' for s in sequences}
+            runs = {n: parse_run(results.read(file).decode(), file) for n, file in files.items()}
+        found = with_resets(sequences, runs, (int(row['eao_low']), int(row['eao_high'])))
+        assert found.failures == int(row['recomputed_lost'])
+        assert found.accuracy == pytest.approx(float(row['recomputed_A']), abs=0.00051)
+        assert found.robustness == pytest.approx(float(row['recomputed_R']), abs=0.00051)
+        assert found.eao == pytest.approx(float(row['recomputed_EAO']), abs=0.00051)
