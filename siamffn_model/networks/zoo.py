@@ -48,9 +48,13 @@ MODELS: dict[str, Callable[[], Siamese]] = {
 
 def create_model(name: str) -> Siamese:
     """Return the named model with random weights; raises `SiamFFNError` for an unknown name."""
+    _check_name(name)
+    return MODELS[name]()
+
+
+def _check_name(name: str) -> None:
     if name not in MODELS:
         raise SiamFFNError(f'unknown model {name!r}: choose one of {", ".join(MODELS)}')
-    return MODELS[name]()
 
 
 def load_model(
@@ -65,9 +69,15 @@ def load_model(
     """
     model = create_model(name)
     chosen = choose_device(device)
-    path = Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
+    path = weight_file(name, weights)
     _load_state(model, read_weights(path, name), path)
     return prepare(model, chosen)
+
+
+def weight_file(name: str, weights: Path | str | None = None) -> Path:
+    """Return the file `load_model` reads; raises `SiamFFNError` for an unknown name."""
+    _check_name(name)
+    return Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
 
 
 def prepare(model: Siamese, device: torch.device) -> Network:

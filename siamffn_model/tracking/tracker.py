@@ -57,12 +57,12 @@ class AnyTracker(Protocol):
 class Settings:
     """How responses become a box.
 
-    `window` is the weight of the Hanning window, `penalty` that of changes in size and ratio, `lr`
-    the share of the new size. Below `uncertain` the target is UNCERTAIN, below `lost` LOST.
+    `window` is the weight of the Hanning window, `penalty_k` that of changes in size and ratio,
+    `lr` the share of the new size. Below `uncertain` the target is UNCERTAIN, below `lost` LOST.
     """
 
     window: float = 0.45
-    penalty: float = 0.15
+    penalty_k: float = 0.15
     lr: float = 0.30
     uncertain: float = 0.50
     lost: float = 0.20
@@ -149,7 +149,7 @@ class Tracker:
         margin = (new_w + new_h) / 2
         size = np.sqrt((new_w + margin) * (new_h + margin)) / context_side(w, h)
         ratio = (new_w / new_h) / (w / h)
-        return np.exp(-self.settings.penalty * (change(size) * change(ratio) - 1))
+        return np.exp(-self.settings.penalty_k * (change(size) * change(ratio) - 1))
 
     def _state(self, score: float) -> State:
         if score < self.settings.lost:

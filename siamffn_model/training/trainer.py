@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from siamffn_model.datasets import sequences
 from siamffn_model.errors import DataError
 from siamffn_model.files import whole
-from siamffn_model.frames import Frames
 from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, save_weights
@@ -70,16 +70,16 @@ def train(
                 'processes: set batch to a multiple'
             )
         sources = open_sources(recipe, folders)
-        sequences = open_validation(validation, sources)
+        tracked = open_validation(validation, sources)
         run = _Run(recipe, out, world)
         run.begin(resume)
         pairs = Pairs(recipe, sources, run.model.score_map.candidates)
         with run.monitored(), load(pairs, world, run.step, workers) as batches:
-            run.end_epoch(sequences)
+            run.end_epoch(tracked)
             for batch in batches:
                 if _take(run, batch, stopped()):
                     raise KeyboardInterrupt
-                run.end_epoch(sequences)
+                run.end_epoch(tracked)
         return run.finish()
 
 
@@ -227,7 +227,7 @@ class _Run:
 
     # --- epochs and files
 
-    def end_epoch(self, sequences: Mapping[str, Frames]) -> None:
+    def end_epoch(self, tracked: list[sequences.Sequence]) -> None:
         """At the end of an epoch, validate, keep the best weights, and write a checkpoint.
 
         There is one before too, since validation may take long: what it ends, the next start does.
@@ -237,7 +237,7 @@ class _Run:
         self.checkpoint()
         self.validated = self.step
         if self.monitor:
-            scores = validate(self.result, sequences, self.world.device)
+            scores = validate(self.result, tracked, self.world.device)
             self.monitor.validation(scores.success, scores.precision)
             if scores.success > self.best:
                 self.best = scores.success

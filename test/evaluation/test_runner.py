@@ -1,19 +1,41 @@
+"""Runs over sequences: what is on disk when, with one process, with several, and after a kill."""
+
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from siamffn_model.datasets.sequences import open_sequences
+from siamffn_model.datasets.benchmarks import BENCHMARKS, Benchmark
+from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.datasets.synthetic import render_scene
-from siamffn_model.errors import DataError
-from siamffn_model.evaluation import results, runner
+from siamffn_model.errors import DataError, ImageError
+from siamffn_model.evaluation import runner, vot
+from siamffn_model.evaluation.contestants import Contestant, opencv_tracker
 from siamffn_model.evaluation.metrics import score
-from siamffn_model.evaluation.runner import AnyTracker, Result, evaluate, run
+from siamffn_model.evaluation.polygons import corners
+from siamffn_model.evaluation.raw_results import parse_boxes
+from siamffn_model.evaluation.runner import (
+    frames_per_second,
+    plan,
+    run,
+    run_all,
+    track_all,
+    track_all_with_resets,
+)
 from siamffn_model.geometry import Box
-from siamffn_model.tracking import State, Track
+from siamffn_model.tracking import AnyTracker, State, Track
+
+PLAIN = BENCHMARKS['sequences']
 
 
 class Still:
@@ -24,6 +46,42 @@ class Still:
 
     def update(self, image: np.ndarray) -> Track:
         return Track(self.box, 0.5, State.TRACKING)
+
+
+class Drifting(Still):
+    """A tracker that goes a pixel to the right with each image."""
+
+    def update(self, image: np.ndarray) -> Track:
+        self.box = self.box._replace(x=self.box.x + 1)
+        return super().update(image)
+
+
+class Slow(Drifting):
+    """The same at ten images a second."""
+
+    def update(self, image: np.ndarray) -> Track:
+        time.sleep(0.1)
+        return super().update(image)
+
+
+def contestant(kind: type = Drifting, **identity: str) -> Contestant:
+    return Contestant(kind.__name__, kind, {'version': '1', **identity})
+
+
+@pytest.fixture
+def sequences(sequence_folder: Path) -> list[Sequence]:
+    """Two rendered sequences of 30 frames; in the second the target is absent in four."""
+    return read_sequences(sequence_folder)
+
+
+def results(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted((folder / 'results').rglob('*.txt'))
+    }
+
+
+# --- one sequence
 
 
 def test_run_of_any_tracker(template_matcher: AnyTracker) -> None:
@@ -37,27 +95,12 @@ def test_run_of_any_tracker(template_matcher: AnyTracker) -> None:
     assert score(boxes, still.boxes).success < 0.5
 
 
-def test_evaluate_agrees_with_scoring_by_hand(
-    sequence_folder: Path, template_matcher: AnyTracker
-) -> None:
-    found = dict(evaluate(template_matcher, open_sequences(sequence_folder)))
-    assert list(found) == ['clip1', 'clip2']
-    for name, frames in open_sequences(sequence_folder).items():
-        images = list(frames)
-        truth = [box or (np.nan,) * 4 for box in frames.groundtruth]
-        scores = score(truth, run(template_matcher, images, frames.groundtruth[0]).boxes)
-        assert (found[name].success, found[name].precision) == scores
-        assert found[name].fps > 0
-    assert found['clip1'].success > 0.7
-    assert found['clip2'].success < found['clip1'].success, 'clip2 has frames without target'
-
-
 def test_reading_the_images_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a clock of our own: reading an image takes 100 seconds, init 3, update 1."""
     now = 0.0
     monkeypatch.setattr(runner.time, 'perf_counter', lambda: now)
 
-    class Slow(Still):
+    class Timed(Still):
         def init(self, image: np.ndarray, box: Box) -> None:
             nonlocal now
             now += 3
@@ -75,29 +118,181 @@ def test_reading_the_images_does_not_count(monkeypatch: pytest.MonkeyPatch) -> N
             yield image
 
     images, boxes = render_scene(5)
-    assert run(Slow(), read(), boxes[0]).seconds == 3 + 4
+    assert run(Timed(), read(), boxes[0]).seconds == 3 + 4
 
 
-def test_summary_and_mean() -> None:
-    found = {'a': Result(0.5, 0.25, 10.0), 'b': Result(0.25, 0.75, 30.00004)}
-    assert results.mean(found) == Result(0.375, 0.5, pytest.approx(20, abs=0.001))
-    assert results.summary('x', found) == {
-        'x': {
-            'success': 0.375,
-            'precision': 0.5,
-            'fps': 20.0,
-            'per_sequence': {
-                'a': {'success': 0.5, 'precision': 0.25, 'fps': 10.0},
-                'b': {'success': 0.25, 'precision': 0.75, 'fps': 30.0},
-            },
-        }
-    }
+def test_tracking_all_agrees_with_scoring_by_hand(
+    sequences: list[Sequence], template_matcher: AnyTracker
+) -> None:
+    found = track_all(template_matcher, sequences)
+    assert list(found.per_sequence) == ['clip1', 'clip2']
+    for sequence in sequences:
+        assert sequence.frames is not None
+        answer = run(template_matcher, sequence.frames, Box(*sequence.truth[0]))
+        expected = score(sequence.truth, answer.boxes)
+        assert found.per_sequence[sequence.name].scores == expected
+    first, second = (curves.scores.success for curves in found.per_sequence.values())
+    assert first > 0.7
+    assert second < first, 'clip2 has frames without target'
+    assert found.score == pytest.approx((first + second) / 2)
 
 
-def test_without_ground_truth(tmp_path: Path, sequence_folder: Path) -> None:
-    sequences = open_sequences(sequence_folder)
-    sequences['clip2'].groundtruth = None
-    ran = evaluate(Still(), sequences)
-    assert next(ran)[0] == 'clip1'
-    with pytest.raises(DataError, match='clip2: no ground truth to start from'):
-        next(ran)
+# --- files
+
+
+def test_results_are_in_the_format_of_the_benchmark(
+    sequences: list[Sequence], tmp_path: Path
+) -> None:
+    jobs = plan(PLAIN, sequences, [contestant(), contestant(Still)], tmp_path)
+    assert not any(job.done() for job in jobs)
+    run_all(jobs)
+    assert all(job.done() for job in jobs)
+    assert list(results(tmp_path)) == [
+        f'results/{tracker}/clip{number}.txt'
+        for tracker in ('Drifting', 'Still')
+        for number in '12'
+    ]
+    for sequence in sequences:
+        text = (tmp_path / f'results/Drifting/{sequence.name}.txt').read_text()
+        boxes = parse_boxes(text, '')
+        expected = np.repeat(sequence.truth[:1], 30, axis=0)
+        expected[:, 0] += np.arange(30)
+        assert np.abs(boxes - expected).max() < 1e-4
+    rates = frames_per_second(jobs)
+    assert rates.keys() == {'Drifting', 'Still'}
+    assert all(rate > 0 for rate in rates.values())
+
+
+def test_a_set_that_counts_pixels_from_1_gets_results_that_do(
+    sequences: list[Sequence], tmp_path: Path
+) -> None:
+    """The tracker itself gets and answers 0-based boxes."""
+    for origin in (0, 1):
+        moved = [
+            Sequence(s.name, s.truth + np.array([origin, origin, 0, 0]), s.frames, origin=origin)
+            for s in sequences
+        ]
+        run_all(plan(PLAIN, moved, [contestant()], tmp_path / str(origin)))
+    found = [
+        parse_boxes(results(tmp_path / str(o))['results/Drifting/clip1.txt'], '') for o in (0, 1)
+    ]
+    assert np.allclose(found[1] - found[0], (1, 1, 0, 0))
+
+
+def test_resets_are_run_where_the_benchmark_wants_them(
+    sequences: list[Sequence], tmp_path: Path
+) -> None:
+    benchmark = Benchmark(
+        'VOT', PLAIN.read, file='baseline/{name}/{name}_001.txt', lengths=(5, 20)
+    )
+    regions = [
+        Sequence(s.name, corners(s.truth), s.frames, size=s.frames.size)
+        for s in sequences[:1]
+        if s.frames
+    ]
+    jobs = plan(benchmark, regions, [contestant()], tmp_path)
+    run_all(jobs)
+    text = results(tmp_path)['results/Drifting/baseline/clip1/clip1_001.txt']
+    assert text.startswith('1\n')
+    live = track_all_with_resets(Drifting(), regions, (5, 20))
+    read = vot.with_resets(regions, {'clip1': vot.parse_run(text, '')}, (5, 20))
+    assert read.per_sequence['clip1'] == pytest.approx(live.per_sequence['clip1'], abs=1e-5)
+    record = json.loads(jobs[0].record.read_text())
+    assert record['frames'] == 30 - text.split().count('0')
+
+
+def test_what_is_done_is_known_by_tracker_and_file(
+    sequences: list[Sequence], tmp_path: Path
+) -> None:
+    (job, *_) = plan(PLAIN, sequences, [contestant()], tmp_path)
+    run_all([job])
+    other = plan(PLAIN, sequences, [contestant(weights='other')], tmp_path)[0]
+    assert job.done()
+    assert not other.done()
+    with pytest.raises(DataError, match=r'clip1\.txt: not there or not whole; where machines have'):
+        frames_per_second([other])
+    job.record.write_text('{"identity": ')
+    assert not job.done()
+    run_all([job])
+    job.result.unlink()
+    assert not job.done()
+
+
+def test_a_damaged_image_is_named_with_tracker_and_sequence(
+    sequences: list[Sequence], sequence_folder: Path, tmp_path: Path
+) -> None:
+    (sequence_folder / 'clip2/img/000005.jpg').write_bytes(b'no picture')
+    for workers in (1, 2):
+        jobs = plan(PLAIN, sequences, [opencv_tracker('opencv:mil')], tmp_path / str(workers))
+        with pytest.raises(ImageError, match=r'opencv-mil, clip2: .*000005\.jpg: damaged'):
+            run_all(jobs, workers)
+
+
+# --- several processes
+
+
+def test_several_processes_give_the_same(sequences: list[Sequence], tmp_path: Path) -> None:
+    if not hasattr(cv2, 'TrackerKCF_create'):
+        pytest.skip('this build of OpenCV has no KCF and CSRT: opencv-contrib-python-headless has')
+    trackers = [opencv_tracker('opencv:kcf'), opencv_tracker('opencv:csrt')]
+    for workers in (1, 2):
+        jobs = plan(PLAIN, sequences, trackers, tmp_path / str(workers))
+        run_all(jobs, workers)
+        assert all(job.done() for job in jobs)
+    assert results(tmp_path / '1') == results(tmp_path / '2')
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[4])
+from pathlib import Path
+from siamffn_model.datasets.sequences import read_sequences
+from siamffn_model.evaluation.runner import plan, run_all
+import test_runner
+if __name__ == '__main__':
+    jobs = plan(test_runner.PLAIN, read_sequences(Path(sys.argv[1])),
+                [test_runner.contestant(), test_runner.contestant(test_runner.Slow)],
+                Path(sys.argv[2]))
+    run_all(jobs, int(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize('workers', [1, 2])
+def test_what_is_done_survives_a_stop(
+    sequence_folder: Path, tmp_path: Path, how: signal.Signals, workers: int
+) -> None:
+    """Two quick jobs are done, the slow ones are stopped; no process and no half file is left."""
+    program = tmp_path / 'program.py'
+    program.write_text(PROGRAM)
+    out = tmp_path / 'out'
+    words = [program, sequence_folder, out, str(workers), Path(__file__).parent]
+    process = subprocess.Popen(
+        [sys.executable, *map(str, words)], start_new_session=True, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while len(list(out.glob('runs/Drifting/*.json'))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does
+    else:
+        process.kill()
+    process.wait(30)
+    deadline = time.monotonic() + 30
+    while _alive(process.pid):
+        assert time.monotonic() < deadline, 'a worker lives on'
+        time.sleep(0.1)
+    sequences = read_sequences(sequence_folder)
+    jobs = plan(PLAIN, sequences, [contestant(), contestant(Slow)], out)
+    assert [job.done() for job in jobs] == [True, True, False, False]
+    assert list(results(out)) == ['results/Drifting/clip1.txt', 'results/Drifting/clip2.txt']
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

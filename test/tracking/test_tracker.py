@@ -63,7 +63,7 @@ class Pointer(torch.nn.Module):
 def test_a_candidate_and_its_distances_become_a_box(
     score_map: ScoreMap, candidate: int, size: tuple[float, float]
 ) -> None:
-    settings = Settings(window=0, penalty=0, lr=1)
+    settings = Settings(window=0, penalty_k=0, lr=1)
     box = Box.from_center(320, 240, 63.5, 63.5)  # context square of 127: one pixel of crop each
     tracker = Tracker(Pointer(score_map, candidate, (20, 30, 40, 50)), settings)
     image = np.zeros((480, 640, 3), np.uint8)

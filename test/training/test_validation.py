@@ -9,12 +9,18 @@ import pytest
 import torch
 
 from siamffn_model.datasets.pack import Pack
-from siamffn_model.datasets.synthetic import render_scene
+from siamffn_model.datasets.sequences import Sequence
+from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import DataError
-from siamffn_model.frames import Frames
 from siamffn_model.networks.zoo import WEIGHTS, create_model, read_weights
 from siamffn_model.training.sources import PackSource, SceneSource
-from siamffn_model.training.validation import CLIPS, LENGTH, MadeFrames, open_validation, validate
+from siamffn_model.training.validation import (
+    CLIPS,
+    LENGTH,
+    made_sequence,
+    open_validation,
+    validate,
+)
 
 
 @pytest.fixture
@@ -23,17 +29,16 @@ def pack(tiny_pack: Path) -> PackSource:
     return PackSource(Pack.read(tiny_pack), 10)
 
 
-def equal(one: Frames, other: Frames) -> bool:
-    images = zip(one, other, strict=True)
-    return one.groundtruth == other.groundtruth and all(np.array_equal(a, b) for a, b in images)
+def equal(one: Sequence, other: Sequence) -> bool:
+    assert one.frames is not None and other.frames is not None
+    images = zip(one.frames, other.frames, strict=True)
+    return np.array_equal(one.truth, other.truth) and all(np.array_equal(a, b) for a, b in images)
 
 
 def test_a_given_folder_is_validated_on(sequence_folder: Path, pack: PackSource) -> None:
     sequences = open_validation(sequence_folder, [pack])
-    assert list(sequences) == ['clip1', 'clip2']
-    truth = sequences['clip2'].groundtruth
-    assert truth is not None
-    assert [number for number, box in enumerate(truth) if box is None] == [10, 11, 12, 13]
+    assert [sequence.name for sequence in sequences] == ['clip1', 'clip2']
+    assert np.flatnonzero(np.isnan(sequences[1].truth[:, 0])).tolist() == [10, 11, 12, 13]
     with pytest.raises(DataError, match='nowhere: no such folder'):
         open_validation(Path('nowhere'), [pack])
 
@@ -41,23 +46,24 @@ def test_a_given_folder_is_validated_on(sequence_folder: Path, pack: PackSource)
 def test_without_a_folder_clips_are_made_from_the_pack(pack: PackSource) -> None:
     sequences = open_validation(None, [SceneSource(1), pack])
     assert len(sequences) == CLIPS
-    for seed, sequence in enumerate(sequences.values()):
+    for seed, sequence in enumerate(sequences):
         _, clip = pack.draw_clip(np.random.default_rng(seed), LENGTH)
         images, boxes = zip(*map(clip.frame, range(LENGTH)))
-        assert equal(sequence, MadeFrames('', images, boxes))
+        assert equal(sequence, made_sequence('', Scene(list(images), list(boxes))))
     again = open_validation(None, [pack])
-    assert all(map(equal, sequences.values(), again.values()))
-    one, other, *_ = sequences.values()
-    assert not equal(one, other)
+    assert all(map(equal, sequences, again))
+    assert not equal(sequences[0], sequences[1])
 
 
 def test_without_folder_and_pack_scenes_are_rendered() -> None:
     sequences = open_validation(None, [SceneSource(1)])
     assert len(sequences) == CLIPS
-    for seed, sequence in enumerate(sequences.values()):
-        assert (sequence.size, sequence.count, sequence.expected) == ((320, 240), LENGTH, LENGTH)
+    for seed, sequence in enumerate(sequences):
+        assert sequence.frames is not None
+        frames = sequence.frames
+        assert (frames.size, frames.count, frames.expected) == ((320, 240), LENGTH, LENGTH)
         for _ in range(2):  # as often as there are epochs
-            assert equal(sequence, MadeFrames('', *render_scene(LENGTH, seed=seed)))
+            assert equal(sequence, made_sequence('', render_scene(LENGTH, seed=seed)))
 
 
 def test_a_trained_model_scores_and_goes_on_training_unchanged() -> None:
@@ -69,8 +75,8 @@ def test_a_trained_model_scores_and_goes_on_training_unchanged() -> None:
     state = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [(type(module), module.training) for module in model.modules()]
     learning = [parameter.requires_grad for parameter in model.parameters()]
-    scene = MadeFrames('scene', *render_scene(8, seed=3))
-    result = validate(model, {'scene': scene}, torch.device('cpu'))
+    scene = made_sequence('scene', render_scene(8, seed=3))
+    result = validate(model, [scene], torch.device('cpu'))
     assert 0.7 < result.success <= 1
     assert result.precision == 1
     assert [(type(module), module.training) for module in model.modules()] == modes
