@@ -20,6 +20,7 @@ lint: setup
 
 bench: setup
 	$(RUN) -m siamffn_model.benchmark
+	$(RUN) -m siamffn_model.evaluation.benchmark
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up stopped: there is no $(PYTHON) here."; \

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siamffn_model.evaluation.metrics import Curves
+from siamffn_model.evaluation.results import OnePass, WithResets
+from siamffn_model.evaluation.tables import (
+    Cell,
+    Row,
+    by_attribute,
+    by_sequence,
+    latex,
+    markdown,
+    rank,
+    ranked,
+)
+
+
+def curves(success: float, precision: float = 0, norm_precision: float = 0) -> Curves:
+    """Flat ones, so that the scores are what is given."""
+    return Curves(np.full(21, success), np.full(51, precision), np.full(51, norm_precision))
+
+
+def one_pass(scores: tuple[float, float, float], fps: float | None = None) -> OnePass:
+    """One sequence with one attribute."""
+    return OnePass(curves(*scores), {'SV': curves(*scores)}, {'car_1': curves(*scores)}, fps)
+
+
+def with_resets(accuracy: float, robustness: float, eao: float, failures: int) -> WithResets:
+    sequences = {'bag': (accuracy, failures), 'ball': (math.nan, 1)}
+    return WithResets(accuracy, robustness, eao, np.zeros(2), sequences)
+
+
+@pytest.fixture
+def results() -> dict[str, OnePass]:
+    return {
+        'a_b': one_pass((0.4, 0.7, 0.5), 61.25),
+        'Z|*': one_pass((0.61239, 0.6, 0.55)),
+        'last': one_pass((0.1, 0.1, 0.1), 100),
+    }
+
+
+@pytest.fixture
+def resets() -> dict[str, WithResets]:
+    return {'A': with_resets(0.6, 0.4, 0.2, 7), 'B': with_resets(0.5, 0.2, 0.3, 0)}
+
+
+def test_markdown_page(results: dict[str, OnePass]) -> None:
+    assert markdown(results, 'UAV20L <1>', {'Siam_X': (0.5, 0.8)}) == '\n'.join(
+        [
+            r'# UAV20L \<1\>',
+            '',
+            '## Ranking',
+            '',
+            r'| Tracker               | Success ↑ | Precision ↑ | Norm. precision ↑ |     fps ↑ |',
+            r'| :-------------------- | --------: | ----------: | ----------------: | --------: |',
+            r'| Z\|\*                 | **0.612** |       0.600 |         **0.550** |         - |',
+            r'| *Siam\_X* (published) |     0.500 |   **0.800** |                 - |         - |',
+            r'| a\_b                  |     0.400 |       0.700 |             0.500 |      61.2 |',
+            r'| last                  |     0.100 |       0.100 |             0.100 | **100.0** |',
+            '',
+            '## Success by attribute',
+            '',
+            r'| Tracker |        SV |',
+            r'| :------ | --------: |',
+            r'| Z\|\*   | **0.612** |',
+            r'| a\_b    |     0.400 |',
+            r'| last    |     0.100 |',
+            '',
+            '## Precision by attribute',
+            '',
+            r'| Tracker |        SV |',
+            r'| :------ | --------: |',
+            r'| Z\|\*   |     0.600 |',
+            r'| a\_b    | **0.700** |',
+            r'| last    |     0.100 |',
+            '',
+            '## Success by sequence',
+            '',
+            r'| Sequence |     Z\|\* |  a\_b |  last |',
+            r'| :------- | --------: | ----: | ----: |',
+            r'| car\_1   | **0.612** | 0.400 | 0.100 |',
+            '',
+        ]
+    )
+
+
+def test_markdown_with_resets(resets: dict[str, WithResets]) -> None:
+    """Robustness and failures are better lower; what success papers tell has no place here."""
+    assert markdown(resets, 'VOT', {'Siam': (0.5, 0.8)}) == '\n'.join(
+        [
+            '# VOT',
+            '',
+            '## Ranking',
+            '',
+            '| Tracker |       A ↑ |       R ↓ | Failures ↓ |     EAO ↑ |',
+            '| :------ | --------: | --------: | ---------: | --------: |',
+            '| B       |     0.500 | **0.200** |      **1** | **0.300** |',
+            '| A       | **0.600** |     0.400 |          8 |     0.200 |',
+            '',
+            '## Accuracy by sequence',
+            '',
+            '| Sequence |     B |         A |',
+            '| :------- | ----: | --------: |',
+            '| bag      | 0.500 | **0.600** |',
+            '| ball     |     - |         - |',
+            '',
+            '## Failures by sequence',
+            '',
+            '| Sequence |     B |   A |',
+            '| :------- | ----: | --: |',
+            '| bag      | **0** |   7 |',
+            '| ball     |     1 |   1 |',
+            '',
+        ]
+    )
+
+
+def test_latex_page(results: dict[str, OnePass]) -> None:
+    page = latex(results, '100% of #1', {'Siam_X': (0.5, 0.8)})
+    assert page.split('\n\n')[0].splitlines() == [
+        r'% Needs \usepackage{booktabs}.',
+        r'\begin{table}',
+        r'  \centering',
+        r'  \footnotesize',
+        r'  \setlength{\tabcolsep}{3pt}',
+        r'  \caption{100\% of \#1: ranking.}',
+        r'  \begin{tabular}{lrrrr}',
+        r'    \toprule',
+        r'    Tracker & Success $\uparrow$ & Precision $\uparrow$ & Norm. precision $\uparrow$ '
+        r'& fps $\uparrow$ \\',
+        r'    \midrule',
+        r'    Z\textbar{}* & \textbf{0.612} & 0.600 & \textbf{0.550} & - \\',
+        r'    \textit{Siam\_X} (published) & \underline{0.500} & \textbf{0.800} & - & - \\',
+        r'    a\_b & 0.400 & \underline{0.700} & \underline{0.500} & \underline{61.2} \\',
+        r'    last & 0.100 & 0.100 & 0.100 & \textbf{100.0} \\',
+        r'    \bottomrule',
+        r'  \end{tabular}',
+        r'\end{table}',
+    ]
+    assert re.findall(r'caption\{.*: (.*)\.\}', page) == [
+        'ranking',
+        'success by attribute',
+        'precision by attribute',
+    ]
+
+
+def test_published_rows_are_marked_and_do_not_hide_our_own(results: dict[str, OnePass]) -> None:
+    rows = ranked(results, {'a_b': (0.4, 0.9), 'top': (0.9, 0.9)}).rows
+    assert [(row.name, row.published) for row in rows] == [
+        ('top', True),
+        ('Z|*', False),
+        ('a_b', False),
+        ('a_b', True),
+        ('last', False),
+    ]
+
+
+def test_equal_as_shown_is_equally_good() -> None:
+    values = {'a': 0.50041, 'b': 0.49959, 'c': 0.3, 'd': 0.30049, 'e': 0.2}
+    table = ranked({name: one_pass((value, 0.5, 0.5)) for name, value in values.items()}, {})
+    assert [row.cells[0] for row in table.rows] == [
+        Cell('0.500', 1),
+        Cell('0.500', 1),
+        Cell('0.300', 2),
+        Cell('0.300', 2),
+        Cell('0.200', 0),
+    ]
+    assert {row.cells[1] for row in table.rows} == {Cell('0.500', 0)}, 'nothing is best here'
+
+
+def test_speed_is_shown_only_where_measured(results: dict[str, OnePass]) -> None:
+    assert ranked(results, {}).header[-1] == 'fps ↑'
+    assert ranked({'Z': results['Z|*']}, {}).header[-1] == 'Norm. precision ↑'
+
+
+def test_one_tracker_is_not_the_best_of_one(results: dict[str, OnePass]) -> None:
+    assert '**' not in markdown({'a_b': results['a_b']}, 'UAV20L', {})
+
+
+def test_what_a_tracker_lacks_is_a_dash() -> None:
+    whole, part = curves(0.5), curves(0.4)
+    results = {
+        'part': OnePass(part, {'SV': part}, {'car': part}),
+        'whole': OnePass(whole, {'SV': whole, 'FM': whole}, {'car': whole, 'bird': whole}),
+    }
+    success, _ = by_attribute(results)
+    assert success.header == ['Tracker', 'SV', 'FM']
+    assert success.rows[1] == Row('part', [Cell('0.400', 2), Cell('-')])
+    assert by_sequence(results)[0].rows[1] == Row('bird', [Cell('0.500'), Cell('-')])
+
+
+def test_no_attributes_no_table(resets: dict[str, WithResets]) -> None:
+    assert by_attribute({'a': OnePass(curves(0.5), {}, {'car': curves(0.5)})}) == []
+    assert by_attribute(resets) == []
+
+
+def test_rank(results: dict[str, OnePass], resets: dict[str, WithResets]) -> None:
+    assert rank(results) == ['Z|*', 'a_b', 'last']
+    assert rank(resets) == ['B', 'A']
+
+
+names = st.text(st.characters(codec='utf-8') | st.sampled_from('\\|&%$#_{}~^<>*` \n'), min_size=1)
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(names, st.floats(0, 1), min_size=1, max_size=4))
+def test_no_name_breaks_a_table(values: Mapping[str, float]) -> None:
+    results = {name: one_pass((value, value, value)) for name, value in values.items()}
+    for line in markdown(results, 'title', {}).split('\n## Success by seq')[0].splitlines():
+        if line.startswith('| '):
+            assert len(re.findall(r'(?<!\\)(?:\\\\)*\|', line)) in (3, 5)
+    page = latex(results, 'title', {})
+    plain = re.sub(r'\\[&%$#_{}]', '', page)
+    depth = 0
+    for sign in plain:
+        depth += {'{': 1, '}': -1}.get(sign, 0)
+        assert depth >= 0
+    assert depth == 0
+    for columns, body in re.findall(r'\{tabular\}\{(l+r+)\}(.*?)\\end\{tabular\}', plain, re.S):
+        lines = [line for line in body.splitlines() if line.endswith(r'\\')]
+        assert len(lines) == len(values) + 1
+        assert {line.count('&') for line in lines} == {len(columns) - 1}
+    assert not re.search(r'[%#_~^<>|]', re.sub(r'^%.*', '', plain))
