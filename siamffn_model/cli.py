@@ -8,15 +8,21 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from siamffn_model import __version__
 from siamffn_model.errors import SiamFFNError
+from siamffn_model.files import write_text
 from siamffn_model.geometry import Box
+
+if TYPE_CHECKING:
+    from siamffn_model.datasets.benchmarks import Benchmark
 
 INTERRUPTED = 130  # exit status of a program that Ctrl-C ended
 
@@ -98,7 +104,8 @@ _device_option = click.option(
 )
 
 
-def _model_options(command: Callable[..., None]) -> Callable[..., None]:
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --model, --device and --weights, the arguments of `load_model`, to a command."""
     for option in (
         click.option(
             '--weights',
@@ -110,6 +117,48 @@ def _model_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         command = option(command)
     return command
+
+
+def parse_settings(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, float]:
+    """Callback of an option that takes KEY=VALUE several times, of the tracker's `Settings`."""
+    from siamffn_model.tracking import Settings
+
+    changes = {}
+    for value in values:
+        key, _, number = value.partition('=')
+        try:
+            changes[key] = float(number)
+            Settings(**{key: changes[key]})
+        except (TypeError, ValueError):
+            names = ', '.join(field.name for field in fields(Settings))
+            raise click.BadParameter(
+                f'{value!r}: give KEY=NUMBER, such as window=0.4; the keys are {names}'
+            ) from None
+    return changes
+
+
+_settings_option = click.option(
+    '--set',
+    'changes',
+    metavar='KEY=NUMBER',
+    multiple=True,
+    callback=parse_settings,
+    help='Change how responses become a box, such as window=0.4; see `siamffn tune`.',
+)
+
+
+@contextmanager
+def _extra(name: str, purpose: str) -> Iterator[None]:
+    """Say what is missing where the packages of an extra are not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise SiamFFNError(
+            f'{error.name} is not installed: {purpose} needs the extra [{name}], which '
+            f"`pip install -e '.[{name}]'` brings in the folder of the sources"
+        ) from None
 
 
 @click.group(cls=_Commands)
@@ -128,7 +177,7 @@ def main() -> None:
     help='The target in the first frame, pixels counted from 0. May be left out where DIR holds '
     'a groundtruth.txt.',
 )
-@_model_options
+@model_options
 @click.option(
     '--out',
     type=click.Path(path_type=Path),
@@ -136,6 +185,7 @@ def main() -> None:
     show_default=True,
     help='Folder for boxes.csv and overlay.mp4.',
 )
+@_settings_option
 @click.option('--show', is_flag=True, help='Show it in a window as it goes; q there stops.')
 def track(
     source: Path,
@@ -144,16 +194,17 @@ def track(
     device: str,
     weights: Path | None,
     out: Path,
+    changes: dict[str, float],
     show: bool,
 ) -> None:
     """Follow one target through a video or a folder of images."""
     from siamffn_model.frames import open_frames
-    from siamffn_model.tracking import Tracker, load_model
+    from siamffn_model.tracking import Settings, Tracker, load_model
     from siamffn_model.video import first_box, track_video
 
     frames = open_frames(source)
     box = first_box(frames, box)
-    tracker = Tracker(load_model(model, weights, device))
+    tracker = Tracker(load_model(model, weights, device), Settings(**changes))
     tracks = track_video(tracker, frames, box, out, show)
     states = Counter(item.state.name for item in tracks)
     click.echo(
@@ -163,46 +214,218 @@ def track(
     click.echo(f'see {out / "boxes.csv"} and {out / "overlay.mp4"}')
 
 
-@main.command()
-@click.argument('kind', metavar='SET', type=click.Choice(['sequences']))
-@click.option(
-    '--data',
-    required=True,
-    type=click.Path(path_type=Path),
-    help='Folder of sequences: img/ and groundtruth.txt in a folder each.',
+def _parse_set(_ctx: click.Context, _param: click.Parameter, value: str) -> Benchmark:
+    """Callback of SET: the name of a benchmark -> Benchmark."""
+    from siamffn_model.datasets.benchmarks import BENCHMARKS
+
+    if value not in BENCHMARKS:
+        raise click.BadParameter(f'{value!r}: choose one of {", ".join(BENCHMARKS)}')
+    return BENCHMARKS[value]
+
+
+_set_argument = click.argument('benchmark', metavar='SET', callback=_parse_set)
+_data_folder_option = click.option(
+    '--data', required=True, type=click.Path(path_type=Path), help='Folder that holds the set.'
 )
-@_model_options
+_out_option = click.option(
+    '--out',
+    type=click.Path(path_type=Path),
+    default=Path('out/evaluate'),
+    show_default=True,
+    help='Folder for report.html, tables, plots and summary.json.',
+)
+
+
+@main.command()
+@_set_argument
+@_data_folder_option
+@click.option(
+    '--tracker',
+    'peers',
+    metavar='opencv:NAME',
+    multiple=True,
+    help="Run OpenCV's csrt, kcf, mil or nano=DIR too; without --model, alone.",
+)
+@click.option(
+    '--workers', type=click.IntRange(1), default=1, show_default=True, help='Processes to run in.'
+)
+@click.option('--resume', is_flag=True, help='Keep what is there already of the same run.')
+@_out_option
 @click.option(
     '--json', 'summary_file', type=click.Path(path_type=Path), help='Write the scores here too.'
 )
+@_settings_option
+@model_options
+@click.pass_context
 def evaluate(
-    kind: str,
+    ctx: click.Context,
+    benchmark: Benchmark,
     data: Path,
+    peers: tuple[str, ...],
+    workers: int,
+    resume: bool,
+    out: Path,
+    summary_file: Path | None,
+    changes: dict[str, float],
     model: str,
     device: str,
     weights: Path | None,
-    summary_file: Path | None,
 ) -> None:
-    """Score a model on sequences with ground truth.
+    """Run trackers over a benchmark and score them.
 
-    SET is `sequences`: a plain folder of them.
+    SET is uav20l, uav123, otb2015, vot2016, vot2018, vot2019, got10k (its validation part) or
+    sequences (a plain folder of them). Each result is in --out, in the benchmark's own format, as
+    soon as its sequence is done; after Ctrl-C or a kill --resume goes on. Many machines with one
+    disk: torchrun --nnodes 4 ... -m siamffn_model evaluate ...
     """
-    from siamffn_model.datasets.sequences import open_sequences
-    from siamffn_model.evaluation import results, runner
-    from siamffn_model.files import write_text
-    from siamffn_model.tracking import Tracker, load_model
+    with _extra('eval', 'evaluation'):
+        from siamffn_model.evaluation import runner, scoring
+        from siamffn_model.evaluation.contestants import opencv_tracker, our_tracker
+        from siamffn_model.tracking import Settings
+        from siamffn_model.training.world import join, restarted
 
-    sequences = open_sequences(data)
-    tracker = Tracker(load_model(model, weights, device))
-    width = max(map(len, [*sequences, 'sequence']))
-    click.echo(results.table_head(width))
-    scores = {}
-    for name, result in runner.evaluate(tracker, sequences):
-        scores[name] = result
-        click.echo(results.table_row(name, result, width))
-    click.echo(results.table_row('mean', results.mean(scores), width))
+    given = {
+        name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    with join(device) as world:
+        trackers = [opencv_tracker(text) for text in peers]
+        if not peers or given & {'model', 'weights', 'changes'}:
+            chosen = our_tracker(model, weights, str(world.device), Settings(**changes))
+            trackers.append(chosen)
+        sequences = benchmark.read(data, True)
+        jobs = runner.plan(benchmark, sequences, trackers, out)
+        kept = {job.record for job in jobs if (resume or restarted()) and job.done()}
+        todo = [job for job in jobs if job.record not in kept]
+        runner.run_all(todo[world.rank :: world.size], workers)
+        world.wait()
+        if not world.first:
+            return
+    scoring.report(
+        out,
+        benchmark,
+        sequences,
+        {tracker.name: runner.results_folder(out) / tracker.name for tracker in trackers},
+        fps=runner.frames_per_second(jobs),
+    )
     if summary_file:
-        write_text(summary_file, json.dumps(results.summary(model, scores), indent=2) + '\n')
+        write_text(summary_file, (out / 'summary.json').read_text())
+    _show(out)
+
+
+@main.command()
+@_set_argument
+@click.option(
+    '--annotations',
+    required=True,
+    metavar='DIR',
+    type=click.Path(path_type=Path),
+    help='Folder that holds the set; the images need not be there.',
+)
+@click.option(
+    '--results',
+    'first',
+    required=True,
+    multiple=True,
+    metavar='DIR [DIR]...',
+    type=click.Path(path_type=Path),
+    help='Result files: the folder or zip of a tracker, named like it, or a folder of such.',
+)
+@click.argument('others', nargs=-1, metavar='', type=click.Path(path_type=Path))
+@click.option(
+    '--leave-out-absent',
+    is_flag=True,
+    help='Do not count frames without a target, as some tool kits do. Published figures count them '
+    'as failures in success and as hits in precision.',
+)
+@click.option('--strips', is_flag=True, help='Show frames too; the images must be there.')
+@_out_option
+def score(
+    benchmark: Benchmark,
+    annotations: Path,
+    first: tuple[Path, ...],
+    others: tuple[Path, ...],
+    leave_out_absent: bool,
+    strips: bool,
+    out: Path,
+) -> None:
+    """Score result files of any trackers: commas, tabs or spaces, one file a sequence.
+
+    SET is one of those of `siamffn evaluate`.
+    """
+    with _extra('eval', 'evaluation'):
+        from siamffn_model.evaluation import scoring
+        from siamffn_model.evaluation.raw_results import find_trackers
+
+    sequences = benchmark.read(annotations, strips)
+    sources = find_trackers([*first, *others], [sequence.name for sequence in sequences])
+    scoring.report(out, benchmark, sequences, sources, absent_counts=not leave_out_absent)
+    _show(out)
+
+
+def _show(out: Path) -> None:
+    click.echo((out / 'table.md').read_text())
+    click.echo(f'see {out / "report.html"}')
+
+
+@main.command()
+@_set_argument
+@_data_folder_option
+@click.option(
+    '--trials',
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help='How many settings to try, those of earlier runs of the study counted.',
+)
+@click.option(
+    '--study',
+    type=click.Path(path_type=Path),
+    default=Path('out/tune.db'),
+    show_default=True,
+    help='SQLite file that remembers; start more processes on it to go faster.',
+)
+@click.option('--allow-test-set', is_flag=True, help='Tune on a set that trackers are compared on.')
+@model_options
+def tune(
+    benchmark: Benchmark,
+    data: Path,
+    trials: int,
+    study: Path,
+    allow_test_set: bool,
+    model: str,
+    device: str,
+    weights: Path | None,
+) -> None:
+    """Search the tracker's window, penalty_k and lr for the best mean score on a validation set.
+
+    SET is one of those of `siamffn evaluate`, best `sequences`. It can be stopped at any time, and
+    goes on where it was when called again. Use what it finds with --set.
+    """
+    if benchmark.test and not allow_test_set:
+        raise SiamFFNError(
+            f'{benchmark.title} is a test set: what is tuned on it cannot be compared with others '
+            'on it; tune on other sequences, or give --allow-test-set and say so with the figures'
+        )
+    from siamffn_model.evaluation import runner
+    from siamffn_model.evaluation.contestants import our_tracker
+    from siamffn_model.evaluation.tuning import RANGES, tune
+    from siamffn_model.tracking import Settings, Tracker, load_model
+
+    sequences = benchmark.read(data, True)
+    network = load_model(model, weights, device)
+
+    def objective(settings: Settings) -> float:
+        tracker = Tracker(network, settings)
+        if benchmark.lengths:
+            return runner.track_all_with_resets(tracker, sequences, benchmark.lengths).score
+        return runner.track_all(tracker, sequences).score
+
+    identity = our_tracker(model, weights, device, Settings()).identity
+    identity = {key: identity[key] for key in ('model', 'weights')}
+    identity['set'] = f'{benchmark.title}, {sum(len(s.truth) for s in sequences)} frames'
+    best, value = tune(study, benchmark.title, objective, trials, identity)
+    changes = [f'--set {name}={getattr(best, name):.3f}' for name in RANGES]
+    click.echo(f'{value:.4f} with {" ".join(changes)}')
 
 
 def parse_folders(
@@ -234,18 +457,6 @@ def _data_option(help_text: str) -> Callable[..., Any]:
 def _spare_cores() -> int:
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     return max((os.cpu_count() or 1) // processes - 1, 1)
-
-
-@contextmanager
-def _extra_train() -> Iterator[None]:
-    """Say what is missing where training's own packages are not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise SiamFFNError(
-            f'{error.name} is not installed: training needs the extra [train], which '
-            "`pip install -e '.[train]'` brings in the folder of the sources"
-        ) from None
 
 
 def _recipe_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -302,7 +513,7 @@ def train(
     `--data validation=DIR` names a folder of sequences to validate on after each epoch. On many
     GPUs: torchrun --nproc-per-node 4 -m siamffn_model train ...
     """
-    with _extra_train():
+    with _extra('train', 'training'):
         from siamffn_model.training.recipe import read_recipe
         from siamffn_model.training.trainer import train
 
@@ -339,7 +550,7 @@ def speed(
     seconds: float,
 ) -> None:
     """Measure how many pairs a second the workers prepare, without any training."""
-    with _extra_train():
+    with _extra('train', 'training'):
         from siamffn_model.training.loading import pairs_per_second
         from siamffn_model.training.recipe import read_recipe
 
