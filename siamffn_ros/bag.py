@@ -1,4 +1,4 @@
-"""rosbag2 files in and out: `siamffn bag create`, `siamffn bag play`, and what they are made of.
+"""rosbag2 files in and out: `siamffn bag` and what its commands are made of.
 
 A bag here is one MCAP file. Messages are serialised by ROS itself; `rosbags` only reads and writes
 the file, so no rosbag2 installation is needed.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 import errno
+import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +25,7 @@ from ament_index_python.packages import PackageNotFoundError, get_package_share_
 from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
-from rclpy.serialization import serialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from rclpy.signals import SignalHandlerOptions
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
@@ -34,7 +36,9 @@ from std_msgs.msg import Header
 from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray
 
+from siamffn_model.cli import model_options, parse_box
 from siamffn_model.errors import DataError
+from siamffn_model.files import write_text
 from siamffn_model.frames import Frames, open_frames
 from siamffn_model.geometry import Box
 from siamffn_ros.conversions import to_detection, to_image, to_stamp
@@ -57,14 +61,20 @@ class BagWriter:
         self._connections: dict[str, Connection] = {}
 
     def write(self, topic: str, message: Any, stamp: int) -> None:
-        """Append a message; `stamp` is its record time in nanoseconds."""
+        """Append a message; `stamp` is its record time in nanoseconds.
+
+        Equal messages give equal bytes.
+        """
+        name = _type_name(type(message))
         if topic not in self._connections:
-            name = _type_name(type(message))
             _define(self._types, name)
             self._connections[topic] = self._writer.add_connection(
                 topic, name, typestore=self._types
             )
-        self._writer.write(self._connections[topic], stamp, serialize_message(message))
+        # ROS leaves what was in memory between fields that it aligns; rosbags leaves zeros.
+        fields = self._types.deserialize_cdr(serialize_message(message), name)
+        data = self._types.serialize_cdr(fields, name)
+        self._writer.write(self._connections[topic], stamp, data)
 
 
 @contextmanager
@@ -98,6 +108,50 @@ class BagReader:
         self._reader = reader
         self.count = reader.message_count
         self.topics = {c.topic: c.msgtype for c in reader.connections}
+        self.counts: Counter[str] = Counter()
+        for connection in reader.connections:
+            self.counts[connection.topic] += connection.msgcount
+
+    def choose_topic(self, types: Collection[str], topic: str | None, option: str) -> str:
+        """Return `topic`, or where it is None the only topic of one of these types.
+
+        Raises `DataError` unless there is just one; it names the topics and the option to give.
+        """
+        fitting = sorted(name for name, kind in self.topics.items() if kind in types)
+        if topic in fitting:
+            return topic
+        if topic is None and len(fitting) == 1:
+            return fitting[0]
+        kinds = ' or '.join(types)
+        if not fitting:
+            others = ', '.join(sorted(self.topics)) or 'none'
+            raise DataError(
+                f'{self._path} has no topic of type {kinds} (its topics: {others}): '
+                'give another bag'
+            )
+        found = 'several topics' if topic is None else f'no topic {topic}'
+        raise DataError(
+            f'{self._path} has {found} of type {kinds}: give {option} with one of '
+            + ', '.join(fitting)
+        )
+
+    def read(self, topic: str) -> Iterator[tuple[int, Any]]:
+        """Yield record time in nanoseconds and message of one topic, in order of time.
+
+        Raises `DataError` for a damaged bag, and a type that is not installed or was another.
+        """
+        name = self.topics[topic]
+        kind = message_class(name)
+        for found, stamp, data in self.messages():
+            if found == topic:
+                try:
+                    message = deserialize_message(data, kind)
+                except Exception as error:  # of rclpy's own, which it does not export
+                    raise DataError(
+                        f'{self._path}: a message on {topic} is no {name} as it is installed here: '
+                        'install the version that it was recorded with'
+                    ) from error
+                yield stamp, message
 
     def messages(self) -> Iterator[tuple[str, int, bytes]]:
         """Yield topic, record time in nanoseconds and serialised message, in order of time."""
@@ -268,7 +322,7 @@ def _play_once(bag: BagReader, rate: float, publish: Callable[[str, int, bytes],
 
 @click.group(name='bag')
 def command() -> None:
-    """Make and play ROS 2 bags."""
+    """Make, play, track and evaluate ROS 2 bags."""
 
 
 @command.command()
@@ -308,3 +362,70 @@ def play_command(
 
     count = play(bag, rate, clock, loop, wait, published)
     click.echo(f'{count} messages published')
+
+
+@command.command('evaluate')
+@click.argument('detections', type=click.Path(path_type=Path))
+@click.option(
+    '--truth', required=True, type=click.Path(path_type=Path), help='Bag with the ground truth.'
+)
+@click.option('--topic', help='Topic of the detections. [default: the only one]')
+@click.option('--truth-topic', help='Topic of the ground truth. [default: the only one]')
+@click.option('--target', metavar='ID', help='The target to look at. [default: the only one]')
+@click.option(
+    '--json', 'summary_file', type=click.Path(path_type=Path), help='Write the figures here too.'
+)
+def evaluate_command(
+    detections: Path,
+    truth: Path,
+    topic: str | None,
+    truth_topic: str | None,
+    target: str | None,
+    summary_file: Path | None,
+) -> None:
+    """Score the bag DETECTIONS, of the node or of any tracker, against ground truth.
+
+    Both hold Detection2DArray, paired by the stamps of their headers. It starts with the first
+    detection; from there on, frames without message or without detection count as failures.
+    """
+    from siamffn_ros.bag_evaluation import evaluate
+
+    result = evaluate(detections, truth, topic, truth_topic, target)
+    click.echo(result.table())
+    if summary_file:
+        write_text(summary_file, json.dumps(result.summary(), indent=2) + '\n')
+
+
+@command.command('track')
+@click.argument('source', metavar='BAG', type=click.Path(path_type=Path))
+@click.option(
+    '--init',
+    'box',
+    metavar='X,Y,W,H',
+    callback=parse_box,
+    help='The target in the first image, pixels counted from 0. May be left out where BAG has '
+    f'it on {TRUTH_TOPIC}.',
+)
+@click.option('--topic', help='Topic of the images. [default: the only one]')
+@model_options
+@click.option('-o', '--output', required=True, type=click.Path(path_type=Path), help='X.mcap')
+def track_command(
+    source: Path,
+    box: Box | None,
+    topic: str | None,
+    model: str,
+    device: str,
+    weights: Path | None,
+    output: Path,
+) -> None:
+    """Follow one target through every image of BAG, without a node, and record what is found.
+
+    The new bag has the topics of the node, recorded at the times of the images.
+    """
+    from siamffn_model.tracking import load_model
+    from siamffn_ros.bag_tracking import track_bag
+
+    result = track_bag(load_model(model, weights, device), source, output, box, topic)
+    click.echo(f'{output}: {result.images} images, target lost in {result.lost}')
+    if result.bad:
+        click.echo(f'{result.bad} skipped, the first: {result.first_bad}', err=True)
