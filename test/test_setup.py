@@ -172,6 +172,14 @@ def test_everything_that_set_up_asks_for_is_pinned() -> None:
     assert set(required + ros) - set(pins) == set()
 
 
+def test_both_builds_of_opencv_are_of_one_version() -> None:
+    """They are installed into the same folder, one over the other."""
+    pins = (ROOT / 'constraints.txt').read_text()
+    versions = re.findall(r'^opencv-(?:contrib-)?python-headless==(.+)$', pins, re.MULTILINE)
+    assert len(versions) == 2
+    assert len(set(versions)) == 1
+
+
 def test_the_entry_points_load() -> None:
     points = metadata.distribution('siamffn-tracker').entry_points
     names = {point.name: point for point in points}
