@@ -27,6 +27,7 @@ LONG = 40  # letters of a name that are shown; of longer ones both ends
 GRID, GREY = '#dddddd', '#bbbbbb'
 WIDTH, HEIGHT = 5.0, 3.4  # inches, without the legend
 LEGEND_LINE = 0.17  # inches
+BAR = 0.05  # inches
 
 STYLE: Any = {  # matplotlib's releases type it differently
     'axes.axisbelow': True,
@@ -81,32 +82,30 @@ def norm_precision_plot(results: Mapping[str, OnePass], title: str) -> Figure:
 
 @rc_context(STYLE)
 def attribute_plot(results: Mapping[str, OnePass], title: str) -> Figure:
-    """Plot success by attribute, the hardest at the bottom: a row each, a marker a tracker.
+    """Plot success by attribute, the hardest at the bottom: thin bars, a marker at their ends.
 
-    A radar of many trackers cannot be read, and the bars of many attributes fill a page.
+    A radar of many trackers cannot be read. Of these the best `NAMED` are shown.
     """
     means: dict[str, list[float]] = {}
     for result in results.values():
         for attribute, curves in result.per_attribute.items():
             means.setdefault(attribute, []).append(curves.scores.success)
     rows = sorted(means, key=lambda attribute: sum(means[attribute]) / len(means[attribute]))
-    figure, axes = _figure(f'Success by attribute on {title}', max(HEIGHT, 0.31 * len(rows)))
     scores = {name: result.curves.scores.success for name, result in results.items()}
-    looks = _looks(scores)
-    for place, name in enumerate(_ranked(scores)):
+    looks, shown = _looks(scores), _ranked(scores)[:NAMED]
+    height = max(HEIGHT, BAR * len(rows) * (len(shown) + 1))
+    figure, axes = _figure(f'Success by attribute on {title}', height)
+    for place, name in enumerate(shown):
         there = results[name].per_attribute
-        aside = 0.36 - 0.72 * (place + 0.5) / len(results)
-        axes.plot(
-            [there[attribute].scores.success for attribute in rows if attribute in there],
-            [row + aside for row, attribute in enumerate(rows) if attribute in there],
-            label=_label(name, scores[name]),
-            **{**looks[name], 'linestyle': ''},
-        )
+        aside = 0.4 - 0.8 * (place + 0.5) / len(shown)
+        heights = [row + aside for row, attribute in enumerate(rows) if attribute in there]
+        values = [there[attribute].scores.success for attribute in rows if attribute in there]
+        look = {**looks[name], 'linestyle': '', 'markersize': 4}
+        axes.hlines(heights, 0, values, color=look['color'], linewidth=1.2)
+        axes.plot(values, heights, label=_label(name, scores[name]), **look)
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(axis='y', length=0)
     axes.grid(axis='y', visible=False)
-    for row in range(1, len(rows)):
-        axes.axhline(row - 0.5, color=GRID, linewidth=0.8, zorder=0)
     axes.set(xlabel='success', xlim=(0, None), ylim=(-0.5, len(rows) - 0.5))
     _legend(figure, axes)
     return figure
