@@ -96,9 +96,7 @@ def evaluate(
     It starts at the first frame in which the target is there and of which, or of an earlier one,
     there is a detection: a tracker may be given its target late. From there on every frame of the
     ground truth counts. One without detection has overlap 0 and an infinite distance. One without
-    the target counts as in the UAV benchmarks, as a failure in success and as a hit in precision;
-    by their rule the target is there only if x, y, w and h are all above 0, so that a box which
-    touches or leaves the image on the left or at the top counts as no target.
+    the target counts as in the UAV benchmarks, as a failure in success and as a hit in precision.
 
     Args:
         detections: bag with Detection2DArray, or Detection2D, in which a frame without target has
@@ -145,7 +143,9 @@ def _start(boxes: Boxes, truth: Boxes) -> int | None:
 def _compare(boxes: Boxes, truth: Boxes, start: int, latency: Latency | None) -> Evaluation:
     stamps = sorted(stamp for stamp in truth if stamp >= start)
     rows = [[source.get(stamp) or NO_BOX for stamp in stamps] for source in (truth, boxes)]
-    scores = compare_boxes(*np.array(rows, float)).curves().scores
+    known, found = np.array(rows, float)
+    annotated = np.asarray((known[:, 2:] > 0).all(axis=1), bool)
+    scores = compare_boxes(known, found, annotated).curves().scores
     return Evaluation(
         *scores,
         frames=len(stamps),

@@ -65,7 +65,7 @@ class Curves(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Frame by frame (N), -1 without annotation: a box all of whose four values are above 0.
+    """Frame by frame (N), -1 without annotation.
 
     Attributes:
         overlap: intersection over union, in [0, 1].
@@ -108,7 +108,8 @@ def compare(truth: ArrayLike, result: ArrayLike) -> Comparison:
     """Compare one sequence, frame by frame.
 
     Args:
-        truth: boxes (N, 4) as x, y, w, h in pixels; NaN where the target is absent.
+        truth: boxes (N, 4) as x, y, w, h in pixels; NaN where the target is absent. A frame counts
+            as annotated if all four are above 0, which is the tool kits' rule.
         result: the tracker's boxes (N, 4); one less, as some published results have, compares
             without the last frame.
 
@@ -128,12 +129,15 @@ def compare(truth: ArrayLike, result: ArrayLike) -> Comparison:
         )
     truth = truth[: len(result)]
     result[0] = truth[0]
-    return compare_boxes(truth, _repeat_last_usable(result))
-
-
-def compare_boxes(truth: Floats, boxes: Floats) -> Comparison:
-    """Compare boxes (N, 4) as they are; a box with NaN has overlap 0 and an infinite distance."""
     annotated = np.asarray((truth > 0).all(axis=1), bool)
+    return compare_boxes(truth, _repeat_last_usable(result), annotated)
+
+
+def compare_boxes(truth: Floats, boxes: Floats, annotated: NDArray[np.bool_]) -> Comparison:
+    """Compare boxes (N, 4) as they are; a box with NaN has overlap 0 and an infinite distance.
+
+    `annotated` (N) says where the target is there, with a box of some area in `truth`.
+    """
     found = np.asarray(np.isfinite(boxes).all(axis=1), bool)
     offset = np.where(found[:, None], _centre(boxes) - _centre(truth), np.inf)
     size = np.where(annotated[:, None], truth[:, 2:], 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -53,13 +54,18 @@ class Job(NamedTuple):
     result: Path  # in the benchmark's text format
     record: Path  # what it depends on, number of frames and seconds; written last
 
+    def identity(self) -> dict[str, str]:
+        """Return what the answer depends on."""
+        truth = hashlib.sha256(self.sequence.truth.tobytes()).hexdigest()
+        return {**self.contestant.identity, 'truth': truth, 'resets': str(self.resets)}
+
     def done(self) -> bool:
-        """Whether the answer is there, whole, and of this very tracker."""
+        """Whether the answer is there, whole, and of this very tracker and sequence."""
         try:
             record = json.loads(self.record.read_text())
         except (OSError, ValueError):
             return False
-        return self.result.is_file() and record.get('identity') == self.contestant.identity
+        return self.result.is_file() and record.get('identity') == self.identity()
 
 
 def run(tracker: AnyTracker, images: Iterable[Image], first: Box) -> Run:
@@ -146,7 +152,7 @@ def _run_job(job: Job, trackers: dict[str, AnyTracker], tick: Callable[[], objec
     except SiamFFNError as error:
         raise type(error)(f'{name}, {sequence.name}: {error}') from error
     write_text(job.result, text)
-    record = {'identity': job.contestant.identity, 'frames': frames, 'seconds': seconds}
+    record = {'identity': job.identity(), 'frames': frames, 'seconds': seconds}
     write_text(job.record, json.dumps(record) + '\n')
 
 

@@ -11,7 +11,6 @@ from siamffn_model.errors import DataError
 from siamffn_model.evaluation.metrics import (
     DISTANCES,
     NORM_DISTANCES,
-    Comparison,
     Curves,
     Scores,
     compare,
@@ -174,12 +173,13 @@ def test_no_row_for_a_single_frame() -> None:
 
 
 def test_boxes_as_they_are() -> None:
-    """No first frame is given and no row repeated: what has no box has missed."""
-    truth = np.array([(10, 10, 20, 20), (10, 10, 20, 20), ABSENT], float)
-    found = compare_boxes(truth, np.array([ABSENT, (10, 15, 20, 20), ABSENT], float))
-    assert found == Comparison(
-        *map(pytest.approx, ([0, 0.6, -1], [math.inf, 5, -1], [math.inf, 0.25, -1]))
-    )
+    """No first frame is given and no row repeated; a target at the image's edge is there."""
+    truth = np.array([(0, -5, 20, 20), (10, 10, 20, 20), ABSENT], float)
+    boxes = np.array([ABSENT, (10, 15, 20, 20), ABSENT], float)
+    found = compare_boxes(truth, boxes, np.array([True, True, False]))
+    assert found.overlap.tolist() == [0, 0.6, -1]
+    assert found.distance.tolist() == [math.inf, 5, -1]
+    assert found.norm_distance.tolist() == [math.inf, 0.25, -1]
 
 
 def test_mean_is_of_sequences() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -182,9 +183,7 @@ def test_a_set_that_counts_pixels_from_1_gets_results_that_do(
 def test_resets_are_run_where_the_benchmark_wants_them(
     sequences: list[Sequence], tmp_path: Path
 ) -> None:
-    benchmark = Benchmark(
-        'VOT', PLAIN.read, file='baseline/{name}/{name}_001.txt', lengths=(5, 20)
-    )
+    benchmark = Benchmark('VOT', PLAIN.read, file='baseline/{name}/{name}_001.txt', lengths=(5, 20))
     regions = [
         Sequence(s.name, corners(s.truth), s.frames, size=s.frames.size)
         for s in sequences[:1]
@@ -209,6 +208,9 @@ def test_what_is_done_is_known_by_tracker_and_file(
     other = plan(PLAIN, sequences, [contestant(weights='other')], tmp_path)[0]
     assert job.done()
     assert not other.done()
+    for change in ({'truth': job.sequence.truth + 1}, {'name': 'clip2'}):
+        moved = plan(PLAIN, [replace(job.sequence, **change)], [contestant()], tmp_path)[0]
+        assert not moved.done()
     with pytest.raises(DataError, match=r'clip1\.txt: not there or not whole; where machines have'):
         frames_per_second([other])
     job.record.write_text('{"identity": ')
