@@ -6,23 +6,23 @@ import json
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import fields
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from siamffn_model import __version__
+from siamffn_model import __version__, cli_evaluation
+from siamffn_model.cli_options import (
+    device_option,
+    extra,
+    model_options,
+    parse_box,
+    settings_option,
+)
 from siamffn_model.errors import SiamFFNError
-from siamffn_model.files import write_text
 from siamffn_model.geometry import Box
-
-if TYPE_CHECKING:
-    from siamffn_model.datasets.benchmarks import Benchmark
 
 INTERRUPTED = 130  # exit status of a program that Ctrl-C ended
 
@@ -83,88 +83,14 @@ def _load(plugin: EntryPoint) -> click.Command:
     return command
 
 
-def parse_box(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Box | None:
-    """Callback of an option that takes a box: 'x,y,w,h' -> Box."""
-    if value is None:
-        return None
-    try:
-        x, y, w, h = map(float, value.split(','))
-    except ValueError:
-        raise click.BadParameter(
-            f'{value!r} is not a box: give x,y,w,h in pixels, such as 73,25,63,88'
-        ) from None
-    return Box(x, y, w, h)
-
-
-_device_option = click.option(
-    '--device',
-    default='auto',
-    show_default=True,
-    help='cpu, cuda, or auto: cuda where there is any.',
-)
-
-
-def model_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --model, --device and --weights, the arguments of `load_model`, to a command."""
-    for option in (
-        click.option(
-            '--weights',
-            type=click.Path(path_type=Path),
-            help="A .safetensors file to use in the place of the model's own.",
-        ),
-        _device_option,
-        click.option('--model', default='siamffn_lite0', show_default=True, help="Model's name."),
-    ):
-        command = option(command)
-    return command
-
-
-def parse_settings(
-    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
-) -> dict[str, float]:
-    """Callback of an option that takes KEY=VALUE several times, of the tracker's `Settings`."""
-    from siamffn_model.tracking import Settings
-
-    changes = {}
-    for value in values:
-        key, _, number = value.partition('=')
-        try:
-            changes[key] = float(number)
-            Settings(**{key: changes[key]})
-        except (TypeError, ValueError):
-            names = ', '.join(field.name for field in fields(Settings))
-            raise click.BadParameter(
-                f'{value!r}: give KEY=NUMBER, such as window=0.4; the keys are {names}'
-            ) from None
-    return changes
-
-
-_settings_option = click.option(
-    '--set',
-    'changes',
-    metavar='KEY=NUMBER',
-    multiple=True,
-    callback=parse_settings,
-    help='Change how responses become a box, such as window=0.4; see `siamffn tune`.',
-)
-
-
-@contextmanager
-def _extra(name: str, purpose: str) -> Iterator[None]:
-    """Say what is missing where the packages of an extra are not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise SiamFFNError(
-            f'{error.name} is not installed: {purpose} needs the extra [{name}], which '
-            f"`pip install -e '.[{name}]'` brings in the folder of the sources"
-        ) from None
-
-
 @click.group(cls=_Commands)
 @click.version_option(__version__, prog_name='siamffn')
 def main() -> None:
     """Follow what you draw a box around."""
+
+
+for command in (cli_evaluation.evaluate, cli_evaluation.score, cli_evaluation.tune):
+    main.add_command(command)
 
 
 @main.command()
@@ -185,7 +111,7 @@ def main() -> None:
     show_default=True,
     help='Folder for boxes.csv and overlay.mp4.',
 )
-@_settings_option
+@settings_option
 @click.option('--show', is_flag=True, help='Show it in a window as it goes; q there stops.')
 def track(
     source: Path,
@@ -212,220 +138,6 @@ def track(
         + ', '.join(f'{name} {count}' for name, count in states.items())
     )
     click.echo(f'see {out / "boxes.csv"} and {out / "overlay.mp4"}')
-
-
-def _parse_set(_ctx: click.Context, _param: click.Parameter, value: str) -> Benchmark:
-    """Callback of SET: the name of a benchmark -> Benchmark."""
-    from siamffn_model.datasets.benchmarks import BENCHMARKS
-
-    if value not in BENCHMARKS:
-        raise click.BadParameter(f'{value!r}: choose one of {", ".join(BENCHMARKS)}')
-    return BENCHMARKS[value]
-
-
-_set_argument = click.argument('benchmark', metavar='SET', callback=_parse_set)
-_data_folder_option = click.option(
-    '--data', required=True, type=click.Path(path_type=Path), help='Folder that holds the set.'
-)
-_out_option = click.option(
-    '--out',
-    type=click.Path(path_type=Path),
-    default=Path('out/evaluate'),
-    show_default=True,
-    help='Folder for report.html, tables, plots and summary.json.',
-)
-
-
-@main.command()
-@_set_argument
-@_data_folder_option
-@click.option(
-    '--tracker',
-    'peers',
-    metavar='opencv:NAME',
-    multiple=True,
-    help="Run OpenCV's csrt, kcf, mil or nano=DIR too; without --model, alone.",
-)
-@click.option(
-    '--workers', type=click.IntRange(1), default=1, show_default=True, help='Processes to run in.'
-)
-@click.option('--resume', is_flag=True, help='Keep what is there already of the same run.')
-@_out_option
-@click.option(
-    '--json', 'summary_file', type=click.Path(path_type=Path), help='Write the scores here too.'
-)
-@_settings_option
-@model_options
-@click.pass_context
-def evaluate(
-    ctx: click.Context,
-    benchmark: Benchmark,
-    data: Path,
-    peers: tuple[str, ...],
-    workers: int,
-    resume: bool,
-    out: Path,
-    summary_file: Path | None,
-    changes: dict[str, float],
-    model: str,
-    device: str,
-    weights: Path | None,
-) -> None:
-    """Run trackers over a benchmark and score them.
-
-    SET is uav20l, uav123, otb2015, vot2016, vot2018, vot2019, got10k (its validation part) or
-    sequences (a plain folder of them). Each result is in --out, in the benchmark's own format, as
-    soon as its sequence is done; after Ctrl-C or a kill --resume goes on. Many machines with one
-    disk: torchrun --nnodes 4 ... -m siamffn_model evaluate ...
-    """
-    with _extra('eval', 'evaluation'):
-        from siamffn_model.evaluation import runner, scoring
-        from siamffn_model.evaluation.contestants import opencv_tracker, our_tracker
-        from siamffn_model.tracking import Settings
-        from siamffn_model.training.world import join, restarted
-
-    given = {
-        name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
-    with join(device) as world:
-        trackers = [opencv_tracker(text) for text in peers]
-        if not peers or given & {'model', 'weights', 'changes'}:
-            chosen = our_tracker(model, weights, str(world.device), Settings(**changes))
-            trackers.append(chosen)
-        sequences = benchmark.read(data, True)
-        jobs = runner.plan(benchmark, sequences, trackers, out)
-        kept = {job.record for job in jobs if (resume or restarted()) and job.done()}
-        todo = [job for job in jobs if job.record not in kept]
-        runner.run_all(todo[world.rank :: world.size], workers)
-        world.wait()
-        if not world.first:
-            return
-    scoring.report(
-        out,
-        benchmark,
-        sequences,
-        {tracker.name: runner.results_folder(out) / tracker.name for tracker in trackers},
-        fps=runner.frames_per_second(jobs),
-    )
-    if summary_file:
-        write_text(summary_file, (out / 'summary.json').read_text())
-    _show(out)
-
-
-@main.command()
-@_set_argument
-@click.option(
-    '--annotations',
-    required=True,
-    metavar='DIR',
-    type=click.Path(path_type=Path),
-    help='Folder that holds the set; the images need not be there.',
-)
-@click.option(
-    '--results',
-    'first',
-    required=True,
-    multiple=True,
-    metavar='DIR [DIR]...',
-    type=click.Path(path_type=Path),
-    help='Result files: the folder or zip of a tracker, named like it, or a folder of such.',
-)
-@click.argument('others', nargs=-1, metavar='', type=click.Path(path_type=Path))
-@click.option(
-    '--leave-out-absent',
-    is_flag=True,
-    help='Do not count frames without a target, as some tool kits do. Published figures count them '
-    'as failures in success and as hits in precision.',
-)
-@click.option('--strips', is_flag=True, help='Show frames too; the images must be there.')
-@_out_option
-def score(
-    benchmark: Benchmark,
-    annotations: Path,
-    first: tuple[Path, ...],
-    others: tuple[Path, ...],
-    leave_out_absent: bool,
-    strips: bool,
-    out: Path,
-) -> None:
-    """Score result files of any trackers: commas, tabs or spaces, one file a sequence.
-
-    SET is one of those of `siamffn evaluate`.
-    """
-    with _extra('eval', 'evaluation'):
-        from siamffn_model.evaluation import scoring
-        from siamffn_model.evaluation.raw_results import find_trackers
-
-    sequences = benchmark.read(annotations, strips)
-    sources = find_trackers([*first, *others], [sequence.name for sequence in sequences])
-    scoring.report(out, benchmark, sequences, sources, absent_counts=not leave_out_absent)
-    _show(out)
-
-
-def _show(out: Path) -> None:
-    click.echo((out / 'table.md').read_text())
-    click.echo(f'see {out / "report.html"}')
-
-
-@main.command()
-@_set_argument
-@_data_folder_option
-@click.option(
-    '--trials',
-    type=click.IntRange(1),
-    default=100,
-    show_default=True,
-    help='How many settings to try, those of earlier runs of the study counted.',
-)
-@click.option(
-    '--study',
-    type=click.Path(path_type=Path),
-    default=Path('out/tune.db'),
-    show_default=True,
-    help='SQLite file that remembers; start more processes on it to go faster.',
-)
-@click.option('--allow-test-set', is_flag=True, help='Tune on a set that trackers are compared on.')
-@model_options
-def tune(
-    benchmark: Benchmark,
-    data: Path,
-    trials: int,
-    study: Path,
-    allow_test_set: bool,
-    model: str,
-    device: str,
-    weights: Path | None,
-) -> None:
-    """Search the tracker's window, penalty_k and lr for the best mean score on a validation set.
-
-    SET is one of those of `siamffn evaluate`, best `sequences`. It can be stopped at any time, and
-    goes on where it was when called again. Use what it finds with --set.
-    """
-    if benchmark.test and not allow_test_set:
-        raise SiamFFNError(
-            f'{benchmark.title} is a test set: what is tuned on it cannot be compared with others '
-            'on it; tune on other sequences, or give --allow-test-set and say so with the figures'
-        )
-    from siamffn_model.evaluation import runner
-    from siamffn_model.evaluation.contestants import our_tracker
-    from siamffn_model.evaluation.tuning import RANGES, tune
-    from siamffn_model.tracking import Settings, Tracker, load_model
-
-    sequences = benchmark.read(data, True)
-    network = load_model(model, weights, device)
-
-    def objective(settings: Settings) -> float:
-        tracker = Tracker(network, settings)
-        if benchmark.lengths:
-            return runner.track_all_with_resets(tracker, sequences, benchmark.lengths).score
-        return runner.track_all(tracker, sequences).score
-
-    identity = our_tracker(model, weights, device, Settings()).identity
-    identity = {key: identity[key] for key in ('model', 'weights')}
-    identity['set'] = f'{benchmark.title}, {sum(len(s.truth) for s in sequences)} frames'
-    best, value = tune(study, benchmark.title, objective, trials, identity)
-    changes = [f'--set {name}={getattr(best, name):.3f}' for name in RANGES]
-    click.echo(f'{value:.4f} with {" ".join(changes)}')
 
 
 def parse_folders(
@@ -497,7 +209,7 @@ def _recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help='Folder for weights, log, TensorBoard and, while it runs, the checkpoint.',
 )
-@_device_option
+@device_option
 @click.option('--resume', is_flag=True, help='Go on from the checkpoint in --out.')
 def train(
     config: Path,
@@ -513,7 +225,7 @@ def train(
     `--data validation=DIR` names a folder of sequences to validate on after each epoch. On many
     GPUs: torchrun --nproc-per-node 4 -m siamffn_model train ...
     """
-    with _extra('train', 'training'):
+    with extra('train', 'training'):
         from siamffn_model.training.recipe import read_recipe
         from siamffn_model.training.trainer import train
 
@@ -550,7 +262,7 @@ def speed(
     seconds: float,
 ) -> None:
     """Measure how many pairs a second the workers prepare, without any training."""
-    with _extra('train', 'training'):
+    with extra('train', 'training'):
         from siamffn_model.training.loading import pairs_per_second
         from siamffn_model.training.recipe import read_recipe
 

@@ -21,7 +21,8 @@ import click
 import cv2
 import numpy as np
 
-from siamffn_model.cli import INTERRUPTED, parse_box
+from siamffn_model.cli import INTERRUPTED
+from siamffn_model.cli_options import parse_box
 from siamffn_model.drawing import OverlayWriter, contact_sheet, draw_track
 from siamffn_model.errors import DataError, SiamFFNError
 from siamffn_model.files import write_text

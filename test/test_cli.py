@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from siamffn_model import __version__, cli
+from siamffn_model.cli_options import parse_box
 from siamffn_model.datasets.benchmarks import BENCHMARKS
 from siamffn_model.geometry import Box
 
@@ -446,7 +447,7 @@ def test_unknown_command() -> None:
 
 def test_parse_box_as_an_option_of_any_command() -> None:
     @click.command()
-    @click.option('--box', callback=cli.parse_box)
+    @click.option('--box', callback=parse_box)
     def command(box: Box | None) -> None:
         click.echo(repr(box))
 

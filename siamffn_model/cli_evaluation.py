@@ -1,0 +1,230 @@
+"""`siamffn evaluate`, `score` and `tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from siamffn_model.cli_options import extra, model_options, settings_option
+from siamffn_model.errors import SiamFFNError
+from siamffn_model.files import write_text
+
+if TYPE_CHECKING:
+    from siamffn_model.datasets.benchmarks import Benchmark
+
+
+def _parse_set(_ctx: click.Context, _param: click.Parameter, value: str) -> Benchmark:
+    """Callback of SET: the name of a benchmark -> Benchmark."""
+    from siamffn_model.datasets.benchmarks import BENCHMARKS
+
+    if value not in BENCHMARKS:
+        raise click.BadParameter(f'{value!r}: choose one of {", ".join(BENCHMARKS)}')
+    return BENCHMARKS[value]
+
+
+_set_argument = click.argument('benchmark', metavar='SET', callback=_parse_set)
+_data_folder_option = click.option(
+    '--data', required=True, type=click.Path(path_type=Path), help='Folder that holds the set.'
+)
+_out_option = click.option(
+    '--out',
+    type=click.Path(path_type=Path),
+    default=Path('out/evaluate'),
+    show_default=True,
+    help='Folder for report.html, tables, plots and summary.json.',
+)
+
+
+@click.command()
+@_set_argument
+@_data_folder_option
+@click.option(
+    '--tracker',
+    'peers',
+    metavar='opencv:NAME',
+    multiple=True,
+    help="Run OpenCV's csrt, kcf, mil or nano=DIR too; without --model, alone.",
+)
+@click.option(
+    '--workers', type=click.IntRange(1), default=1, show_default=True, help='Processes to run in.'
+)
+@click.option('--resume', is_flag=True, help='Keep what is there already of the same run.')
+@_out_option
+@click.option(
+    '--json', 'summary_file', type=click.Path(path_type=Path), help='Write the scores here too.'
+)
+@settings_option
+@model_options
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    benchmark: Benchmark,
+    data: Path,
+    peers: tuple[str, ...],
+    workers: int,
+    resume: bool,
+    out: Path,
+    summary_file: Path | None,
+    changes: dict[str, float],
+    model: str,
+    device: str,
+    weights: Path | None,
+) -> None:
+    """Run trackers over a benchmark and score them.
+
+    SET is uav20l, uav123, otb2015, vot2016, vot2018, vot2019, got10k (its validation part) or
+    sequences (a plain folder of them). Each result is in --out, in the benchmark's own format, as
+    soon as its sequence is done; after Ctrl-C or a kill --resume goes on. Many machines with one
+    disk: torchrun --nnodes 4 ... -m siamffn_model evaluate ...
+    """
+    with extra('eval', 'evaluation'):
+        from siamffn_model.evaluation import runner, scoring
+        from siamffn_model.evaluation.contestants import opencv_tracker, our_tracker
+        from siamffn_model.tracking import Settings
+        from siamffn_model.training.world import join, restarted
+
+    given = {
+        name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    with join(device) as world:
+        trackers = [opencv_tracker(text) for text in peers]
+        if not peers or given & {'model', 'weights', 'changes'}:
+            chosen = our_tracker(model, weights, str(world.device), Settings(**changes))
+            trackers.append(chosen)
+        sequences = benchmark.read(data, True)
+        jobs = runner.plan(benchmark, sequences, trackers, out)
+        kept = {job.record for job in jobs if (resume or restarted()) and job.done()}
+        todo = [job for job in jobs if job.record not in kept]
+        runner.run_all(todo[world.rank :: world.size], workers)
+        world.wait()
+        if not world.first:
+            return
+    scoring.report(
+        out,
+        benchmark,
+        sequences,
+        {tracker.name: runner.results_folder(out) / tracker.name for tracker in trackers},
+        fps=runner.frames_per_second(jobs),
+    )
+    if summary_file:
+        write_text(summary_file, (out / 'summary.json').read_text())
+    _show(out)
+
+
+@click.command()
+@_set_argument
+@click.option(
+    '--annotations',
+    required=True,
+    metavar='DIR',
+    type=click.Path(path_type=Path),
+    help='Folder that holds the set; the images need not be there.',
+)
+@click.option(
+    '--results',
+    'first',
+    required=True,
+    multiple=True,
+    metavar='DIR [DIR]...',
+    type=click.Path(path_type=Path),
+    help='Result files: the folder or zip of a tracker, named like it, or a folder of such.',
+)
+@click.argument('others', nargs=-1, metavar='', type=click.Path(path_type=Path))
+@click.option(
+    '--leave-out-absent',
+    is_flag=True,
+    help='Do not count frames without a target, as some tool kits do. Published figures count them '
+    'as failures in success and as hits in precision.',
+)
+@click.option('--strips', is_flag=True, help='Show frames too; the images must be there.')
+@_out_option
+def score(
+    benchmark: Benchmark,
+    annotations: Path,
+    first: tuple[Path, ...],
+    others: tuple[Path, ...],
+    leave_out_absent: bool,
+    strips: bool,
+    out: Path,
+) -> None:
+    """Score result files of any trackers: commas, tabs or spaces, one file a sequence.
+
+    SET is one of those of `siamffn evaluate`.
+    """
+    with extra('eval', 'evaluation'):
+        from siamffn_model.evaluation import scoring
+        from siamffn_model.evaluation.raw_results import find_trackers
+
+    sequences = benchmark.read(annotations, strips)
+    sources = find_trackers([*first, *others], [sequence.name for sequence in sequences])
+    scoring.report(out, benchmark, sequences, sources, absent_counts=not leave_out_absent)
+    _show(out)
+
+
+def _show(out: Path) -> None:
+    click.echo((out / 'table.md').read_text())
+    click.echo(f'see {out / "report.html"}')
+
+
+@click.command()
+@_set_argument
+@_data_folder_option
+@click.option(
+    '--trials',
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help='How many settings to try, those of earlier runs of the study counted.',
+)
+@click.option(
+    '--study',
+    type=click.Path(path_type=Path),
+    default=Path('out/tune.db'),
+    show_default=True,
+    help='SQLite file that remembers; start more processes on it to go faster.',
+)
+@click.option('--allow-test-set', is_flag=True, help='Tune on a set that trackers are compared on.')
+@model_options
+def tune(
+    benchmark: Benchmark,
+    data: Path,
+    trials: int,
+    study: Path,
+    allow_test_set: bool,
+    model: str,
+    device: str,
+    weights: Path | None,
+) -> None:
+    """Search the tracker's window, penalty_k and lr for the best mean score on a validation set.
+
+    SET is one of those of `siamffn evaluate`, best `sequences`. It can be stopped at any time, and
+    goes on where it was when called again. Use what it finds with --set.
+    """
+    if benchmark.test and not allow_test_set:
+        raise SiamFFNError(
+            f'{benchmark.title} is a test set: what is tuned on it cannot be compared with others '
+            'on it; tune on other sequences, or give --allow-test-set and say so with the figures'
+        )
+    from siamffn_model.evaluation import runner
+    from siamffn_model.evaluation.contestants import our_tracker
+    from siamffn_model.evaluation.tuning import RANGES, tune
+    from siamffn_model.tracking import Settings, Tracker, load_model
+
+    sequences = benchmark.read(data, True)
+    network = load_model(model, weights, device)
+
+    def objective(settings: Settings) -> float:
+        tracker = Tracker(network, settings)
+        if benchmark.lengths:
+            return runner.track_all_with_resets(tracker, sequences, benchmark.lengths).score
+        return runner.track_all(tracker, sequences).score
+
+    identity = our_tracker(model, weights, device, Settings()).identity
+    identity = {key: identity[key] for key in ('model', 'weights')}
+    identity['set'] = f'{benchmark.title}, {sum(len(s.truth) for s in sequences)} frames'
+    best, value = tune(study, benchmark.title, objective, trials, identity)
+    changes = [f'--set {name}={getattr(best, name):.3f}' for name in RANGES]
+    click.echo(f'{value:.4f} with {" ".join(changes)}')

@@ -1,0 +1,127 @@
+"""The commands of `siamffn bag`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+from typing import IO
+
+import click
+
+from siamffn_model.cli_options import model_options, parse_box
+from siamffn_model.files import write_text
+from siamffn_model.frames import open_frames
+from siamffn_model.geometry import Box
+from siamffn_ros.bag import IMAGE_TOPIC, TRUTH_TOPIC, create_from, play
+from siamffn_ros.bag_evaluation import evaluate
+
+
+@click.group(name='bag')
+def command() -> None:
+    """Make, play, track and evaluate ROS 2 bags."""
+
+
+@command.command()
+@click.argument('source', type=click.Path(path_type=Path))
+@click.option('-o', '--output', required=True, type=click.Path(path_type=Path), help='X.mcap')
+def create(source: Path, output: Path) -> None:
+    """Turn SOURCE, a video, a folder of images or a sequence folder, into a bag."""
+    count = create_from(open_frames(source), output)
+    click.echo(f'{output}: {count} images on {IMAGE_TOPIC}')
+
+
+@command.command('play')
+@click.argument('bag', type=click.Path(path_type=Path))
+@click.option('--rate', default=1.0, type=click.FloatRange(0.01, 100), help='Speed.')
+@click.option('--clock', is_flag=True, help='Publish /clock as well, for use_sim_time.')
+@click.option('--loop', is_flag=True, help='Start again at the end, until Ctrl-C.')
+@click.option(
+    '--wait',
+    default=2.0,
+    type=click.FloatRange(0),
+    help='Seconds to wait for a subscriber before playing; 0: none.',
+)
+@click.option(
+    '--log',
+    type=click.File('w'),
+    help='Write topic, record time and time of publishing of each message, a row each.',
+)
+def play_command(
+    bag: Path, rate: float, clock: bool, loop: bool, wait: float, log: IO[str] | None
+) -> None:
+    """Publish BAG at its recorded rate."""
+    writer = csv.writer(log) if log else None
+
+    def published(topic: str, stamp: int) -> None:
+        if writer:
+            writer.writerow([topic, stamp, time.time_ns()])
+
+    count = play(bag, rate, clock, loop, wait, published)
+    click.echo(f'{count} messages published')
+
+
+@command.command('evaluate')
+@click.argument('detections', type=click.Path(path_type=Path))
+@click.option(
+    '--truth', required=True, type=click.Path(path_type=Path), help='Bag with the ground truth.'
+)
+@click.option('--topic', help='Topic of the detections. [default: the only one]')
+@click.option('--truth-topic', help='Topic of the ground truth. [default: the only one]')
+@click.option('--target', metavar='ID', help='The target to look at. [default: the only one]')
+@click.option(
+    '--json', 'summary_file', type=click.Path(path_type=Path), help='Write the figures here too.'
+)
+def evaluate_command(
+    detections: Path,
+    truth: Path,
+    topic: str | None,
+    truth_topic: str | None,
+    target: str | None,
+    summary_file: Path | None,
+) -> None:
+    """Score the bag DETECTIONS, of the node or of any tracker, against ground truth.
+
+    Both hold Detection2DArray, paired by the stamps of their headers. It starts with the first
+    detection; from there on, frames without message or without detection count as failures.
+    """
+    result = evaluate(detections, truth, topic, truth_topic, target)
+    click.echo(result.table())
+    if summary_file:
+        write_text(summary_file, json.dumps(result.summary(), indent=2) + '\n')
+
+
+@command.command('track')
+@click.argument('source', metavar='BAG', type=click.Path(path_type=Path))
+@click.option(
+    '--init',
+    'box',
+    metavar='X,Y,W,H',
+    callback=parse_box,
+    help='The target in the first image, pixels counted from 0. May be left out where BAG has '
+    f'it on {TRUTH_TOPIC}.',
+)
+@click.option('--topic', help='Topic of the images. [default: the only one]')
+@model_options
+@click.option('-o', '--output', required=True, type=click.Path(path_type=Path), help='X.mcap')
+def track_command(
+    source: Path,
+    box: Box | None,
+    topic: str | None,
+    model: str,
+    device: str,
+    weights: Path | None,
+    output: Path,
+) -> None:
+    """Follow one target through every image of BAG, without a node, and record what is found.
+
+    The new bag has the topics of the node, recorded at the times of the images.
+    """
+    from siamffn_model.tracking import load_model  # PyTorch, which --help does not need
+    from siamffn_ros.bag_tracking import track_bag
+
+    result = track_bag(load_model(model, weights, device), source, output, box, topic)
+    click.echo(f'{output}: {result.images} images, target lost in {result.lost}')
+    if result.bad:
+        click.echo(f'{result.bad} skipped, the first: {result.first_bad}', err=True)
