@@ -96,9 +96,10 @@ def evaluate(
             trackers.append(chosen)
         sequences = benchmark.read(data, True)
         jobs = runner.plan(benchmark, sequences, trackers, out)
-        kept = {job.record for job in jobs if (resume or restarted()) and job.done()}
-        todo = [job for job in jobs if job.record not in kept]
-        runner.run_all(todo[world.rank :: world.size], workers)
+        share = jobs[world.rank :: world.size]  # before any is left out: all divide the same list
+        if resume or restarted():
+            share = [job for job in share if not job.done()]
+        runner.run_all(share, workers)
         world.wait()
         if not world.first:
             return

@@ -88,8 +88,8 @@ def plan(
     contestants: Iterable[Contestant],
     out: Path,
 ) -> list[Job]:
-    """Return what is to be run for results in the folder `out`."""
-    return [
+    """Return what is to be run for results in the folder `out`, the longest first."""
+    jobs = [
         Job(
             contestant,
             sequence,
@@ -100,6 +100,7 @@ def plan(
         for contestant in contestants
         for sequence in sequences
     ]
+    return sorted(jobs, key=lambda job: -len(job.sequence.truth))
 
 
 def results_folder(out: Path) -> Path:
@@ -125,12 +126,11 @@ def frames_per_second(jobs: Iterable[Job]) -> dict[str, float]:
 
 
 def run_all(jobs: list[Job], workers: int = 1) -> None:
-    """Run the jobs, the longest first, in so many processes, with a progress bar over the frames.
+    """Run the jobs in so many processes, with a progress bar over the frames.
 
     Each answer is on disk as soon as it is whole. Raises the errors of trackers and images, with
     the sequence's name; Ctrl-C ends it within a frame.
     """
-    jobs = sorted(jobs, key=lambda job: -len(job.sequence.truth))
     total = sum(len(job.sequence.truth) for job in jobs)
     with tqdm(total=total, unit='frame', smoothing=0.02, disable=None) as bar:
         if workers > 1 and len(jobs) > 1:
