@@ -128,18 +128,26 @@ def frames_per_second(jobs: Iterable[Job]) -> dict[str, float]:
 def run_all(jobs: list[Job], workers: int = 1) -> None:
     """Run the jobs in so many processes, with a progress bar over the frames.
 
-    Each answer is on disk as soon as it is whole. Raises the errors of trackers and images, with
-    the sequence's name; Ctrl-C ends it within a frame.
+    Each answer is on disk as soon as it is whole. Where a tracker or an image fails, the others are
+    run all the same; then the first error is raised, with the sequence's name and how many there
+    were. Ctrl-C ends it within a frame.
     """
+    errors: list[SiamFFNError] = []
     total = sum(len(job.sequence.truth) for job in jobs)
     with tqdm(total=total, unit='frame', smoothing=0.02, disable=None) as bar:
         if workers > 1 and len(jobs) > 1:
-            _run_in_workers(jobs, min(workers, len(jobs)), bar)
+            _run_in_workers(jobs, min(workers, len(jobs)), bar, errors)
         else:
             trackers: dict[str, AnyTracker] = {}
             for job in jobs:
                 bar.set_description(f'{job.contestant.name} {job.sequence.name}')
-                _run_job(job, trackers, bar.update)
+                try:
+                    _run_job(job, trackers, bar.update)
+                except SiamFFNError as error:
+                    errors.append(error)
+    if errors:
+        others = f' ({len(errors)} of {len(jobs)} runs failed)' if len(errors) > 1 else ''
+        raise type(errors[0])(f'{errors[0]}{others}') from errors[0]
 
 
 def _run_job(job: Job, trackers: dict[str, AnyTracker], tick: Callable[[], object]) -> None:
@@ -219,7 +227,9 @@ class _StoppedError(Exception):
     pass
 
 
-def _run_in_workers(jobs: list[Job], workers: int, bar: tqdm[Any]) -> None:
+def _run_in_workers(
+    jobs: list[Job], workers: int, bar: tqdm[Any], errors: list[SiamFFNError]
+) -> None:
     context = multiprocessing.get_context('spawn')
     frames, number = context.Value('q', 0), context.Value('i', 0)
     with ProcessPoolExecutor(
@@ -232,8 +242,11 @@ def _run_in_workers(jobs: list[Job], workers: int, bar: tqdm[Any]) -> None:
                 bar.update(frames.value - bar.n)
                 for future in done:
                     job = pending.pop(future)
-                    future.result()
                     bar.set_description(f'{job.contestant.name} {job.sequence.name} done')
+                    try:
+                        future.result()
+                    except SiamFFNError as error:
+                        errors.append(error)
         except BrokenProcessPool:
             raise SiamFFNError(
                 'a worker process died, perhaps for want of memory: run it with fewer --workers '

@@ -220,14 +220,24 @@ def test_what_is_done_is_known_by_tracker_and_file(
     assert not job.done()
 
 
-def test_a_damaged_image_is_named_with_tracker_and_sequence(
+def test_a_damaged_image_is_named_and_the_rest_is_run(
     sequences: list[Sequence], sequence_folder: Path, tmp_path: Path
 ) -> None:
-    (sequence_folder / 'clip2/img/000005.jpg').write_bytes(b'no picture')
+    (sequence_folder / 'clip1/img/000005.jpg').write_bytes(b'no picture')
     for workers in (1, 2):
         jobs = plan(PLAIN, sequences, [opencv_tracker('opencv:mil')], tmp_path / str(workers))
-        with pytest.raises(ImageError, match=r'opencv-mil, clip2: .*000005\.jpg: damaged'):
+        with pytest.raises(ImageError, match=r'opencv-mil, clip1: .*000005\.jpg: damaged [^(]*$'):
             run_all(jobs, workers)
+        assert [job.done() for job in jobs] == [False, True]
+
+
+def test_of_several_failures_the_first_is_named(
+    sequences: list[Sequence], sequence_folder: Path, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        (sequence_folder / f'clip{number}/img/000005.jpg').write_bytes(b'no picture')
+    with pytest.raises(ImageError, match=r'Drifting, clip1: .* \(2 of 2 runs failed\)'):
+        run_all(plan(PLAIN, sequences, [contestant()], tmp_path))
 
 
 # --- several processes
