@@ -17,8 +17,8 @@ from siamffn_model import __version__, cli_evaluation
 from siamffn_model.cli_options import (
     device_option,
     extra,
+    init_option,
     model_options,
-    parse_box,
     settings_option,
 )
 from siamffn_model.errors import SiamFFNError
@@ -95,14 +95,7 @@ for command in (cli_evaluation.evaluate, cli_evaluation.score, cli_evaluation.tu
 
 @main.command()
 @click.argument('source', metavar='VIDEO|DIR', type=click.Path(path_type=Path))
-@click.option(
-    '--init',
-    'box',
-    metavar='X,Y,W,H',
-    callback=parse_box,
-    help='The target in the first frame, pixels counted from 0. May be left out where DIR holds '
-    'a groundtruth.txt.',
-)
+@init_option('DIR holds a groundtruth.txt')
 @model_options
 @click.option(
     '--out',

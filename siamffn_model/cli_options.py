@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,6 +25,18 @@ def parse_box(_ctx: click.Context, _param: click.Parameter, value: str | None) -
             f'{value!r} is not a box: give x,y,w,h in pixels, such as 73,25,63,88'
         ) from None
     return Box(x, y, w, h)
+
+
+def init_option(omitted: str) -> Callable[..., Any]:
+    """Return --init, the argument `box`; `omitted` says where it may be left out."""
+    return click.option(
+        '--init',
+        'box',
+        metavar='X,Y,W,H',
+        callback=parse_box,
+        help='The target in the first image, pixels counted from 0. May be left out where '
+        f'{omitted}.',
+    )
 
 
 device_option = click.option(

@@ -64,7 +64,7 @@ def contact_sheet(images: Sequence[Image], columns: int = 4, width: int = 320) -
     columns = min(columns, len(images))
     rows = []
     for start in range(0, len(images), columns):
-        cells = [_fit_width(image, width) for image in images[start : start + columns]]
+        cells = [fit_width(image, width) for image in images[start : start + columns]]
         height = max(cell.shape[0] for cell in cells)
         row = np.full((height + GAP, columns * (width + GAP) + GAP, 3), DARK, np.uint8)
         for column, cell in enumerate(cells):
@@ -75,7 +75,8 @@ def contact_sheet(images: Sequence[Image], columns: int = 4, width: int = 320) -
     return np.concatenate(rows)
 
 
-def _fit_width(image: Image, width: int) -> Image:
+def fit_width(image: Image, width: int) -> Image:
+    """Return the image `width` pixels wide, its shape kept."""
     height = max(1, round(image.shape[0] * width / image.shape[1]))
     how = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)

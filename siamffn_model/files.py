@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and the folder of those that can be made again."""
+"""Text in and out, files that are there whole or not at all, and the user's cache."""
 
 from __future__ import annotations
 
@@ -40,3 +40,11 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all; raises `DataError` (see `whole`)."""
     with whole(path) as partial:
         partial.write_text(text, encoding='utf-8')
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file, without empty ones at its end; raises `DataError`."""
+    try:
+        return path.read_text(encoding='utf-8-sig').rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f'{path}: cannot be read as text ({error}); copy it again') from error

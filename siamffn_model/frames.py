@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamffn_model.errors import DataError, ImageError
+from siamffn_model.files import read_lines
 from siamffn_model.geometry import Box
 
 Image = NDArray[np.uint8]
@@ -76,14 +77,10 @@ def read_groundtruth(path: Path) -> list[Box | None]:
 
     Raises `DataError` naming the file and the row that is not four numbers.
     """
-    try:
-        rows = path.read_text(encoding='utf-8-sig').rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f'{path}: cannot be read as text ({error})') from error
     boxes: list[Box | None] = []
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(read_lines(path), 1):
         try:
-            x, y, w, h = map(float, re.split(r'[,;\s]+', row.strip()))
+            x, y, w, h = split_numbers(row)
         except ValueError as error:
             raise DataError(
                 f'{path}: row {number} is {row!r}; each row must be x,y,w,h, '
@@ -93,16 +90,26 @@ def read_groundtruth(path: Path) -> list[Box | None]:
     return boxes
 
 
+def split_numbers(row: str) -> list[float]:
+    """Return the numbers of a row, comma, tab or space separated; raises `ValueError`."""
+    return [float(word) for word in re.split(r'[,;\s]+', row.strip())]
+
+
 def read_image(path: Path) -> Image:
     """Read one image as BGR uint8 (H, W, 3); raises `ImageError` naming the file."""
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ImageError(f'{path}: cannot be read ({error.strerror})') from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = decode_image(data)
     if image is None:
         raise ImageError(f'{path}: damaged or not an image; replace or remove the file')
-    return image  # type: ignore[return-value]
+    return image
+
+
+def decode_image(data: NDArray[np.uint8], flag: int = cv2.IMREAD_COLOR) -> Image | None:
+    """Decode a file's bytes (N) as OpenCV does with `flag`; None where that cannot be."""
+    return cv2.imdecode(data, flag) if data.size else None  # type: ignore[return-value]
 
 
 class ImageFiles(Frames):

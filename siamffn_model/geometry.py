@@ -71,3 +71,9 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     shared = np.prod(np.maximum(high - low, 0), axis=-1)
     union = np.prod(a[..., 2:], axis=-1) + np.prod(b[..., 2:], axis=-1) - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def corners(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Return the corners (N, 8), clockwise from the top left, of boxes (N, 4) x, y, w, h."""
+    x, y, w, h = np.asarray(boxes, float).reshape(-1, 4).T
+    return np.stack([x, y, x + w, y, x + w, y + h, x, y + h], axis=1)

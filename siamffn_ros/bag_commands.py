@@ -10,7 +10,7 @@ from typing import IO
 
 import click
 
-from siamffn_model.cli_options import model_options, parse_box
+from siamffn_model.cli_options import init_option, model_options
 from siamffn_model.files import write_text
 from siamffn_model.frames import open_frames
 from siamffn_model.geometry import Box
@@ -94,14 +94,7 @@ def evaluate_command(
 
 @command.command('track')
 @click.argument('source', metavar='BAG', type=click.Path(path_type=Path))
-@click.option(
-    '--init',
-    'box',
-    metavar='X,Y,W,H',
-    callback=parse_box,
-    help='The target in the first image, pixels counted from 0. May be left out where BAG has '
-    f'it on {TRUTH_TOPIC}.',
-)
+@init_option(f'BAG has it on {TRUTH_TOPIC}')
 @click.option('--topic', help='Topic of the images. [default: the only one]')
 @model_options
 @click.option('-o', '--output', required=True, type=click.Path(path_type=Path), help='X.mcap')

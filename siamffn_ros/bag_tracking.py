@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage
 from siamffn.msg import TrackStatus
@@ -14,7 +13,7 @@ from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.errors import DataError, ImageError
-from siamffn_model.frames import Image
+from siamffn_model.frames import Image, decode_image
 from siamffn_model.geometry import Box
 from siamffn_model.networks.siamese import Network
 from siamffn_model.tracking import State, Track, Tracker
@@ -127,13 +126,13 @@ def _status(track: Track, header: Header, processed: int) -> TrackStatus:
 
 def _decompressed(message: CompressedImage) -> Image:
     data = np.frombuffer(message.data, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    image = decode_image(data)
     if image is None:
         raise ImageError(
             f'{data.size} bytes of format {message.format[:40]!r} are damaged or no image that '
             'OpenCV can decode: publish jpeg or png'
         )
-    return image  # type: ignore[return-value]
+    return image
 
 
 DECODERS = {

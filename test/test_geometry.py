@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siamffn_model.errors import BoxError
-from siamffn_model.geometry import Box, iou
+from siamffn_model.geometry import Box, corners, iou
 
 sides = st.floats(0.1, 500)
 places = st.floats(-300, 300)
@@ -69,3 +69,8 @@ def test_a_bad_box_is_named(box: Box, says: str) -> None:
 
 def test_a_box_partly_outside_is_good() -> None:
     Box(-4, -4, 5, 5).check(100, 50)
+
+
+def test_corners() -> None:
+    assert corners([(1, 2, 30, 40)]).tolist() == [[1, 2, 31, 2, 31, 42, 1, 42]]
+    assert corners([]).shape == (0, 8)

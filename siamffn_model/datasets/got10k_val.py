@@ -15,11 +15,11 @@ from siamffn_model.datasets.sequences import (
     check_folder,
     find_file,
     open_images,
-    read_lines,
     read_truth,
     sequence_names,
 )
 from siamffn_model.errors import DataError
+from siamffn_model.files import read_lines
 
 
 def read_got10k_val(folder: Path, images: bool) -> list[Sequence]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamffn_model.errors import DataError, ImageError
+from siamffn_model.frames import decode_image
 from siamffn_model.geometry import Box
 
 
@@ -71,7 +72,7 @@ class Pack:
         if name not in self.files:
             raise DataError(f'the pack holds no file {name}: unpack it again from its source')
         data = np.frombuffer(self.files[name], np.uint8)
-        image = cv2.imdecode(data, flag) if data.size else None
+        image = decode_image(data, flag)
         if image is None:
             raise ImageError(f'file {name} of the pack is damaged: copy the pack again')
         return np.asarray(image, np.uint8)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamffn_model.errors import DataError
+from siamffn_model.files import read_lines
 from siamffn_model.frames import Frames, ImageFiles, image_files, read_groundtruth
 
 
@@ -95,14 +96,6 @@ def find_file(*places: Path) -> Path:
         f'{places[0]}: no such file{others}; restore it from the published set, or give the '
         'folder that holds all of the set'
     )
-
-
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file, without empty ones at its end; raises `DataError`."""
-    try:
-        return path.read_text(encoding='utf-8-sig').rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f'{path}: cannot be read as text ({error}); copy it again') from error
 
 
 def read_truth(path: Path) -> NDArray[np.float64]:

@@ -16,10 +16,10 @@ from siamffn_model.datasets.sequences import (
     check_rows,
     find_file,
     open_numbered,
-    read_lines,
     read_truth,
 )
 from siamffn_model.errors import DataError
+from siamffn_model.files import read_lines
 
 ATTRIBUTES = ('SV', 'ARC', 'LR', 'FM', 'FOC', 'POC', 'OV', 'BC', 'IV', 'VC', 'CM', 'SOB')
 

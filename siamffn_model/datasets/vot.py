@@ -6,7 +6,6 @@ Kristan et al., "A Novel Performance Evaluation Methodology for Single-Target Tr
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +18,12 @@ from siamffn_model.datasets.sequences import (
     check_rows,
     find_file,
     open_images,
-    read_lines,
     sequence_names,
 )
 from siamffn_model.errors import DataError
-from siamffn_model.frames import read_image
+from siamffn_model.files import read_lines
+from siamffn_model.frames import read_image, split_numbers
+from siamffn_model.geometry import corners
 
 
 class _Facts(NamedTuple):
@@ -108,14 +108,11 @@ def _read_corners(path: Path) -> NDArray[np.float64]:
 
 def _corners(path: Path, number: int, line: str) -> list[float]:
     try:
-        values = [float(value) for value in re.split(r'[,;\s]+', line.strip())]
+        values = split_numbers(line)
     except ValueError:
         values = []
     if len(values) not in (4, 8) or not np.isfinite(values).all():
         raise DataError(
             f'{path}: row {number} is {line!r}; each row must be x1,y1,...,x4,y4, or x,y,w,h'
         )
-    if len(values) == 8:
-        return values
-    x, y, w, h = values
-    return [x, y, x + w, y, x + w, y + h, x, y + h]
+    return values if len(values) == 8 else list(corners(values)[0])

@@ -18,12 +18,6 @@ CHUNK = 64  # frames at a time: bounds the memory
 TINY = 1e-6  # above the error of an edge's x, below what a fraction of pixels can miss a whole by
 
 
-def corners(boxes: ArrayLike) -> Floats:
-    """Return the corners (N, 8), clockwise from the top left, of boxes (N, 4) x, y, w, h."""
-    x, y, w, h = np.asarray(boxes, float).reshape(-1, 4).T
-    return np.stack([x, y, x + w, y, x + w, y + h, x, y + h], axis=1)
-
-
 def to_box(polygon: ArrayLike) -> Box:
     """Return the upright box from which PySOT and SiamBAN start trackers on a polygon (8).
 

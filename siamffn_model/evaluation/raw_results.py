@@ -26,8 +26,9 @@ def find_trackers(paths: Iterable[Path], sequences: Collection[str]) -> dict[str
     `DataError` where there is none, or two of one name.
     """
     found: dict[str, Path] = {}
+    spellings = _spellings(sequences)
     for path in paths:
-        for source in _trackers_in(path, _spellings(sequences)):
+        for source in _trackers_in(path, spellings):
             name = source.stem if _is_zip(source) else source.name
             if name in found:
                 raise DataError(
@@ -86,22 +87,23 @@ def read_texts(source: Path, sequences: Collection[str]) -> dict[str, tuple[str,
 
 
 def _text_files(source: Path) -> list[tuple[PurePath, bytes]]:
-    """Return each .txt, hidden ones left out; of VOT's experiments the baseline alone."""
+    """Read what may be results, see `_results`."""
     try:
         if _is_zip(source):
             with zipfile.ZipFile(source) as archive:
-                files = [
-                    (PurePath(name), archive.read(name))
-                    for name in archive.namelist()
-                    if name.endswith('.txt')
-                ]
-        else:
-            files = [(p.relative_to(source), p.read_bytes()) for p in sorted(source.rglob('*.txt'))]
+                names = _results(archive.namelist())
+                return [(PurePath(name), archive.read(name)) for name in names]
+        names = _results(str(path.relative_to(source)) for path in sorted(source.rglob('*.txt')))
+        return [(PurePath(name), (source / name).read_bytes()) for name in names]
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f'{source}: cannot be read ({error}); copy it again') from error
-    files = [(p, data) for p, data in files if not any(part[0] in '._' for part in p.parts)]
-    baseline = [(path, data) for path, data in files if 'baseline' in path.parts]
-    return baseline or files
+
+
+def _results(names: Iterable[str]) -> list[str]:
+    """Return which may be results: each .txt that is not hidden, or VOT's baseline alone."""
+    parts = {name: PurePath(name).parts for name in names if name.endswith('.txt')}
+    shown = [name for name in parts if not any(part[0] in '._' for part in parts[name])]
+    return [name for name in shown if 'baseline' in parts[name]] or shown
 
 
 def _spellings(sequences: Collection[str]) -> dict[str, str]:

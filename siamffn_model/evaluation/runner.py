@@ -61,11 +61,16 @@ class Job(NamedTuple):
 
     def done(self) -> bool:
         """Whether the answer is there, whole, and of this very tracker and sequence."""
+        return self.recorded() is not None
+
+    def recorded(self) -> dict[str, Any] | None:
+        """Return the record of an answer that is done, else None."""
         try:
-            record = json.loads(self.record.read_text())
+            record: dict[str, Any] = json.loads(self.record.read_text())
         except (OSError, ValueError):
-            return False
-        return self.result.is_file() and record.get('identity') == self.identity()
+            return None
+        done = self.result.is_file() and record.get('identity') == self.identity()
+        return record if done else None
 
 
 def run(tracker: AnyTracker, images: Iterable[Image], first: Box) -> Run:
@@ -115,12 +120,12 @@ def frames_per_second(jobs: Iterable[Job]) -> dict[str, float]:
     """
     rates: dict[str, list[float]] = {}
     for job in jobs:
-        if not job.done():
+        record = job.recorded()
+        if record is None:
             raise DataError(
                 f'{job.result}: not there or not whole; where machines have disks of their own, '
                 'bring all results/ and runs/ together and go on with --resume'
             )
-        record = json.loads(job.record.read_text())
         rates.setdefault(job.contestant.name, []).append(record['frames'] / record['seconds'])
     return {name: float(np.mean(values)) for name, values in rates.items()}
 

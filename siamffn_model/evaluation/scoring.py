@@ -85,10 +85,11 @@ def draw_strips(
     colours, best = tracker_colours(results), rank(results)[:DRAWN]
     spread = {s.name: np.ptp([_value(r, s.name) for r in results.values()]) for s in sequences}
     shown = sorted(sequences, key=lambda sequence: -spread[sequence.name])[:SHOWN]
+    texts = {name: read_texts(sources[name], [s.name for s in sequences]) for name in best}
     strips = {}
     for sequence in shown:
         assert sequence.frames is not None
-        boxes = {name: _boxes(benchmark, sequence, sources[name]) for name in best}
+        boxes = {name: _boxes(benchmark, sequence, *texts[name][sequence.name]) for name in best}
         truth = sequence.truth if sequence.truth.shape[1] == 4 else _upright(sequence.truth)
         truth = truth - _origin(sequence)
         strips[sequence.name] = strip(sequence.frames, boxes, truth, colours)
@@ -101,9 +102,8 @@ def _value(result: Results, name: str) -> float:
     return -result.per_sequence[name][1]
 
 
-def _boxes(benchmark: Benchmark, sequence: Sequence, source: Path) -> Floats:
+def _boxes(benchmark: Benchmark, sequence: Sequence, where: str, text: str) -> Floats:
     """Return a tracker's boxes (M, 4), 0-based; NaN where there is none."""
-    where, text = read_texts(source, [sequence.name])[sequence.name]
     if benchmark.lengths:
         return _upright(vot.parse_run(text, where).regions)
     return parse_boxes(text, where) - _origin(sequence)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from siamffn_model.drawing import DARK, WHITE, Colour, contact_sheet, draw_track
+from siamffn_model.drawing import DARK, WHITE, Colour, contact_sheet, draw_track, fit_width
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.metrics import Floats
 from siamffn_model.frames import Frames, Image, ImageFiles, read_image
@@ -42,9 +42,7 @@ def strip(
     pictures = []
     for number, image in zip(numbers, _images(frames, numbers)):
         scale = WIDTH / image.shape[1]
-        size = (WIDTH, max(1, round(image.shape[0] * scale)))
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        picture = np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
+        picture = fit_width(image, WIDTH)
         for name, rows in list(boxes.items())[::-1]:
             if number < len(rows):
                 _draw_box(picture, rows[number] * scale, _bgr(colours[name]))

@@ -156,11 +156,7 @@ def by_sequence(results: Mapping[str, Results]) -> list[Table]:
 
 def rank(results: Mapping[str, Results]) -> list[str]:
     """Return the trackers' names, best first: by success, or by EAO."""
-    return sorted(results, key=lambda name: -_key(results[name]))
-
-
-def _key(result: Results) -> float:
-    return result.curves.scores.success if isinstance(result, OnePass) else result.eao
+    return sorted(results, key=lambda name: -results[name].score)
 
 
 def _scores(result: Results) -> tuple[float, ...]:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.metrics import Floats
-from siamffn_model.evaluation.polygons import corners, polygon_overlap, to_box
+from siamffn_model.evaluation.polygons import polygon_overlap, to_box
 from siamffn_model.evaluation.results import WithResets
 from siamffn_model.frames import Image
+from siamffn_model.geometry import corners
 from siamffn_model.tracking import AnyTracker
 
 RESTART = 5  # frames from a failure to the start after it

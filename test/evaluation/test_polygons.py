@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from siamffn_model.evaluation import polygons
-from siamffn_model.evaluation.polygons import corners, polygon_overlap, to_box
+from siamffn_model.evaluation.polygons import polygon_overlap, to_box
 from siamffn_model.geometry import Box
 
 NAN = math.nan
@@ -186,11 +186,6 @@ def test_rows_below_the_image_do_not_count_beside_a_taller_frame() -> None:
     a = [outline(2, 14, 4, 20), outline(2, 0, 4, 17)]
     b = [outline(2, 15, 4, 30), outline(2, 0, 4, 17)]
     assert polygon_overlap(a, b, SIZE).tolist() == [3 / 4, 1]
-
-
-def test_corners() -> None:
-    assert corners([(1, 2, 30, 40)]).tolist() == [[1, 2, 31, 2, 31, 42, 1, 42]]
-    assert corners([]).shape == (0, 8)
 
 
 def test_box_of_an_upright_box_is_a_pixel_larger() -> None:

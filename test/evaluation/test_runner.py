@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -20,10 +20,9 @@ from siamffn_model.datasets.benchmarks import BENCHMARKS, Benchmark
 from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DataError, ImageError
-from siamffn_model.evaluation import runner, vot
+from siamffn_model.evaluation import vot
 from siamffn_model.evaluation.contestants import Contestant, opencv_tracker
 from siamffn_model.evaluation.metrics import score
-from siamffn_model.evaluation.polygons import corners
 from siamffn_model.evaluation.raw_results import parse_boxes
 from siamffn_model.evaluation.runner import (
     frames_per_second,
@@ -33,8 +32,11 @@ from siamffn_model.evaluation.runner import (
     track_all,
     track_all_with_resets,
 )
-from siamffn_model.geometry import Box
+from siamffn_model.geometry import Box, corners
 from siamffn_model.tracking import AnyTracker, State, Track
+
+if TYPE_CHECKING:  # a program of ours imports this module by itself
+    from .conftest import Clock
 
 PLAIN = BENCHMARKS['sequences']
 
@@ -96,30 +98,9 @@ def test_run_of_any_tracker(template_matcher: AnyTracker) -> None:
     assert score(boxes, still.boxes).success < 0.5
 
 
-def test_reading_the_images_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock of our own: reading an image takes 100 seconds, init 3, update 1."""
-    now = 0.0
-    monkeypatch.setattr(runner.time, 'perf_counter', lambda: now)
-
-    class Timed(Still):
-        def init(self, image: np.ndarray, box: Box) -> None:
-            nonlocal now
-            now += 3
-            super().init(image, box)
-
-        def update(self, image: np.ndarray) -> Track:
-            nonlocal now
-            now += 1
-            return super().update(image)
-
-    def read() -> Iterator[np.ndarray]:
-        nonlocal now
-        for image in images:
-            now += 100
-            yield image
-
+def test_reading_the_images_does_not_count(clock: Clock) -> None:
     images, boxes = render_scene(5)
-    assert run(Timed(), read(), boxes[0]).seconds == 3 + 4
+    assert run(clock.timed(Still()), clock.reading(images), boxes[0]).seconds == 3 + 4
 
 
 def test_tracking_all_agrees_with_scoring_by_hand(

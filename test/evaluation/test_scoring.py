@@ -167,3 +167,15 @@ def test_strips_of_a_set_counted_from_1_show_the_same(
         results = {'x': score_tracker(benchmark, moved, sources['x'])}
         pictures.append(draw_strips(benchmark, moved, sources, results)['clip1'])
     assert np.array_equal(*pictures)
+
+
+def test_strips_are_not_confused_by_results_of_another_set(
+    sequences: list[Sequence], tmp_path: Path
+) -> None:
+    """UAV20L's car1.txt may lie beside UAV123's car1_1.txt and car1_2.txt."""
+    parts = [Sequence(f'clip_{number}', s.truth, s.frames) for number, s in enumerate(sequences, 1)]
+    tracker = write_results(tmp_path / 'x', parts)
+    (tracker / 'clip.txt').write_text('of another set')
+    report(tmp_path / 'out', BENCHMARKS['sequences'], parts, {'x': tracker})
+    names = {path.name for path in (tmp_path / 'out/strips').iterdir()}
+    assert names == {'clip_1.jpg', 'clip_2.jpg'}

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
-from siamffn_model.evaluation import vot
-from siamffn_model.evaluation.polygons import corners, to_box
+from siamffn_model.evaluation.polygons import to_box
 from siamffn_model.evaluation.results import WithResets
 from siamffn_model.evaluation.vot import Code, Run, follow, format_run, parse_run, with_resets
-from siamffn_model.geometry import Box
+from siamffn_model.geometry import Box, corners
 from siamffn_model.tracking import State, Track
+
+from .conftest import Clock
 
 NAN = math.nan
 SIZE = (40, 30)  # width, height of the images
@@ -353,29 +354,9 @@ def test_absent_target_is_waited_for() -> None:
     assert [frame for frame, _ in tracker.calls] == [0, 1, 2, 9, 10]
 
 
-def test_reading_the_images_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock of our own: reading an image takes 100 seconds, init 3, update 1."""
-    now = 0.0
-    monkeypatch.setattr(vot.time, 'perf_counter', lambda: now)
-
-    class Slow(Scripted):
-        def init(self, image: np.ndarray, box: Box) -> None:
-            nonlocal now
-            now += 3
-            super().init(image, box)
-
-        def update(self, image: np.ndarray) -> Track:
-            nonlocal now
-            now += 1
-            return super().update(image)
-
-    def read() -> Iterator[np.ndarray]:
-        nonlocal now
-        for image in numbered(9):
-            now += 100
-            yield image
-
-    answer = follow(Slow({2: AWAY}), read(), sequence(9).truth, SIZE)
+def test_reading_the_images_does_not_count(clock: Clock) -> None:
+    tracker = clock.timed(Scripted({2: AWAY}))
+    answer = follow(tracker, clock.reading(numbered(9)), sequence(9).truth, SIZE)
     assert (answer.frames, answer.seconds) == (5, 3 + 2 + 3 + 1)
 
 

@@ -1,0 +1,50 @@
+"""Fixtures of the tests of evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytest
+
+from siamffn_model.geometry import Box
+from siamffn_model.tracking import AnyTracker, Track
+
+
+class Clock:
+    """A clock of our own: reading an image takes 100 seconds, init 3, update 1."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def reading(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yield the images."""
+        for image in images:
+            self.now += 100
+            yield image
+
+    def timed(self, tracker: AnyTracker) -> AnyTracker:
+        """Return the tracker, which takes time now."""
+        return _Timed(self, tracker)
+
+
+class _Timed:
+    def __init__(self, clock: Clock, tracker: AnyTracker) -> None:
+        self.clock, self.tracker = clock, tracker
+
+    def init(self, image: np.ndarray, box: Box) -> None:
+        self.clock.now += 3
+        self.tracker.init(image, box)
+
+    def update(self, image: np.ndarray) -> Track:
+        self.clock.now += 1
+        return self.tracker.update(image)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock of our own in the place of `time.perf_counter`."""
+    clock = Clock()
+    monkeypatch.setattr(time, 'perf_counter', lambda: clock.now)
+    return clock
