@@ -189,11 +189,12 @@ def _occluder(rng: Rng, sprite: Sprite, target: Actor) -> Actor:
 
 
 def _shrunk(sprite: Sprite, size: float) -> Sprite:
-    """The sprite at about this size, if larger, so that no warp skips pixels; its outline counts
-    from the first pixel's centre."""
+    """The sprite at about this size, if larger, so that no warp skips pixels."""
     height, width = sprite.mask.shape
     share = min(1.0, size / float(np.sqrt(np.ptp(sprite.outline, axis=0).prod())))
     small = max(1, round(share * width)), max(1, round(share * height))
     image, mask = (cv2.resize(part, small, interpolation=cv2.INTER_AREA) for part in sprite[:2])
-    outline = np.asarray(sprite.outline * np.divide(small, (width, height)) - 0.5, np.float32)
-    return Sprite(np.asarray(image, np.uint8), np.asarray(mask, np.uint8), outline)
+    outline = (sprite.outline + 0.5) * np.divide(small, (width, height)) - 0.5
+    return Sprite(
+        np.asarray(image, np.uint8), np.asarray(mask, np.uint8), np.asarray(outline, np.float32)
+    )

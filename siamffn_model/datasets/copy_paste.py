@@ -16,7 +16,7 @@ MASK_MARGIN = 2  # pixels by which a soft mask, interpolated, reaches over its o
 
 class Sprite(NamedTuple):
     """A cut-out object: its image (H, W, 3), its mask (H, W) and the outline (N, 2) of
-    the mask: corners of its pixels, as x, y."""
+    the mask: corners of its pixels, as x, y, counted from the first pixel's centre."""
 
     image: Image
     mask: Image
@@ -43,7 +43,8 @@ def make_sprite(image: Image, mask: Image, box: Box) -> Sprite:
     mask = mask[y1:y2, x1:x2]
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     pixels = np.concatenate(contours)[:, 0]
-    corners = np.concatenate([pixels + corner for corner in ((0, 0), (1, 0), (0, 1), (1, 1))])
+    half = 0.5
+    corners = np.concatenate([np.add(pixels, (x, y)) for x in (-half, half) for y in (-half, half)])
     hull = cv2.convexHull(corners.astype(np.float32))[:, 0]
     soft = np.asarray(cv2.blur(mask, (3, 3)), np.uint8)
     return Sprite(image[y1:y2, x1:x2], soft, np.asarray(hull, np.float32))
@@ -65,6 +66,7 @@ def paste(view: Image, sprite: Sprite, pose: Pose, side: float, center: tuple[fl
     """Paste a sprite into the view, in place, and return its exact box (not clipped to the view).
 
     `side` is the side of its context square, in pixels of the view; `center` its box's centre.
+    Centres of pixels are whole numbers, as in `crop_box`.
     """
     linear = pose.matrix()
     outline = sprite.outline @ linear.T

@@ -37,6 +37,11 @@ class AlexNet(Backbone):
             nn.BatchNorm2d(256),
         )
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def lower(self, image: Tensor) -> Tensor:
+        """See `Backbone.lower`: all of it."""
+        features: Tensor = self.layers(image)
+        return features
+
+    def upper(self, x: Tensor) -> list[Tensor]:
         """Return the only level."""
-        return [self.layers(image)]
+        return [x]

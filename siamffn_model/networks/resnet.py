@@ -92,14 +92,18 @@ class ResNet50(Backbone):
             self.layers.append(layer)
             inputs = outputs
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def lower(self, image: Tensor) -> Tensor:
+        """See `Backbone.lower`: the stem and layer 1."""
+        x: Tensor = self.layers[0](self.stem(image))
+        return x
+
+    def upper(self, x: Tensor) -> list[Tensor]:
         """Return layers 2, 3 and 4."""
         levels = []
-        x = self.stem(image)
-        for layer in self.layers:
+        for layer in self.layers[1:]:
             x = layer(x)
             levels.append(x)
-        return levels[1:]
+        return levels
 
     def tunable(self) -> list[nn.Module]:
         """Return layers 2, 3 and 4, as SiamRPN++ and SiamBAN tune them."""

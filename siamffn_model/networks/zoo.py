@@ -33,7 +33,7 @@ WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 
 MODELS: dict[str, Callable[[], Siamese]] = {
     # ours, for CPUs: the paper's head on a compact backbone
-    'siamffn_lite0': lambda: SiamFFN(EfficientNetLite0(), channels=96, cells=8),
+    'siamffn_lite0': lambda: SiamFFN(EfficientNetLite0(), channels=96, cells=7),
     # the paper's
     'siamffn_r50': lambda: SiamFFN(ResNet50(), channels=256, cells=7),
     # ours: lighter by the 1x1 downsample convolutions of the original ResNet

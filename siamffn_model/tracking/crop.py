@@ -40,12 +40,13 @@ def crop_square(
 ) -> Image:
     """Cut the square of this centre and side (pixels) and scale it to (size, size, 3).
 
-    What lies outside the image is filled with the colour `fill` (BGR). Pixel centres are whole
-    numbers: the middle of a crop of odd size shows (cx, cy) exactly.
+    What lies outside the image is filled with the colour `fill` (BGR). The image's pixels count
+    from their edges, as boxes do, so that its first pixel's centre is (0.5, 0.5).
     """
     scale = side / size
     middle = (size - 1) / 2
-    matrix = np.array([[scale, 0, cx - scale * middle], [0, scale, cy - scale * middle]])
+    x, y = (center - 0.5 - scale * middle for center in (cx, cy))  # for OpenCV it is (0, 0)
+    matrix = np.array([[scale, 0, x], [0, scale, y]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(
         image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
@@ -54,7 +55,10 @@ def crop_square(
 
 
 def crop_box(box: Box, cx: float, cy: float, side: float, size: int) -> Box:
-    """Return where `box` lies in the crop that `crop_square` cuts with the same numbers."""
+    """Return where `box` lies in the crop that `crop_square` cuts with the same numbers.
+
+    In the crop the centres of pixels are whole numbers, as those of the score map's cells are.
+    """
     scale = size / side
     middle = (size - 1) / 2
     return Box(

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone, as quickly as the device gives them."""
+"""Features of a backbone, what is frozen of it as quickly as the device gives them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,39 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from siamffn_model.networks.backbone import Backbone
 from siamffn_model.networks.folding import fold_batch_norm
 
 Features = Callable[[Tensor], Sequence[Tensor]]
 
 
-def frozen_features(backbone: nn.Module) -> Features:
+def frozen_features(backbone: Backbone) -> Features:
     """Return a function from crops (B, H, W, 3), BGR uint8, to the backbone's levels.
 
     Crops and levels are on the backbone's device. Batch norm is folded in; on a CPU, OpenVINO
     computes where it is installed, quicker there than PyTorch. Later changes of the backbone do not
     matter.
     """
-    pixels = Pixels(copy.deepcopy(backbone).eval().requires_grad_(False))
+    return _frozen(backbone)
+
+
+def tuned_features(backbone: Backbone) -> Features:
+    """Return the same of a backbone whose upper part learns."""
+    lower = _frozen(_Lower(backbone))
+    return lambda crops: backbone.upper(lower(crops)[0])
+
+
+class _Lower(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return [self.backbone.lower(image)]
+
+
+def _frozen(module: nn.Module) -> Features:
+    pixels = _Pixels(copy.deepcopy(module).eval().requires_grad_(False))
     fold_batch_norm(pixels)
     on_cpu = all(weight.device.type == 'cpu' for weight in pixels.parameters())
     if on_cpu and find_spec('openvino'):
@@ -30,19 +50,18 @@ def frozen_features(backbone: nn.Module) -> Features:
     return torch.no_grad()(pixels.forward)
 
 
-class Pixels(nn.Module):
-    """A backbone behind crops (B, H, W, 3), BGR uint8, as the loader gives them."""
+class _Pixels(nn.Module):
+    """A network behind crops (B, H, W, 3), BGR uint8, as the loader gives them."""
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.network = network
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
-        """Return the backbone's levels."""
-        return tuple(self.backbone(crops.permute(0, 3, 1, 2).float()))
+        return tuple(self.network(crops.permute(0, 3, 1, 2).float()))
 
 
-def _openvino(pixels: Pixels) -> Features:
+def _openvino(pixels: _Pixels) -> Features:
     from siamffn_model.networks.compiled import compile_graph, convert
 
     graph = convert(pixels, (torch.zeros(1, 127, 127, 3, dtype=torch.uint8),))

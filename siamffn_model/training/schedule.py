@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from siamffn_model.networks.siamese import Siamese
@@ -38,18 +37,14 @@ def make_optimizer(model: Siamese, recipe: Recipe) -> Optimizer:
 def set_epoch(model: Siamese, optimizer: Optimizer, recipe: Recipe, epoch: int) -> bool:
     """Set learning rates and what learns for an epoch; return whether the backbone does.
 
-    A frozen part also keeps its batch norm's statistics.
+    The backbone keeps its batch norm's statistics, which hold for template and search crops alike.
     """
     rate = rates(recipe.rate, recipe.epochs)[epoch]
     for group, factor in zip(optimizer.param_groups, (BACKBONE_RATE, 1.0), strict=True):
         group['lr'] = factor * rate
     tuned = recipe.unfreeze is not None and epoch >= recipe.unfreeze
     model.train()
-    _freeze(model.backbone, True)
+    model.backbone.eval().requires_grad_(False)
     for part in model.backbone.tunable():
-        _freeze(part, not tuned)
+        part.requires_grad_(tuned)
     return tuned
-
-
-def _freeze(module: nn.Module, frozen: bool) -> None:
-    module.train(not frozen).requires_grad_(not frozen)

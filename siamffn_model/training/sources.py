@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +26,7 @@ from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Source, Target, View
 
 # Share of each kind of pair of the pack, and of each source among its video pairs.
-KINDS = {'paste': 0.35, 'clip': 0.10, 'image': 0.25, 'video': 0.30}
+KINDS = {'paste': 0.30, 'clip': 0.14, 'image': 0.15, 'part': 0.11, 'video': 0.30}
 VIDEO_SOURCES = {
     'otb': 0.30,
     'davis-2016 (annotated masks)': 0.20,
@@ -37,6 +38,7 @@ VIDEO_SOURCES = {
     'got-10k sample': 0.03,
 }
 CLIP_LENGTH = 60  # frames
+SMALLEST_PART, FLAT = 16, 10.0  # pixels; deviation of the grey levels of what shows nothing
 
 SCENES, SCENE_LENGTH = 64, 8  # rendered scenes to learn from, and frames in each
 FIRST_SCENE = 1000  # their first seed; those below are for validation and tests
@@ -110,7 +112,7 @@ class SceneSource:
 
 
 class PackSource:
-    """What the training pack gives: pasted objects, single images, clips and videos."""
+    """What the training pack gives: pasted objects, single images and parts, clips and videos."""
 
     def __init__(self, pack: Pack, reach: int) -> None:
         """`reach` is the greatest distance in frames between two images of a video or clip."""
@@ -127,6 +129,7 @@ class PackSource:
             'paste': self._pasted,
             'clip': self._clip,
             'image': self._image,
+            'part': self._part,
             'video': self._video,
         }
         return draw[kind](rng)
@@ -148,14 +151,41 @@ class PackSource:
         return Target(f'object {number}', partial(shot, template), partial(shot, search))
 
     def _image(self, rng: np.random.Generator) -> Target:
-        """Two crops of one object in its own surroundings."""
+        """An object in its own surroundings."""
         number = int(rng.integers(len(self.pack.objects)))
         item = self.pack.objects[number]
+        return self._still(rng, f'object {number}', self.pack.image(item.image), item.box)
+
+    def _part(self, rng: np.random.Generator) -> Target:
+        """A part of an object, or a piece of any image.
+
+        A tracker is to follow what was framed, be it a face or a door; among whole objects alone
+        it would learn to let the box grow to the whole.
+        """
+        if rng.random() < 0.6:
+            number = int(rng.integers(len(self.pack.objects)))
+            name, image = (
+                f'part of object {number}',
+                self.pack.image(self.pack.objects[number].image),
+            )
+            whole, shares = self.pack.objects[number].box, (0.3, 0.8)
+        else:
+            number = int(rng.integers(len(self.pack.backgrounds)))
+            name, image = f'piece {number}', self.pack.image(self.pack.backgrounds[number])
+            whole, shares = Box(0, 0, image.shape[1], image.shape[0]), (0.1, 0.5)
+        return self._still(rng, name, image, _textured_part(rng, image, whole, shares))
+
+    def _still(self, rng: np.random.Generator, name: str, image: Image, box: Box) -> Target:
+        """One image twice, turned and stretched about the target, half of them within another."""
+        if rng.random() < 0.5:
+            margin = round(context_side(box.w, box.h))
+            image, box = _inset(image, box, self._ground(rng), margin)
 
         def shot(view: View) -> tuple[Image, Box]:
-            return view.cut(self.pack.image(item.image), item.box)
+            pose = Pose(rng.normal(0, 5), float(np.exp(rng.normal(0, 0.08))))
+            return view.cut(*_turned(image, box, pose))
 
-        return Target(f'object {number}', shot, shot)
+        return Target(name, shot, shot)
 
     def _video(self, rng: np.random.Generator) -> Target:
         """Two frames of one video."""
@@ -233,6 +263,38 @@ class PackSource:
     def _make_sprite(self, number: int) -> Sprite:
         item = self.pack.objects[number]
         return make_sprite(self.pack.image(item.image), self.pack.mask(item.mask), item.box)
+
+
+def _inset(image: Image, box: Box, ground: Image, margin: int) -> tuple[Image, Box]:
+    """Show an image before a ground that reaches over its edges by so many pixels."""
+    height, width = image.shape[:2]
+    canvas = cv2.resize(ground, (width + 2 * margin, height + 2 * margin))
+    canvas[margin : margin + height, margin : margin + width] = image
+    return np.asarray(canvas, np.uint8), box._replace(x=box.x + margin, y=box.y + margin)
+
+
+def _turned(image: Image, box: Box, pose: Pose) -> tuple[Image, Box]:
+    """Turn and stretch an image about the middle of a box, and stretch the box with it."""
+    linear = pose.matrix()
+    middle = np.array([box.cx, box.cy]) - 0.5  # for OpenCV the first pixel's centre is (0, 0)
+    matrix = np.column_stack([linear, middle - linear @ middle])
+    turned = cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
+    stretched = Box.from_center(box.cx, box.cy, box.w * pose.stretch, box.h)
+    return np.asarray(turned, np.uint8), stretched
+
+
+def _textured_part(
+    rng: np.random.Generator, image: Image, whole: Box, shares: tuple[float, float]
+) -> Box:
+    """Draw a box within `whole`, its sides in these shares, that shows something if possible."""
+    for _ in range(5):
+        size = np.array(whole[2:]) * rng.uniform(*shares, 2)
+        w, h = np.maximum(size, SMALLEST_PART).tolist()
+        x, y = np.array(whole[:2]) + rng.random(2) * np.maximum(whole[2:] - np.array([w, h]), 0)
+        inside = image[int(y) : int(y + h), int(x) : int(x + w)]
+        if inside.size and inside.mean(axis=2).std() > FLAT:
+            break
+    return Box(float(x), float(y), w, h)
 
 
 def _two_frames(rng: np.random.Generator, length: int, reach: int) -> tuple[int, int]:

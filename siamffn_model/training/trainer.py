@@ -22,7 +22,7 @@ from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, save_weights
 from siamffn_model.training import world as worlds
-from siamffn_model.training.features import Features, Pixels, frozen_features
+from siamffn_model.training.features import Features, frozen_features, tuned_features
 from siamffn_model.training.labels import edge_distances, labels
 from siamffn_model.training.loading import load
 from siamffn_model.training.losses import LOSSES, Costs, costs, sampled
@@ -116,7 +116,8 @@ class _Run:
             self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.optimizer = make_optimizer(self.model, recipe)
         self.network: nn.Module | None = None
-        self.frozen: Features | None = None
+        self.tuned: bool | None = None  # whether `features` are those of a backbone that learns
+        self.features: Features
 
     @property
     def result(self) -> Siamese:
@@ -154,11 +155,10 @@ class _Run:
     def _enter_epoch(self) -> None:
         epoch = self.step // self.recipe.steps
         tuned = set_epoch(self.model, self.optimizer, self.recipe, epoch)
-        if tuned:
-            self.network = _Network(self.model, Pixels(self.model.backbone))
-        else:
-            self.frozen = self.frozen or frozen_features(self.model.backbone)
-            self.network = _Network(self.model, self.frozen)
+        if tuned != self.tuned:
+            self.features = (tuned_features if tuned else frozen_features)(self.model.backbone)
+            self.tuned = tuned
+        self.network = _Network(self.model, self.features)
         if self.world.size > 1:
             self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
 
@@ -200,9 +200,7 @@ class _Run:
 
     def _respond(self, template: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
         assert self.network is not None
-        kind = self.world.device.type
-        on = self.recipe.bf16 and kind == 'cuda'
-        with torch.autocast(kind, torch.bfloat16, enabled=on):
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.recipe.bf16):
             logits, distances = self.network(template, search)
         return logits, distances
 
