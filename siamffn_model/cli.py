@@ -89,7 +89,12 @@ def main() -> None:
     """Follow what you draw a box around."""
 
 
-for command in (cli_evaluation.evaluate, cli_evaluation.score, cli_evaluation.tune):
+for command in (
+    cli_evaluation.evaluate,
+    cli_evaluation.score,
+    cli_evaluation.tune,
+    cli_evaluation.calibrate,
+):
     main.add_command(command)
 
 
@@ -203,6 +208,11 @@ def _recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     help='Folder for weights, log, TensorBoard and, while it runs, the checkpoint.',
 )
 @device_option
+@click.option(
+    '--weights',
+    type=click.Path(path_type=Path),
+    help="A .safetensors file to start from, in the place of the backbone's ImageNet weights.",
+)
 @click.option('--resume', is_flag=True, help='Go on from the checkpoint in --out.')
 def train(
     config: Path,
@@ -211,6 +221,7 @@ def train(
     workers: int,
     out: Path,
     device: str,
+    weights: Path | None,
     resume: bool,
 ) -> None:
     """Train a model as a recipe says.
@@ -222,7 +233,7 @@ def train(
         from siamffn_model.training.recipe import read_recipe
         from siamffn_model.training.trainer import train
 
-    path = train(read_recipe(config, changes), folders, out, device, workers, resume)
+    path = train(read_recipe(config, changes), folders, out, device, workers, resume, weights)
     click.echo(f'see {path}')
 
 

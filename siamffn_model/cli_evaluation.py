@@ -1,4 +1,4 @@
-"""`siamffn evaluate`, `score` and `tune`."""
+"""`siamffn evaluate`, `score`, `tune` and `calibrate`."""
 
 from __future__ import annotations
 
@@ -170,6 +170,19 @@ def _show(out: Path) -> None:
     click.echo(f'see {out / "report.html"}')
 
 
+_allow_test_set_option = click.option(
+    '--allow-test-set', is_flag=True, help='Tune on a set that trackers are compared on.'
+)
+
+
+def _spare_test_sets(benchmark: Benchmark, allowed: bool) -> None:
+    if benchmark.test and not allowed:
+        raise SiamFFNError(
+            f'{benchmark.title} is a test set: what is tuned on it cannot be compared with others '
+            'on it; tune on other sequences, or give --allow-test-set and say so with the figures'
+        )
+
+
 @click.command()
 @_set_argument
 @_data_folder_option
@@ -187,7 +200,7 @@ def _show(out: Path) -> None:
     show_default=True,
     help='SQLite file that remembers; start more processes on it to go faster.',
 )
-@click.option('--allow-test-set', is_flag=True, help='Tune on a set that trackers are compared on.')
+@_allow_test_set_option
 @model_options
 def tune(
     benchmark: Benchmark,
@@ -204,11 +217,7 @@ def tune(
     SET is one of those of `siamffn evaluate`, best `sequences`. It can be stopped at any time, and
     goes on where it was when called again. Use what it finds with --set.
     """
-    if benchmark.test and not allow_test_set:
-        raise SiamFFNError(
-            f'{benchmark.title} is a test set: what is tuned on it cannot be compared with others '
-            'on it; tune on other sequences, or give --allow-test-set and say so with the figures'
-        )
+    _spare_test_sets(benchmark, allow_test_set)
     from siamffn_model.evaluation import runner
     from siamffn_model.evaluation.contestants import our_tracker
     from siamffn_model.evaluation.tuning import RANGES, tune
@@ -229,3 +238,59 @@ def tune(
     best, value = tune(study, benchmark.title, objective, trials, identity)
     changes = [f'--set {name}={getattr(best, name):.3f}' for name in RANGES]
     click.echo(f'{value:.4f} with {" ".join(changes)}')
+
+
+@click.command()
+@_set_argument
+@_data_folder_option
+@click.option(
+    '--out',
+    type=click.Path(path_type=Path),
+    help='Weight file to write, whose scores are calibrated; without it there is the report only.',
+)
+@_allow_test_set_option
+@settings_option
+@model_options
+def calibrate(
+    benchmark: Benchmark,
+    data: Path,
+    out: Path | None,
+    allow_test_set: bool,
+    changes: dict[str, float],
+    model: str,
+    device: str,
+    weights: Path | None,
+) -> None:
+    """Show how often boxes are right at each score, and make scores mean that.
+
+    SET is one of those of `siamffn evaluate`, best `sequences`. The log odds of the scores are
+    scaled and shifted so that a score is the share of boxes that overlap the target by half or
+    more; targets that are not there at all are among the wrong ones.
+    """
+    _spare_test_sets(benchmark, allow_test_set)
+    from siamffn_model.evaluation import calibration
+    from siamffn_model.networks.siamese import SiamFFN
+    from siamffn_model.networks.zoo import (
+        create_model,
+        load_weights,
+        read_card,
+        save_weights,
+        weight_file,
+    )
+    from siamffn_model.tracking import Settings, Tracker, load_model
+
+    tracker = Tracker(load_model(model, weights, device), Settings(**changes))
+    observed = calibration.observe(tracker, benchmark.read(data, True))
+    click.echo(calibration.report(observed))
+    if out is None:
+        return
+    network = create_model(model)
+    if not isinstance(network, SiamFFN):
+        raise SiamFFNError(f'the scores of {model} cannot be changed: only those of SiamFFN can')
+    scale, shift = calibration.fit(observed)
+    path = weight_file(model, weights)
+    load_weights(network, model, path)
+    network.rescale_scores(scale, shift)
+    card = {**read_card(path), 'calibration': {'scale': scale, 'shift': shift}}
+    save_weights(network, model, out, card)
+    click.echo(f'log odds * {scale:.3f} + {shift:.3f}: see {out}')

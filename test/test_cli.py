@@ -18,6 +18,7 @@ from siamffn_model import __version__, cli
 from siamffn_model.cli_options import parse_box
 from siamffn_model.datasets.benchmarks import BENCHMARKS
 from siamffn_model.geometry import Box
+from siamffn_model.networks.zoo import read_card
 
 from .datasets.published import write_got10k
 
@@ -282,6 +283,23 @@ def test_tune(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     assert str(study) in other.stderr
 
 
+def test_calibrate(clips: Path, tmp_path: Path) -> None:
+    def error(*more: str | Path) -> float:
+        done = siamffn('calibrate', 'sequences', '--data', clips, *more)
+        assert done.exit_code == 0, done.output
+        found = re.search(r'^expected calibration error (0\.\d{3})$', done.stdout, re.MULTILINE)
+        assert found
+        return float(found[1])
+
+    written = tmp_path / 'calibrated.safetensors'
+    first = error('--out', written)
+    assert read_card(written)['calibration']
+    assert error('--weights', written) < max(first, 0.2)
+    refused = siamffn('calibrate', 'uav20l', '--data', clips, '--out', tmp_path / 'none')
+    assert refused.exit_code == 2
+    assert 'UAV20L is a test set' in refused.stderr
+
+
 # --- train and data
 
 
@@ -297,6 +315,7 @@ def test_tune(clips: Path, random_weights: Path, tmp_path: Path) -> None:
         (['--config', 'nowhere.yaml'], 'nowhere.yaml cannot be read (No such file or directory)'),
         (['--workers', '-1'], "'--workers': -1 is not in the range x>=0"),
         (['--device', 'toaster'], "unknown device 'toaster'"),
+        (['--weights', 'none'], 'weight file none is missing: give the path of a .safetensors'),
     ],
 )
 def test_train_refuses_what_cannot_be(

@@ -92,6 +92,16 @@ class SiamFFN(Siamese):
         logits, distances = self.head(self.fusion(responses))
         return logits.flatten(2), distances.flatten(2)
 
+    def rescale_scores(self, scale: float, shift: float) -> None:
+        """Turn the log odds of all scores into scale * log odds + shift."""
+        output = self.head.cls[-1]
+        assert isinstance(output, nn.Conv2d)
+        assert output.bias is not None
+        with torch.no_grad():
+            output.weight.mul_(scale)
+            output.bias.mul_(scale)
+            output.bias[1] += shift
+
 
 class SiamBAN(Siamese):
     """Result fusion free of anchors (Chen et al. 2020): the paper's baseline."""

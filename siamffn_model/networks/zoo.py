@@ -34,6 +34,8 @@ WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 MODELS: dict[str, Callable[[], Siamese]] = {
     # ours, for CPUs: the paper's head on a compact backbone
     'siamffn_lite0': lambda: SiamFFN(EfficientNetLite0(), channels=96, cells=7),
+    # ours, to compare the heads on the same backbone
+    'siamban_lite0': lambda: SiamBAN(EfficientNetLite0(), channels=96, cells=7),
     # the paper's
     'siamffn_r50': lambda: SiamFFN(ResNet50(), channels=256, cells=7),
     # ours: lighter by the 1x1 downsample convolutions of the original ResNet
@@ -69,9 +71,13 @@ def load_model(
     """
     model = create_model(name)
     chosen = choose_device(device)
-    path = weight_file(name, weights)
-    _load_state(model, read_weights(path, name), path)
+    load_weights(model, name, weight_file(name, weights))
     return prepare(model, chosen)
+
+
+def load_weights(model: Siamese, name: str, path: Path) -> None:
+    """Give a model of that name the weights in a file; raises `WeightsError` as `load_model`."""
+    _load_state(model, read_weights(path, name), path)
 
 
 def weight_file(name: str, weights: Path | str | None = None) -> Path:
@@ -147,6 +153,13 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
             f'choose the model {metadata["model"]} or another file'
         )
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def read_card(path: Path) -> dict[str, object]:
+    """Return the card that `save_weights` left in a file that `read_weights` can read."""
+    with safe_open(path, framework='pt') as file:
+        card: dict[str, object] = json.loads((file.metadata() or {}).get('card', '{}'))
+        return card
 
 
 def adopt_weights(name: str, state: dict[str, Tensor], source: Path, out: Path) -> None:

@@ -123,7 +123,9 @@ class Recipe(BaseModel):
         lt=1,
         description='share kept of the averaged weights a step; 0: no averaging',
     )
-    bf16: bool = Field(default=True, description='on CUDA, compute in bfloat16')
+    bf16: bool = Field(
+        default=True, description='compute in bfloat16, on CUDA and on CPUs that can'
+    )
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description='of all that is random')
 
     @property

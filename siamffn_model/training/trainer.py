@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import signal
 import time
@@ -20,7 +21,7 @@ from siamffn_model.errors import DataError
 from siamffn_model.files import whole
 from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.networks.zoo import create_model, save_weights
+from siamffn_model.networks.zoo import create_model, load_weights, save_weights
 from siamffn_model.training import world as worlds
 from siamffn_model.training.features import Features, frozen_features, tuned_features
 from siamffn_model.training.labels import edge_distances, labels
@@ -48,6 +49,7 @@ def train(
     device: str = 'auto',
     workers: int = 1,
     resume: bool = False,
+    weights: Path | None = None,
 ) -> Path:
     """Train as the recipe says; return the weight file `out`/MODEL.safetensors.
 
@@ -59,7 +61,7 @@ def train(
     themselves where one had died.
 
     Raises `DataError` for data that is missing or damaged, a checkpoint of another recipe, one that
-    is in the way, and gradients that stay beyond numbers.
+    is in the way, and gradients that stay beyond numbers; `WeightsError` for `weights`.
     """
     folders = dict(data)
     validation = folders.pop('validation', None)
@@ -71,7 +73,7 @@ def train(
             )
         sources = open_sources(recipe, folders)
         tracked = open_validation(validation, sources)
-        run = _Run(recipe, out, world)
+        run = _Run(recipe, out, world, weights)
         run.begin(resume)
         pairs = Pairs(recipe, sources, run.model.score_map.candidates)
         with run.monitored(), load(pairs, world, run.step, workers) as batches:
@@ -98,7 +100,7 @@ def _take(run: _Run, batch: Batch, stop: bool) -> bool:
 class _Run:
     """The state of a training: model, averaged model, optimiser, step, and best score so far."""
 
-    def __init__(self, recipe: Recipe, out: Path, world: World) -> None:
+    def __init__(self, recipe: Recipe, out: Path, world: World, weights: Path | None) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.world = recipe, out, world
         self.step, self.bad, self.best = 0, 0, -1.0
@@ -106,7 +108,12 @@ class _Run:
         self.saved = time.monotonic()
         self.monitor: Monitor | None = None
         model = create_model(recipe.model)
-        model.backbone.load_imagenet()
+        if weights:
+            load_weights(model, recipe.model, weights)
+            self.start = f'SHA-256 {hashlib.sha256(weights.read_bytes()).hexdigest()}'
+        else:
+            model.backbone.load_imagenet()
+            self.start = 'ImageNet'
         if world.size > 1:
             worlds.share_batch_norm(model)
         self.model: Siamese = model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -200,7 +207,8 @@ class _Run:
 
     def _respond(self, template: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
         assert self.network is not None
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+        on = self.recipe.bf16 and _computes_bf16(self.world.device)
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=on):
             logits, distances = self.network(template, search)
         return logits, distances
 
@@ -325,7 +333,7 @@ class _Run:
         return path
 
     def _save(self, path: Path) -> None:
-        card = {'recipe': self.recipe.model_dump(), 'step': self.step}
+        card = {'recipe': self.recipe.model_dump(), 'start': self.start, 'step': self.step}
         save_weights(self.result, self.recipe.model, path, card)
 
 
@@ -356,6 +364,11 @@ def respond(model: Siamese, z: Sequence[Tensor], x: Sequence[Tensor]) -> tuple[T
     template = [level[..., :cells].squeeze(2).unflatten(2, z[0].shape[2:]) for level in together]
     search = [level[..., cells:].squeeze(2).unflatten(2, x[0].shape[2:]) for level in together]
     return model.compare(search, model.kernels(template))
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is quicker there than single precision."""
+    return device.type == 'cuda' or torch.cpu.get_capabilities().get('avx512_bf16', False)
 
 
 def _sums(found: Costs) -> list[Tensor]:

@@ -8,12 +8,24 @@ import torch
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0, imagenet_weights
 
 
-@pytest.mark.parametrize(('size', 'cells'), [(127, 16), (255, 32)])
+@pytest.mark.parametrize(('size', 'cells'), [(127, 15), (255, 31)])
 def test_levels_are_at_stride_8(size: int, cells: int) -> None:
     backbone = EfficientNetLite0().eval()
     with torch.no_grad():
         levels = backbone(torch.zeros(2, 3, size, size))
     assert [tuple(x.shape) for x in levels] == [(2, c, cells, cells) for c in (40, 80, 112)]
+
+
+def test_deeper_levels_keep_their_values_and_have_means_between() -> None:
+    torch.manual_seed(0)
+    backbone = EfficientNetLite0().eval()
+    seen = []
+    backbone.blocks[10].register_forward_hook(lambda *given: seen.append(given[-1]))
+    with torch.no_grad():
+        deepest = backbone(255 * torch.rand(1, 3, 127, 127))[-1]
+    assert torch.allclose(deepest[..., ::2, ::2], seen[0], atol=1e-5)
+    means = (seen[0][..., :-1, :] + seen[0][..., 1:, :]) / 2
+    assert torch.allclose(deepest[..., 1::2, ::2], means, atol=1e-5)
 
 
 def test_imagenet_weights_read_bgr() -> None:

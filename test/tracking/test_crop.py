@@ -18,7 +18,7 @@ from siamffn_model.tracking.crop import (
 
 def test_a_crop_at_scale_one_is_the_image() -> None:
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    crop = crop_square(image, 40, 30, 21, 21, (0, 0, 0))
+    crop = crop_square(image, 40.5, 30.5, 21, 21, (0, 0, 0))
     assert np.array_equal(crop, image[20:41, 30:51])
 
 
@@ -29,10 +29,10 @@ def test_outside_is_filled_with_the_mean() -> None:
     assert fill == pytest.approx((20, 30, 40))
     crop = crop_square(image, 0, 0, 41, 41, fill)
     assert (crop[:19, :19] == (20, 30, 40)).all()
-    assert (crop[20:30, 20:30] == (10, 20, 30)).all()
+    assert (crop[21:30, 21:30] == (10, 20, 30)).all()
 
 
-@pytest.mark.parametrize('scale', [0.5, 1.0, 2.7])
+@pytest.mark.parametrize('scale', [0.125, 0.5, 1.0, 2.7])
 def test_the_box_in_the_crop_is_where_the_target_is(scale: float) -> None:
     image = np.zeros((300, 300, 3), np.uint8)
     box = Box(100, 120, 40, 60)
@@ -40,10 +40,9 @@ def test_the_box_in_the_crop_is_where_the_target_is(scale: float) -> None:
     crop = crop_square(image, 130, 140, 127 * scale, 127, (0, 0, 0))
     x, y, w, h = crop_box(box, 130, 140, 127 * scale, 127)
     rows, columns = np.nonzero(crop[..., 0] > 127)
-    assert columns.min() == pytest.approx(max(x, 0), abs=1)
-    assert rows.min() == pytest.approx(max(y, 0), abs=1)
-    assert columns.max() + 1 == pytest.approx(min(x + w, 127), abs=1)
-    assert rows.max() + 1 == pytest.approx(min(y + h, 127), abs=1)
+    seen = (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1)  # edges of pixels
+    expected = np.clip([x, x + w, y, y + h], -0.5, 126.5) + 0.5
+    assert seen == pytest.approx(expected, abs=0.75)
 
 
 def test_context_side_is_that_of_siamfc() -> None:

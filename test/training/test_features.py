@@ -1,30 +1,48 @@
-"""Features of a frozen backbone."""
+"""Features of a backbone, frozen or in part."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
 
+from siamffn_model.networks.backbone import Backbone
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
 from siamffn_model.training import features
-from siamffn_model.training.features import frozen_features
+from siamffn_model.training.features import Features, frozen_features, tuned_features
 
 
-@pytest.mark.parametrize('openvino', [True, False], ids=['openvino', 'pytorch'])
-def test_features_are_the_backbones_own(openvino: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if openvino:
+@pytest.fixture(params=[True, False], ids=['openvino', 'pytorch'])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What computes the frozen part."""
+    if request.param:
         pytest.importorskip('openvino', reason='extra [openvino] not installed')
     else:
         monkeypatch.setattr(features, 'find_spec', lambda _: None)
+
+
+@pytest.mark.usefixtures('backend')
+@pytest.mark.parametrize('of', [frozen_features, tuned_features])
+def test_features_are_the_backbones_own(of: Callable[[Backbone], Features]) -> None:
     torch.manual_seed(0)
     backbone = EfficientNetLite0().eval()
-    quick = frozen_features(backbone)
+    quick = of(backbone)
     for size in (127, 63, 127):
         crops = torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8)
         with torch.no_grad():
             found, expected = quick(crops), backbone(crops.permute(0, 3, 1, 2).float())
         for one, other in zip(found, expected, strict=True):
             assert torch.allclose(one, other, atol=1e-4 * float(other.abs().max()))
+
+
+@pytest.mark.usefixtures('backend')
+def test_what_may_learn_gets_a_gradient_and_the_rest_none() -> None:
+    backbone = EfficientNetLite0().eval()
+    crops = torch.randint(0, 256, (1, 127, 127, 3), dtype=torch.uint8)
+    sum(level.sum() for level in tuned_features(backbone)(crops)).backward()
+    tunable = {weight for part in backbone.tunable() for weight in part.parameters()}
+    assert {weight for weight in backbone.parameters() if weight.grad is not None} == tunable
 
 
 def test_the_backbone_itself_stays_as_it_is() -> None:
