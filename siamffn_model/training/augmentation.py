@@ -10,6 +10,8 @@ import numpy as np
 from siamffn_model.tracking.crop import Image
 from siamffn_model.training.recipe import Augmentation
 
+FEWEST = 5.0  # times fewer pixels a side, at most
+
 
 @dataclass(frozen=True)
 class Look:
@@ -51,14 +53,29 @@ def distort(
     search = Look.draw(rng, how.light).apply(search)
     if rng.random() < how.blur:
         search = motion_blur(search, rng)
-    if rng.random() < how.pixels:
-        factor = float(np.exp(rng.uniform(0, np.log(4.5))))
-        template, search = few_pixels(template, factor), few_pixels(search, factor)
-    if rng.random() < how.noise:
-        template, search = sensor_noise(template, rng), sensor_noise(search, rng)
-    if rng.random() < how.compression:
-        template, search = compress(template, rng), compress(search, rng)
-    return template, search
+    few, noisy, compressed = rng.random(3) < (how.pixels, how.noise, how.compression)
+    factor = float(np.exp(rng.uniform(0, np.log(FEWEST)))) if few else 1.0
+    return (
+        recorded(rng, template, factor, noisy, compressed),
+        recorded(rng, search, factor, noisy, compressed),
+    )
+
+
+def recorded(
+    rng: np.random.Generator, image: Image, factor: float, noisy: bool, compressed: bool
+) -> Image:
+    """Show the image as if its target had been `factor` times smaller in the camera's frame.
+
+    Noise and compression are of the camera's pixels, which the crop enlarges.
+    """
+    height, width = image.shape[:2]
+    small = (max(int(width / factor), 8), max(int(height / factor), 8))
+    frame = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
+    if noisy:
+        frame = sensor_noise(frame, rng)
+    if compressed:
+        frame = compress(frame, rng)
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def motion_blur(image: Image, rng: np.random.Generator) -> Image:
@@ -70,14 +87,6 @@ def motion_blur(image: Image, rng: np.random.Generator) -> Image:
     start, end = (length - 1) / 2 - reach, (length - 1) / 2 + reach
     cv2.line(kernel, start.round().astype(int).tolist(), end.round().astype(int).tolist(), 1.0)
     return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
-
-
-def few_pixels(image: Image, factor: float) -> Image:
-    """Show the image as if its target had been `factor` times smaller in the camera's frame."""
-    height, width = image.shape[:2]
-    small = (max(int(width / factor), 8), max(int(height / factor), 8))
-    low = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(low, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def sensor_noise(image: Image, rng: np.random.Generator) -> Image:
