@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +96,7 @@ def fit(observed: Observed) -> tuple[float, float]:
         )
     wanted = np.where(observed.right, (hits + 1) / (hits + 2), 1 / (misses + 2))
     inputs = np.column_stack([_log_odds(observed.score), np.ones(len(wanted))])
-    weights = np.array([1.0, 0.0])
+    weights = np.array([0.0, float(_log_odds(wanted.mean()))])
     for _ in range(STEPS):
         chance = _chance(inputs @ weights)
         curvature = inputs.T @ (inputs * (chance * (1 - chance))[:, None])
@@ -162,7 +162,7 @@ def calibration_error(observed: Observed) -> float:
     return float(sum(abs(gaps[numbers == number].sum()) for number in range(BINS)) / len(gaps))
 
 
-def _log_odds(score: Floats) -> Floats:
+def _log_odds(score: Floats | np.floating[Any]) -> Floats:
     clipped = score.clip(1e-7, 1 - 1e-7)
     odds: Floats = np.log(clipped / (1 - clipped))
     return odds

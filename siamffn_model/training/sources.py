@@ -173,7 +173,7 @@ class PackSource:
             number = int(rng.integers(len(self.pack.backgrounds)))
             name, image = f'piece {number}', self.pack.image(self.pack.backgrounds[number])
             whole, shares = Box(0, 0, image.shape[1], image.shape[0]), (0.1, 0.5)
-        return self._still(rng, name, image, _textured_part(rng, image, whole, shares))
+        return self._still(rng, name, image, textured_part(rng, image, whole, shares))
 
     def _still(self, rng: np.random.Generator, name: str, image: Image, box: Box) -> Target:
         """One image twice, turned and stretched about the target, half of them within another."""
@@ -283,7 +283,7 @@ def _turned(image: Image, box: Box, pose: Pose) -> tuple[Image, Box]:
     return np.asarray(turned, np.uint8), stretched
 
 
-def _textured_part(
+def textured_part(
     rng: np.random.Generator, image: Image, whole: Box, shares: tuple[float, float]
 ) -> Box:
     """Draw a box within `whole`, its sides in these shares, that shows something if possible."""

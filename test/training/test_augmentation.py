@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -9,8 +10,8 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.training.augmentation import (
     Look,
     compress,
-    few_pixels,
     motion_blur,
+    recorded,
     sensor_noise,
 )
 
@@ -26,7 +27,7 @@ def test_all_keep_shape_and_type_and_change_the_image(scene: Scene, seed: int) -
     for changed in (
         Look.draw(rng, 1.0).apply(image),
         motion_blur(image, rng),
-        few_pixels(image, 3.0),
+        recorded(rng, image, 3.0, False, False),
         sensor_noise(image, rng),
         compress(image, rng),
     ):
@@ -46,6 +47,27 @@ def test_a_grey_look_has_equal_channels(scene: Scene) -> None:
 
 
 def test_blur_and_few_pixels_lose_detail(scene: Scene) -> None:
-    image = scene.images[0]
-    assert detail(few_pixels(image, 4.0)) < detail(few_pixels(image, 2.0)) < detail(image)
-    assert detail(motion_blur(image, np.random.default_rng(1))) < detail(image)
+    image, rng = scene.images[0], np.random.default_rng(1)
+    coarse, fine = (recorded(rng, image, factor, False, False) for factor in (4.0, 2.0))
+    assert detail(coarse) < detail(fine) < detail(image)
+    assert detail(motion_blur(image, rng)) < detail(image)
+
+
+def test_a_camera_with_all_pixels_changes_nothing(scene: Scene) -> None:
+    rng = np.random.default_rng(0)
+    assert np.array_equal(recorded(rng, scene.images[0], 1.0, False, False), scene.images[0])
+
+
+@pytest.mark.parametrize(('noisy', 'compressed'), [(True, False), (False, True)])
+def test_noise_and_compression_are_as_coarse_as_the_cameras_pixels(
+    noisy: bool, compressed: bool
+) -> None:
+    smooth = np.full((160, 160, 3), 128, np.uint8)
+    cv2.circle(smooth, (80, 80), 40, (60, 120, 180), -1)
+    seen = []
+    for factor in (1.0, 4.0):
+        rng = np.random.default_rng(2)
+        clean = recorded(rng, smooth, factor, False, False).astype(float)
+        change = recorded(rng, smooth, factor, noisy, compressed) - clean
+        seen.append(float(np.abs(np.diff(change, axis=1)).mean() / np.abs(change).mean()))
+    assert seen[1] < 0.6 * seen[0]

@@ -31,6 +31,7 @@ from siamffn_model.training.sources import (
     PackSource,
     SceneSource,
     open_sources,
+    textured_part,
 )
 from siamffn_model.training.validation import CLIPS
 
@@ -224,7 +225,7 @@ def test_rendered_scenes_are_not_those_of_validation() -> None:
 def kind(source: PackSource, target: Target) -> str:
     shot: Any = target.search
     if not isinstance(shot, partial):
-        return 'image'
+        return 'image' if target.name.startswith('object') else 'part'
     if shot.func == source._scene:
         return 'paste'
     return 'video' if isinstance(shot.args[0], VideoFrame) else 'clip'
@@ -291,14 +292,58 @@ def test_frames_of_a_clip_are_within_range(tiny_pack: Path) -> None:
     assert {abs(template - search) for template, search in frames} == {0, 1, 2}
 
 
-def test_an_image_is_shown_in_its_own_surroundings(tiny_pack: Path) -> None:
-    pack = Pack.read(tiny_pack)
-    targets = of_kind(PackSource(pack, 1), 'image', 40)
+def test_an_object_in_its_own_surroundings_fills_its_box() -> None:
+    """Within 6 pixels: it is turned a little, its box is not."""
+    targets = of_kind(PackSource(painted(), 1), 'image', 200)
     for target in targets:
-        item = pack.objects[int(target.name.removeprefix('object '))]
+        number = int(target.name.removeprefix('object '))
         for shot in (target.template, target.search):
-            assert equal(shot(VIEW), VIEW.cut(pack.image(item.image), item.box))
-    assert {target.name for target in targets} == {'object 0', 'object 1', 'object 2'}
+            crop, box = shot(VIEW)
+            assert context_side(box.w, box.h) == pytest.approx(VIEW.side)
+            whole = in_paint(crop, number)[: int(box.y + box.h + 6), : int(box.x + box.w + 6)]
+            whole[: int(box.y - 6)], whole[:, : int(box.x - 6)] = 0, 0
+            assert cv2.boundingRect(whole) == pytest.approx(box, abs=6)
+    assert {target.name for target in targets} == {f'object {n}' for n in range(len(PAINTS))}
+
+
+def test_both_pictures_of_a_part_show_the_same() -> None:
+    rng = np.random.default_rng(0)
+    noise = cv2.resize(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8), (160, 120))
+    pack = painted()
+    files = {**pack.files, 'ground': cv2.imencode('.png', noise)[1].tobytes()}
+    pieces = [
+        target
+        for target in of_kind(PackSource(replace(pack, files=files), 1), 'part', 400)
+        if target.name.startswith('piece')
+    ]
+    assert len(pieces) > 8
+    likeness = []
+    for target in pieces:
+        (one, box), (other, _) = target.template(STRAIGHT), target.search(STRAIGHT)
+        x, y, w, h = map(round, box)
+        middle = (slice(max(y, 0) + 8, y + h - 8), slice(max(x, 0) + 8, x + w - 8))
+        likeness.append(np.corrcoef(one[middle].ravel(), other[middle].ravel())[0, 1])
+    assert np.median(likeness) > 0.6
+    assert min(likeness) > 0.2
+
+
+def test_parts_lie_within_what_they_are_of(tiny_pack: Path) -> None:
+    source, rng = PackSource(Pack.read(tiny_pack), 1), np.random.default_rng(0)
+    names = {target.name.rstrip('0123456789') for target in of_kind(source, 'part', 300)}
+    assert names == {'part of object ', 'piece '}
+    image = rng.integers(0, 256, (100, 140, 3), dtype=np.uint8)
+    whole = Box(20, 10, 80, 60)
+    for _ in range(50):
+        part = textured_part(rng, image, whole, (0.3, 0.8))
+        assert part.x >= whole.x
+        assert part.y >= whole.y
+        assert part.x + part.w <= whole.x + whole.w + 1e-9
+        assert part.y + part.h <= whole.y + whole.h + 1e-9
+        assert 0.3 <= part.w / whole.w <= 0.8
+    flat = np.zeros((100, 140, 3), np.uint8)
+    flat[:50] = image[:50]
+    tall = [textured_part(rng, flat, Box(0, 0, 140, 100), (0.1, 0.3)) for _ in range(100)]
+    assert np.mean([part.y < 50 for part in tall]) > 0.9
 
 
 def test_a_pasted_target_fills_its_box() -> None:
@@ -314,7 +359,7 @@ def test_a_pasted_target_fills_its_box() -> None:
         seen = cv2.boundingRect(in_paint(crop, int(target.name.removeprefix('object '))))
         fits.append(seen == pytest.approx(box, abs=2))
     assert len(fits) > 50
-    assert np.mean(fits) > 0.6
+    assert np.mean(fits) > 0.5
 
 
 def test_a_negative_pair_shows_another_object() -> None:
