@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -23,7 +24,13 @@ from siamffn_model.tracking.crop import (
     mean_colour,
 )
 
+RINGS = 12  # of searches round a lost target, at most
 MIN_SIDE = 10.0  # pixels: a target is never shrunk below this, so that it can be found again
+# Where to look for a lost target, in halves of the search's side: ring after ring.
+ROUND_ABOUT = sorted(
+    ((x, y) for x in range(-RINGS, RINGS + 1) for y in range(-RINGS, RINGS + 1)),
+    key=lambda place: (max(map(abs, place)), math.atan2(place[1], place[0])),
+)
 
 
 class State(IntEnum):
@@ -71,6 +78,10 @@ class Settings:
 class Tracker:
     """Follow one target; several trackers may share one model.
 
+    A target that is LOST keeps its last box and is looked for there and, in every other image,
+    farther and farther away, at the cost of one search an image. There its score must be that of
+    TRACKING, since more things are seen.
+
     >>> tracker = Tracker(load_model())          # doctest: +SKIP
     >>> tracker.init(first_image, Box(10, 20, 30, 40))          # doctest: +SKIP
     >>> box, score, state = tracker.update(next_image)          # doctest: +SKIP
@@ -97,7 +108,7 @@ class Tracker:
         crop = crop_square(image, box.cx, box.cy, side, TEMPLATE_SIZE, fill)
         with torch.inference_mode():
             self._template = self._model.template(self._tensor(crop))
-        self._box, self._fill = box, fill
+        self._box, self._fill, self._missed = box, fill, 0
 
     def update(self, image: Image) -> Track:
         """Find the target in the next image; raises `ImageError`; before `init`, `SiamFFNError`."""
@@ -106,26 +117,39 @@ class Tracker:
         height, width = check_image(image).shape[:2]
         last = self._box
         side = context_side(last.w, last.h) * SEARCH_SIZE / TEMPLATE_SIZE
-        crop = crop_square(image, last.cx, last.cy, side, SEARCH_SIZE, self._fill)
-        scores, boxes = self._search(crop)
+        away = self._missed > 0 and self._missed % 2 == 0
+        x, y = self._place_away(side, width, height) if away else (last.cx, last.cy)
+        scores, boxes = self._search(crop_square(image, x, y, side, SEARCH_SIZE, self._fill))
         scale = side / SEARCH_SIZE
         if not self._model.score_map.sized:
             boxes[:, 2:] = last.w / scale, last.h / scale
         penalty = self._penalty(boxes, last.w / scale, last.h / scale)
         s = self.settings
-        ranked = (1 - s.window) * penalty * scores + s.window * self._window
+        window = 0.0 if away else s.window
+        ranked = (1 - window) * penalty * scores + window * self._window
         best = int(ranked.argmax())
         score = float(scores[best])
+        if score < (s.uncertain if away else s.lost):
+            self._missed += 1
+            return Track(last, score, State.LOST)
+        self._missed = 0
         rate = s.lr * penalty[best] * score
         cx, cy, w, h = boxes[best] * scale
         self._box = _inside(
-            last.cx + cx,
-            last.cy + cy,
+            x + cx,
+            y + cy,
             last.w + rate * (w - last.w),
             last.h + rate * (h - last.h),
             (width, height),
         )
-        return Track(self._box, score, self._state(score))
+        return Track(self._box, score, State.UNCERTAIN if score < s.uncertain else State.TRACKING)
+
+    def _place_away(self, side: float, width: int, height: int) -> tuple[float, float]:
+        """Return where to look for a lost target next: a place in the image near its last box."""
+        cx, cy = self._box.cx, self._box.cy
+        places = [(cx + dx * side / 2, cy + dy * side / 2) for dx, dy in ROUND_ABOUT]
+        inside = [(x, y) for x, y in places if 0 <= x <= width and 0 <= y <= height]
+        return inside[self._missed // 2 % len(inside)]
 
     def _search(self, crop: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return scores (N) and boxes (N, 4): centre from the crop's centre, and size."""
@@ -150,11 +174,6 @@ class Tracker:
         size = np.sqrt((new_w + margin) * (new_h + margin)) / context_side(w, h)
         ratio = (new_w / new_h) / (w / h)
         return np.exp(-self.settings.penalty_k * (change(size) * change(ratio) - 1))
-
-    def _state(self, score: float) -> State:
-        if score < self.settings.lost:
-            return State.LOST
-        return State.UNCERTAIN if score < self.settings.uncertain else State.TRACKING
 
     def _tensor(self, crop: Image) -> Tensor:
         pixels = torch.from_numpy(crop).to(self._device)

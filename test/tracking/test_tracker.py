@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from siamffn_model.geometry import Box, iou
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Network
 from siamffn_model.tracking import Settings, State, Tracker, load_model
+from siamffn_model.tracking.tracker import RINGS, ROUND_ABOUT
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 BOX = Box(60, 40, 30, 20)
@@ -146,3 +148,30 @@ def test_shipped_weights_follow_a_real_sequence(model: Network, shared: Path) ->
             tracker.init(image, truth)
             overlaps.append(1.0)
     assert np.mean(overlaps) > 0.5
+
+
+def test_shipped_weights_lose_what_is_gone_and_find_it_again_elsewhere(model: Network) -> None:
+    scene: Scene = render_scene(20, (640, 480), seed=1)
+    tracker = Tracker(model)
+    tracker.init(scene.images[0], scene.boxes[0])
+    for image in scene.images[1:]:
+        tracker.update(image)
+    left, top, w, h = (round(value) for value in scene.boxes[-1])
+    target = scene.images[-1][top : top + h, left : left + w]
+    ground = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    gone = cv2.resize(ground, (640, 480), interpolation=cv2.INTER_CUBIC) // 4 + 90
+    tracks = [tracker.update(gone) for _ in range(15)]
+    assert {track.state for track in tracks[5:]} == {State.LOST}
+    assert len({track.box for track in tracks[5:]}) == 1, 'it stays where it was seen last'
+    elsewhere = gone.copy()
+    elsewhere[350 : 350 + h, 40 : 40 + w] = target
+    found = [tracker.update(elsewhere) for _ in range(60)]
+    assert found[-1].state is State.TRACKING
+    assert iou([found[-1].box], [Box(40, 350, w, h)])[0] > 0.6
+
+
+def test_a_lost_target_is_looked_for_all_over_the_image() -> None:
+    places = np.array(ROUND_ABOUT)
+    rings = np.abs(places).max(axis=1)
+    assert rings.tolist() == sorted(rings)
+    assert len(set(ROUND_ABOUT)) == len(ROUND_ABOUT) == (2 * RINGS + 1) ** 2
