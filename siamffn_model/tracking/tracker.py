@@ -68,11 +68,11 @@ class Settings:
     `lr` the share of the new size. Below `uncertain` the target is UNCERTAIN, below `lost` LOST.
     """
 
-    window: float = 0.45
-    penalty_k: float = 0.15
+    window: float = 0.30
+    penalty_k: float = 0.10
     lr: float = 0.30
-    uncertain: float = 0.50
-    lost: float = 0.20
+    uncertain: float = 0.80
+    lost: float = 0.40
 
 
 class Tracker:
