@@ -115,7 +115,7 @@ class Tracker:
         if self._template is None:
             raise SiamFFNError('update() before init(): give the first image and its box to init()')
         height, width = check_image(image).shape[:2]
-        last = self._box
+        last = self._box = _centred_inside(self._box, width, height)
         side = context_side(last.w, last.h) * SEARCH_SIZE / TEMPLATE_SIZE
         away = self._missed > 0 and self._missed % 2 == 0
         x, y = self._place_away(side, width, height) if away else (last.cx, last.cy)
@@ -178,6 +178,12 @@ class Tracker:
     def _tensor(self, crop: Image) -> Tensor:
         pixels = torch.from_numpy(crop).to(self._device)
         return pixels.permute(2, 0, 1)[None].float()
+
+
+def _centred_inside(box: Box, width: int, height: int) -> Box:
+    """Move a box whose centre is outside of the image: images may change their size."""
+    cx, cy = min(max(box.cx, 0.0), float(width)), min(max(box.cy, 0.0), float(height))
+    return box if (cx, cy) == (box.cx, box.cy) else Box.from_center(cx, cy, box.w, box.h)
 
 
 def _inside(cx: float, cy: float, w: float, h: float, size: tuple[int, int]) -> Box:

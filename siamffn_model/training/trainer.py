@@ -100,7 +100,9 @@ def _take(run: _Run, batch: Batch, stop: bool) -> bool:
 class _Run:
     """The state of a training: model, averaged model, optimiser, step, and best score so far."""
 
-    def __init__(self, recipe: Recipe, out: Path, world: World, weights: Path | None) -> None:
+    def __init__(
+        self, recipe: Recipe, out: Path, world: World, weights: Path | None = None
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.world = recipe, out, world
         self.step, self.bad, self.best = 0, 0, -1.0

@@ -111,7 +111,7 @@ def test_errors_of_the_objective_go_through_and_do_not_count(path: Path) -> None
 
     with pytest.raises(DataError, match='sequence gone'):
         tune(path, 'study', broken, 3, IDENTITY)
-    with pytest.raises(DataError, match=r'Settings\(window=0.45.* gave nan'):
+    with pytest.raises(DataError, match=r'Settings\(window=0.3.* gave nan'):
         tune(path, 'study', lambda _: float('nan'), 3, IDENTITY)
     objective = Recorder()
     tune(path, 'study', objective, 3, IDENTITY)
@@ -141,7 +141,7 @@ def test_two_processes_share_a_study(path: Path) -> None:
     assert {trial.state.name for trial in trials} == {'COMPLETE'}
     assert 16 <= len(trials) <= 17
     assert (
-        sum(trial.params == {'window': 0.45, 'penalty_k': 0.15, 'lr': 0.3} for trial in trials) == 1
+        sum(trial.params == {'window': 0.3, 'penalty_k': 0.1, 'lr': 0.3} for trial in trials) == 1
     )
 
 

@@ -99,7 +99,7 @@ def test_tells_what_the_tracker_tells(tmp_path: Path, model: Network, clip: Scen
 
 def test_lost_target_has_no_detection(tmp_path: Path, model: Network, clip: Scene) -> None:
     """Of grey images; what follows is told of as before."""
-    images = [*clip.images[:2], *[np.full_like(clip.images[0], 90)] * 2, clip.images[2]]
+    images = [*clip.images[:2], *[np.full_like(clip.images[0], 90)] * 3, clip.images[2]]
     messages = [to_image(image, header(n)) for n, image in enumerate(images)]
     source = write_images(tmp_path / 'in.mcap', messages)
     result = track_bag(model, source, tmp_path / 'out.mcap', clip.boxes[0])
@@ -108,7 +108,7 @@ def test_lost_target_has_no_detection(tmp_path: Path, model: Network, clip: Scen
     assert [State(status.state) for status in statuses.values()] == wanted
     lost = [state == State.LOST for state in wanted]
     assert [not array.detections for array in detections.values()] == lost
-    assert lost == [False, False, True, True, False] and result.lost == 2
+    assert lost == [False, False, True, True, True, False] and result.lost == 3
 
 
 def test_twice_the_same_bytes(tmp_path: Path, model: Network, clip: Scene) -> None:

@@ -128,7 +128,7 @@ def test_a_backbone_that_is_unfrozen_learns_from_its_epoch_on(
     late = read_weights(path, 'siamffn_lite0')
     changed = [n for n, v in before.items() if (late[f'backbone.{n}'] != v.half()).any()]
     assert {name.split('.')[0] for name in changed} == {'blocks'}
-    assert {int(name.split('.')[1]) for name in changed} == set(range(3, 11))
+    assert {int(name.split('.')[1]) for name in changed} == set(range(5, 11))
 
 
 def test_a_batch_in_parts_teaches_what_the_whole_does(
@@ -241,7 +241,7 @@ def test_two_processes_learn_what_one_does_and_survive_the_death_of_one(
     for one, two in zip(log(whole), log(together), strict=True):
         assert one['step'] == two['step']
         for name in {'loss', 'positive', 'overlap', 'negative'} & one.keys():
-            assert two[name] == pytest.approx(one[name], rel=1e-3)
+            assert two[name] == pytest.approx(one[name], rel=0.02)  # bfloat16
 
     process = start(out, *words, torchrun=2)
     cleanly.append(process)
