@@ -241,7 +241,7 @@ def test_two_processes_learn_what_one_does_and_survive_the_death_of_one(
     for one, two in zip(log(whole), log(together), strict=True):
         assert one['step'] == two['step']
         for name in {'loss', 'positive', 'overlap', 'negative'} & one.keys():
-            assert two[name] == pytest.approx(one[name], rel=0.02)  # bfloat16
+            assert two[name] == pytest.approx(one[name], rel=0.02)
 
     process = start(out, *words, torchrun=2)
     cleanly.append(process)
