@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from siamffn_model.errors import DataError
 from siamffn_model.files import read_lines
 from siamffn_model.frames import Frames, ImageFiles, image_files, read_groundtruth
+from siamffn_model.geometry import Box
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Sequence:
     attributes: tuple[str, ...] = ()
     origin: int = 0
     size: tuple[int, int] | None = None
+
+    @property
+    def first(self) -> Box:
+        """The box in the first image, pixels counted from 0."""
+        x, y, w, h = self.truth[0].tolist()
+        return Box(x - self.origin, y - self.origin, w, h)
 
 
 def read_sequences(folder: Path, images: bool = True) -> list[Sequence]:

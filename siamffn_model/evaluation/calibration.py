@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.metrics import Floats, compare_boxes
-from siamffn_model.geometry import Box
 from siamffn_model.tracking.tracker import AnyTracker
 
 RIGHT = 0.5  # overlap from which a box is right
@@ -58,7 +57,7 @@ def observe(tracker: AnyTracker, sequences: list[Sequence]) -> Observed:
 def _follow(tracker: AnyTracker, sequence: Sequence) -> Observed:
     assert sequence.frames is not None
     images = iter(sequence.frames)
-    tracker.init(next(images), _first(sequence))
+    tracker.init(next(images), sequence.first)
     tracks = [tracker.update(image) for image in images]
     boxes = np.array([track.box for track in tracks])
     boxes[:, :2] += sequence.origin
@@ -71,14 +70,9 @@ def _follow(tracker: AnyTracker, sequence: Sequence) -> Observed:
 def _look_elsewhere(tracker: AnyTracker, sequence: Sequence, other: Sequence) -> Observed:
     assert sequence.frames is not None
     assert other.frames is not None
-    tracker.init(next(iter(sequence.frames)), _first(sequence))
+    tracker.init(next(iter(sequence.frames)), sequence.first)
     score = np.array([tracker.update(image).score for image in islice(other.frames, ELSEWHERE)])
     return Observed(score, np.zeros(len(score), bool), np.ones(len(score), bool))
-
-
-def _first(sequence: Sequence) -> Box:
-    x, y, w, h = sequence.truth[0].tolist()
-    return Box(x - sequence.origin, y - sequence.origin, w, h)
 
 
 def fit(observed: Observed) -> tuple[float, float]:

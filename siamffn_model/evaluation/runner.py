@@ -180,9 +180,7 @@ def _answer(job: Job, tracker: AnyTracker, tick: Callable[[], object]) -> tuple[
 
 def _follow(tracker: AnyTracker, sequence: Sequence, tick: Callable[[], object]) -> Run:
     """Run it in one pass; the boxes count pixels as the sequence does."""
-    first = Box(*sequence.truth[0].tolist())
-    first = first._replace(x=first.x - sequence.origin, y=first.y - sequence.origin)
-    boxes, seconds = run(tracker, _images(sequence, tick), first)
+    boxes, seconds = run(tracker, _images(sequence, tick), sequence.first)
     boxes[1:, :2] += sequence.origin
     boxes[0] = sequence.truth[0]
     return Run(boxes, seconds)

@@ -182,14 +182,18 @@ class Tracker:
 
 def _centred_inside(box: Box, width: int, height: int) -> Box:
     """Move a box whose centre is outside of the image: images may change their size."""
-    cx, cy = min(max(box.cx, 0.0), float(width)), min(max(box.cy, 0.0), float(height))
+    cx, cy = _on_image(box.cx, box.cy, width, height)
     return box if (cx, cy) == (box.cx, box.cy) else Box.from_center(cx, cy, box.w, box.h)
+
+
+def _on_image(x: float, y: float, width: int, height: int) -> tuple[float, float]:
+    return min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))
 
 
 def _inside(cx: float, cy: float, w: float, h: float, size: tuple[int, int]) -> Box:
     """Keep the centre in the image and the size between MIN_SIDE and the image's own."""
     width, height = size
-    cx, cy = min(max(cx, 0.0), float(width)), min(max(cy, 0.0), float(height))
+    cx, cy = _on_image(cx, cy, width, height)
     w = min(max(w, MIN_SIDE), float(width))
     h = min(max(h, MIN_SIDE), float(height))
     return Box.from_center(cx, cy, w, h)

@@ -16,19 +16,24 @@ from siamffn_model.networks.folding import fold_batch_norm
 Features = Callable[[Tensor], Sequence[Tensor]]
 
 
-def frozen_features(backbone: Backbone) -> Features:
+def frozen_features(backbone: nn.Module) -> Features:
     """Return a function from crops (B, H, W, 3), BGR uint8, to the backbone's levels.
 
     Crops and levels are on the backbone's device. Batch norm is folded in; on a CPU, OpenVINO
     computes where it is installed, quicker there than PyTorch. Later changes of the backbone do not
     matter.
     """
-    return _frozen(backbone)
+    pixels = _Pixels(copy.deepcopy(backbone).eval().requires_grad_(False))
+    fold_batch_norm(pixels)
+    on_cpu = all(weight.device.type == 'cpu' for weight in pixels.parameters())
+    if on_cpu and find_spec('openvino'):
+        return _openvino(pixels)
+    return torch.no_grad()(pixels.forward)
 
 
 def tuned_features(backbone: Backbone) -> Features:
     """Return the same of a backbone whose upper part learns."""
-    lower = _frozen(_Lower(backbone))
+    lower = frozen_features(_Lower(backbone))
     return lambda crops: backbone.upper(lower(crops)[0])
 
 
@@ -39,15 +44,6 @@ class _Lower(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         return [self.backbone.lower(image)]
-
-
-def _frozen(module: nn.Module) -> Features:
-    pixels = _Pixels(copy.deepcopy(module).eval().requires_grad_(False))
-    fold_batch_norm(pixels)
-    on_cpu = all(weight.device.type == 'cpu' for weight in pixels.parameters())
-    if on_cpu and find_spec('openvino'):
-        return _openvino(pixels)
-    return torch.no_grad()(pixels.forward)
 
 
 class _Pixels(nn.Module):

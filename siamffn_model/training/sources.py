@@ -164,11 +164,9 @@ class PackSource:
         """
         if rng.random() < 0.6:
             number = int(rng.integers(len(self.pack.objects)))
-            name, image = (
-                f'part of object {number}',
-                self.pack.image(self.pack.objects[number].image),
-            )
-            whole, shares = self.pack.objects[number].box, (0.3, 0.8)
+            item = self.pack.objects[number]
+            name, image = f'part of object {number}', self.pack.image(item.image)
+            whole, shares = item.box, (0.3, 0.8)
         else:
             number = int(rng.integers(len(self.pack.backgrounds)))
             name, image = f'piece {number}', self.pack.image(self.pack.backgrounds[number])

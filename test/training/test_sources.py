@@ -359,7 +359,7 @@ def test_a_pasted_target_fills_its_box() -> None:
         seen = cv2.boundingRect(in_paint(crop, int(target.name.removeprefix('object '))))
         fits.append(seen == pytest.approx(box, abs=2))
     assert len(fits) > 50
-    assert np.mean(fits) > 0.5
+    assert np.mean(fits) > 0.6
 
 
 def test_a_negative_pair_shows_another_object() -> None:
