@@ -43,10 +43,20 @@ def crop_square(
     What lies outside the image is filled with the colour `fill` (BGR). The image's pixels count
     from their edges, as boxes do, so that its first pixel's centre is (0.5, 0.5).
     """
-    scale = side / size
-    middle = (size - 1) / 2
-    x, y = (center - 0.5 - scale * middle for center in (cx, cy))  # for OpenCV it is (0, 0)
-    matrix = np.array([[scale, 0, x], [0, scale, y]])
+    return crop_window(image, (cx, cy), (side, side), size, fill)
+
+
+def crop_window(
+    image: Image,
+    center: tuple[float, float],
+    sides: tuple[float, float],
+    size: int,
+    fill: tuple[float, ...],
+) -> Image:
+    """Do the same with a window of this width and height, which is stretched to a square."""
+    scale = np.divide(sides, size)
+    corner = np.subtract(center, 0.5) - scale * (size - 1) / 2  # for OpenCV it is (0, 0)
+    matrix = np.column_stack([np.diag(scale), corner])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(
         image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
@@ -54,15 +64,15 @@ def crop_square(
     return np.asarray(crop, np.uint8)
 
 
-def crop_box(box: Box, cx: float, cy: float, side: float, size: int) -> Box:
-    """Return where `box` lies in the crop that `crop_square` cuts with the same numbers.
+def crop_box(box: Box, center: tuple[float, float], sides: tuple[float, float], size: int) -> Box:
+    """Return where `box` lies in the crop that `crop_window` cuts with the same numbers.
 
     In the crop the centres of pixels are whole numbers, as those of the score map's cells are.
     """
-    scale = size / side
+    x, y = np.divide(size, sides).tolist()
     middle = (size - 1) / 2
     return Box(
-        (box.x - cx) * scale + middle, (box.y - cy) * scale + middle, box.w * scale, box.h * scale
+        (box.x - center[0]) * x + middle, (box.y - center[1]) * y + middle, box.w * x, box.h * y
     )
 
 

@@ -11,6 +11,7 @@ from siamffn_model.tracking.crop import Image
 from siamffn_model.training.recipe import Augmentation
 
 FEWEST = 5.0  # times fewer pixels a side, at most
+LEAST_CONTRAST = 0.25
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ def distort(
     template, search = look.apply(template), look.apply(search)
     template = Look.draw(rng, how.light).apply(template)
     search = Look.draw(rng, how.light).apply(search)
+    if rng.random() < how.faint:
+        contrast, darkest = rng.uniform(LEAST_CONTRAST, 1), rng.random()
+        template, search = (faint(crop, contrast, darkest) for crop in (template, search))
     if rng.random() < how.blur:
         search = motion_blur(search, rng)
     few, noisy, compressed = rng.random(3) < (how.pixels, how.noise, how.compression)
@@ -76,6 +80,12 @@ def recorded(
     if compressed:
         frame = compress(frame, rng)
     return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def faint(image: Image, contrast: float, darkest: float) -> Image:
+    """Press all grey levels into the share `contrast`; `darkest` 0 is dark, 1 is foggy."""
+    levels = np.arange(256) * contrast + 255 * (1 - contrast) * darkest
+    return np.asarray(cv2.LUT(image, levels.astype(np.uint8)), np.uint8)
 
 
 def motion_blur(image: Image, rng: np.random.Generator) -> Image:

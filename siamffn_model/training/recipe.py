@@ -64,6 +64,13 @@ class Augmentation(BaseModel):
     scale: float = Field(
         default=0.18, ge=0, le=0.5, description="search crop: change of the target's size, at most"
     )
+    stretch: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="both crops, and the search crop once more: change of the target's ratio of "
+        'width to height, at most',
+    )
     colour: Share = Field(
         default=0.0, description='strength of a change of colour that both crops share'
     )
@@ -71,6 +78,7 @@ class Augmentation(BaseModel):
         default=0.2, description='strength of a change of colour of each crop alone'
     )
     grey: Share = Field(default=0.0, description='share of grey pairs')
+    faint: Share = Field(default=0.0, description='share of pairs with little contrast')
     blur: Share = Field(default=0.2, description='share of search crops with motion blur')
     pixels: Share = Field(default=0.0, description='share of pairs shown with few pixels')
     noise: Share = Field(default=0.0, description='share of noisy pairs')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,7 @@ from siamffn_model.tracking.crop import (
     Image,
     context_side,
     crop_box,
-    crop_square,
+    crop_window,
     mean_colour,
 )
 from siamffn_model.training.augmentation import distort
@@ -32,27 +33,37 @@ TRIES = 10  # draws in a row that may meet a damaged image
 
 @dataclass(frozen=True)
 class View:
-    """Where the target lies in a crop: side of its context square and centre, in crop pixels."""
+    """Where the target lies in a crop: side of its context square and centre, in crop pixels.
+
+    `stretch` is the factor by which its ratio of width to height grows; its area stays.
+    """
 
     size: int
     side: float
     center: tuple[float, float]
+    stretch: float = 1.0
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, size: int, shift: float, scale: float) -> View:
+    def draw(
+        cls, rng: np.random.Generator, size: int, shift: float, scale: float, stretch: float
+    ) -> View:
         """Draw a view in which the target is off the middle and the usual size, within bounds."""
         dx, dy = rng.uniform(-shift, shift, 2)
         side = TEMPLATE_SIZE * np.exp(rng.uniform(-scale, scale))
-        return cls(size, float(side), ((size - 1) / 2 + dx, (size - 1) / 2 + dy))
+        return cls(size, float(side), ((size - 1) / 2 + dx, (size - 1) / 2 + dy), stretch)
 
     def cut(self, image: Image, box: Box) -> tuple[Image, Box]:
         """Cut this view of the target in `box` from an image; return it and the box in it."""
-        scale = context_side(box.w, box.h) / self.side
+        wider = math.sqrt(self.stretch)
+        scale = context_side(box.w * wider, box.h / wider) / self.side
         middle = (self.size - 1) / 2
-        cx = box.cx + (middle - self.center[0]) * scale
-        cy = box.cy + (middle - self.center[1]) * scale
-        crop = crop_square(image, cx, cy, scale * self.size, self.size, mean_colour(image))
-        return crop, crop_box(box, cx, cy, scale * self.size, self.size)
+        center = (
+            box.cx + (middle - self.center[0]) * scale / wider,
+            box.cy + (middle - self.center[1]) * scale * wider,
+        )
+        sides = (scale / wider * self.size, scale * wider * self.size)
+        crop = crop_window(image, center, sides, self.size, mean_colour(image))
+        return crop, crop_box(box, center, sides, self.size)
 
 
 Shot = Callable[[View], tuple[Image, Box]]  # takes the picture, and tells the box in it
@@ -140,8 +151,9 @@ class Pairs(Dataset[Pair]):
         if rng.random() < self.recipe.negative:
             shown = self.sources[int(rng.integers(len(self.sources)))].draw(rng)
         how = self.recipe.augmentation
-        template, _ = target.template(_template_view(rng))
-        search, box = shown.search(_search_view(rng, how))
+        both, alone = np.exp(how.stretch * rng.uniform(-1, 1, 2)).tolist()
+        template, _ = target.template(_template_view(rng, both))
+        search, box = shown.search(_search_view(rng, how, both * alone))
         template, search = distort(rng, template, search, how)
         keys = rng.random((2, self.candidates), dtype=np.float32)
         negative = shown.name != target.name
@@ -163,9 +175,9 @@ def collate(pairs: list[Pair]) -> Batch:
     )
 
 
-def _template_view(rng: np.random.Generator) -> View:
-    return View.draw(rng, TEMPLATE_SIZE, TEMPLATE_SHIFT, TEMPLATE_SCALE)
+def _template_view(rng: np.random.Generator, stretch: float) -> View:
+    return View.draw(rng, TEMPLATE_SIZE, TEMPLATE_SHIFT, TEMPLATE_SCALE, stretch)
 
 
-def _search_view(rng: np.random.Generator, how: Augmentation) -> View:
-    return View.draw(rng, SEARCH_SIZE, how.shift, how.scale)
+def _search_view(rng: np.random.Generator, how: Augmentation, stretch: float) -> View:
+    return View.draw(rng, SEARCH_SIZE, how.shift, how.scale, stretch)

@@ -229,6 +229,7 @@ class PackSource:
         for _ in range(rng.choice(4, p=(0.45, 0.25, 0.20, 0.10))):
             self._distract(rng, canvas, view)
         shown = sprite._replace(image=Look.draw(rng, 0.3).apply(sprite.image))
+        pose = pose._replace(stretch=pose.stretch * view.stretch)
         box = paste(canvas, shown, pose, view.side, view.center)
         if view.size == SEARCH_SIZE and rng.random() < 0.15:
             self._occlude(rng, canvas, box)

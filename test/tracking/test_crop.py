@@ -12,6 +12,7 @@ from siamffn_model.tracking.crop import (
     context_side,
     crop_box,
     crop_square,
+    crop_window,
     mean_colour,
 )
 
@@ -38,11 +39,30 @@ def test_the_box_in_the_crop_is_where_the_target_is(scale: float) -> None:
     box = Box(100, 120, 40, 60)
     image[120:180, 100:140] = 255
     crop = crop_square(image, 130, 140, 127 * scale, 127, (0, 0, 0))
-    x, y, w, h = crop_box(box, 130, 140, 127 * scale, 127)
+    assert seen_box(crop) == pytest.approx(
+        shown_edges(crop_box(box, (130, 140), (127 * scale, 127 * scale), 127)), abs=0.75
+    )
+
+
+def test_a_window_is_stretched_to_a_square_and_the_box_with_it() -> None:
+    image = np.zeros((300, 300, 3), np.uint8)
+    image[120:180, 100:140] = 255
+    sides = (200.0, 90.0)
+    crop = crop_window(image, (130, 140), sides, 127, (0, 0, 0))
+    box = crop_box(Box(100, 120, 40, 60), (130, 140), sides, 127)
+    assert seen_box(crop) == pytest.approx(shown_edges(box), abs=0.75)
+    assert box.w / box.h == pytest.approx(40 / 60 * 90 / 200)
+
+
+def seen_box(crop: np.ndarray) -> tuple[int, ...]:
+    """Left, right, top and bottom edge of what is white, counted from the first pixel's edge."""
     rows, columns = np.nonzero(crop[..., 0] > 127)
-    seen = (columns.min(), columns.max() + 1, rows.min(), rows.max() + 1)  # edges of pixels
-    expected = np.clip([x, x + w, y, y + h], -0.5, 126.5) + 0.5
-    assert seen == pytest.approx(expected, abs=0.75)
+    return columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
+
+
+def shown_edges(box: Box) -> np.ndarray:
+    x, y, w, h = box
+    return np.clip([x, x + w, y, y + h], -0.5, 126.5) + 0.5
 
 
 def test_context_side_is_that_of_siamfc() -> None:

@@ -10,6 +10,7 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.training.augmentation import (
     Look,
     compress,
+    faint,
     motion_blur,
     recorded,
     sensor_noise,
@@ -30,6 +31,7 @@ def test_all_keep_shape_and_type_and_change_the_image(scene: Scene, seed: int) -
         recorded(rng, image, 3.0, False, False),
         sensor_noise(image, rng),
         compress(image, rng),
+        faint(image, 0.5, 0.3),
     ):
         assert changed.shape == image.shape
         assert changed.dtype == np.uint8
@@ -44,6 +46,13 @@ def test_a_look_of_no_strength_changes_nothing(scene: Scene) -> None:
 def test_a_grey_look_has_equal_channels(scene: Scene) -> None:
     look = Look((1.0, 1.0, 1.0), 0.0, 1.0, grey=True)
     assert np.ptp(look.apply(scene.images[0]), axis=2).max() == 0
+
+
+@pytest.mark.parametrize(('darkest', 'lowest'), [(0.0, 0), (1.0, 191)])
+def test_a_faint_image_has_a_share_of_the_contrast(darkest: float, lowest: int) -> None:
+    levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    image = faint(levels, 0.25, darkest)
+    assert (int(image.min()), int(image.max())) == pytest.approx((lowest, lowest + 63), abs=1)
 
 
 def test_blur_and_few_pixels_lose_detail(scene: Scene) -> None:

@@ -129,6 +129,15 @@ def test_a_view_shows_the_target_where_it_says(scene: Scene) -> None:
     assert np.abs(difference).mean() < 1  # but for the fractions of a pixel that warping rounds
 
 
+def test_a_stretched_view_changes_the_ratio_and_keeps_the_place(scene: Scene) -> None:
+    view = View(255, 127.0, (150.0, 100.0), stretch=2.0)
+    box = scene.boxes[0]
+    _, shown = view.cut(scene.images[0], box)
+    assert (shown.cx, shown.cy) == pytest.approx((150, 100))
+    assert context_side(shown.w, shown.h) == pytest.approx(127)
+    assert shown.w / shown.h == pytest.approx(2 * box.w / box.h)
+
+
 def test_a_view_of_a_target_at_the_edge_is_filled() -> None:
     image = np.full((50, 50, 3), 90, np.uint8)
     crop, _ = View(127, 127.0, (63.0, 63.0)).cut(image, Box(0, 0, 20, 20))
