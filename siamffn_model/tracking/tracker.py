@@ -25,6 +25,7 @@ from siamffn_model.tracking.crop import (
 )
 
 RINGS = 12  # of searches round a lost target, at most
+SMOOTHING = 0.5  # share of the last step in the motion
 MIN_SIDE = 10.0  # pixels: a target is never shrunk below this, so that it can be found again
 # Where to look for a lost target, in halves of the search's side: ring after ring.
 ROUND_ABOUT = sorted(
@@ -65,12 +66,15 @@ class Settings:
     """How responses become a box.
 
     `window` is the weight of the Hanning window, `penalty_k` that of changes in size and ratio,
-    `lr` the share of the new size. Below `uncertain` the target is UNCERTAIN, below `lost` LOST.
+    `lr` the share of the new size. `motion` is the share of its motion, as smoothed over images,
+    by which the target is looked for farther on. Below `uncertain` it is UNCERTAIN, below `lost`
+    LOST.
     """
 
     window: float = 0.30
     penalty_k: float = 0.10
     lr: float = 0.30
+    motion: float = 0.80
     uncertain: float = 0.80
     lost: float = 0.40
 
@@ -109,6 +113,7 @@ class Tracker:
         with torch.inference_mode():
             self._template = self._model.template(self._tensor(crop))
         self._box, self._fill, self._missed = box, fill, 0
+        self._motion = np.zeros(2)
 
     def update(self, image: Image) -> Track:
         """Find the target in the next image; raises `ImageError`; before `init`, `SiamFFNError`."""
@@ -118,7 +123,10 @@ class Tracker:
         last = self._box = _centred_inside(self._box, width, height)
         side = context_side(last.w, last.h) * SEARCH_SIZE / TEMPLATE_SIZE
         away = self._missed > 0 and self._missed % 2 == 0
-        x, y = self._place_away(side, width, height) if away else (last.cx, last.cy)
+        if away:
+            x, y = self._place_away(side, width, height)
+        else:
+            x, y = self._place_ahead(width, height)
         scores, boxes = self._search(crop_square(image, x, y, side, SEARCH_SIZE, self._fill))
         scale = side / SEARCH_SIZE
         if not self._model.score_map.sized:
@@ -131,8 +139,8 @@ class Tracker:
         score = float(scores[best])
         if score < (s.uncertain if away else s.lost):
             self._missed += 1
+            self._motion[:] = 0
             return Track(last, score, State.LOST)
-        self._missed = 0
         rate = s.lr * penalty[best] * score
         cx, cy, w, h = boxes[best] * scale
         self._box = _inside(
@@ -142,7 +150,16 @@ class Tracker:
             last.h + rate * (h - last.h),
             (width, height),
         )
+        if not self._missed:
+            moved = (self._box.cx - last.cx, self._box.cy - last.cy)
+            self._motion += SMOOTHING * (moved - self._motion)
+        self._missed = 0
         return Track(self._box, score, State.UNCERTAIN if score < s.uncertain else State.TRACKING)
+
+    def _place_ahead(self, width: int, height: int) -> tuple[float, float]:
+        """Return where the target will be if it keeps `motion` of its motion."""
+        x, y = self.settings.motion * self._motion
+        return _on_image(self._box.cx + x, self._box.cy + y, width, height)
 
     def _place_away(self, side: float, width: int, height: int) -> tuple[float, float]:
         """Return where to look for a lost target next: a place in the image near its last box."""

@@ -89,8 +89,8 @@ def faint(image: Image, contrast: float, darkest: float) -> Image:
 
 
 def motion_blur(image: Image, rng: np.random.Generator) -> Image:
-    """Smear the image along a random direction, by 3 to 15 pixels."""
-    length = int(rng.integers(3, 16))
+    """Smear the image along a random direction, by 3 to 31 pixels, mostly few."""
+    length = int(3 * (32 / 3) ** rng.random())
     kernel = np.zeros((length, length), np.float32)
     angle = rng.uniform(0, np.pi)
     reach = np.array([np.cos(angle), np.sin(angle)]) * (length - 1) / 2

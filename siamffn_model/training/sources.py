@@ -26,7 +26,7 @@ from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Source, Target, View
 
 # Share of each kind of pair of the pack, and of each source among its video pairs.
-KINDS = {'paste': 0.28, 'clip': 0.30, 'image': 0.06, 'part': 0.08, 'video': 0.28}
+KINDS = {'paste': 0.20, 'clip': 0.26, 'image': 0.06, 'part': 0.20, 'video': 0.28}
 VIDEO_SOURCES = {
     'otb': 0.30,
     'davis-2016 (annotated masks)': 0.20,
