@@ -212,10 +212,10 @@ def tune(
     device: str,
     weights: Path | None,
 ) -> None:
-    """Search the tracker's window, penalty_k and lr for the best mean score on a validation set.
+    """Search the tracker's window, penalty_k, lr and motion for the best mean score.
 
-    SET is one of those of `siamffn evaluate`, best `sequences`. It can be stopped at any time, and
-    goes on where it was when called again. Use what it finds with --set.
+    SET, to validate on, is one of those of `siamffn evaluate`, best `sequences`. The search can be
+    stopped at any time, and goes on where it was when called again. Use what it finds with --set.
     """
     _spare_test_sets(benchmark, allow_test_set)
     from siamffn_model.evaluation import runner

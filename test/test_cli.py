@@ -274,7 +274,9 @@ def test_tune(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     done = siamffn('tune', *words, '--trials', '3')
     assert done.exit_code == 0, done.output
     found = re.fullmatch(
-        r'(0\.\d{4}) with --set window=(\S+) --set penalty_k=(\S+) --set lr=(\S+)\n', done.stdout
+        r'(0\.\d{4}) with --set window=(\S+) --set penalty_k=(\S+) --set lr=(\S+) '
+        r'--set motion=(\S+)\n',
+        done.stdout,
     )
     assert found, done.stdout
     assert siamffn('tune', *words, '--trials', '3').stdout == done.stdout, 'nothing was left to do'

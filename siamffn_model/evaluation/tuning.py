@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 # Published trackers of this kind lie well inside: window, penalty and rate of SiamRPN are 0.40,
 # 0.16, 0.30, of SiamRPN++ 0.42, 0.05, 0.38 (pysot's configurations), of NanoTrackV2 0.49, 0.15,
-# 0.385 (its README). The ends are where the score or the new size counts for almost nothing, or
-# almost alone.
-RANGES = {'window': (0.1, 0.7), 'penalty_k': (0.0, 0.3), 'lr': (0.1, 0.7)}
+# 0.385 (its README); they expect no motion. The ends are where the score or the new size counts
+# for almost nothing, or almost alone.
+RANGES = {'window': (0.1, 0.7), 'penalty_k': (0.0, 0.3), 'lr': (0.1, 0.7), 'motion': (0.0, 1.0)}
 DEFAULTS = {name: getattr(Settings(), name) for name in RANGES}
 
 PATIENCE = 60.0  # seconds to wait for another process that is writing to the study

@@ -17,7 +17,7 @@ from siamffn_model.geometry import Box, iou
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Network
 from siamffn_model.tracking import Settings, State, Tracker, load_model
-from siamffn_model.tracking.tracker import RINGS, ROUND_ABOUT
+from siamffn_model.tracking.tracker import RINGS, ROUND_ABOUT, SMOOTHING
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 BOX = Box(60, 40, 30, 20)
@@ -76,6 +76,20 @@ def test_a_candidate_and_its_distances_become_a_box(
     assert track.box == pytest.approx(expected, abs=1e-3)
     assert track.score == pytest.approx(1)
     assert track.state is State.TRACKING
+
+
+def test_a_target_is_looked_for_where_its_motion_leads() -> None:
+    found = 12 * 25 + 15  # three cells, 24 pixels, to the right of the search's middle
+    tracker = Tracker(Pointer(ScoreMap(25), found, (31, 31, 31, 31)), Settings(motion=0.5))
+    image = np.zeros((480, 640, 3), np.uint8)
+    tracker.init(image, Box.from_center(200, 240, 63.5, 63.5))
+    first, second, third = (tracker.update(image).box.cx - 200 for _ in range(3))
+    assert first == pytest.approx(24, abs=0.5)
+    assert second - first == pytest.approx(24 + 0.5 * SMOOTHING * first, abs=0.5)
+    smoothed = SMOOTHING * (second - first) + SMOOTHING**2 * first
+    assert third - second == pytest.approx(24 + 0.5 * smoothed, abs=0.5)
+    tracker.init(image, Box.from_center(200, 240, 63.5, 63.5))
+    assert tracker.update(image).box.cx == pytest.approx(200 + first)  # another target stands
 
 
 def test_update_before_init_is_refused(model: Network) -> None:
