@@ -38,7 +38,7 @@ SHORT = (  # 2 epochs of 12 steps
     'batch=2',
     'epochs=2',
     'optimizer=sgd',
-    'rate={warmup: 1}',
+    'rate={warmup: 1, start: 2e-4, peak: 1e-3}',  # higher ones make much of rounding errors
     'ema=0.9',
     'negative=0.2',
 )
@@ -241,7 +241,7 @@ def test_two_processes_learn_what_one_does_and_survive_the_death_of_one(
     for one, two in zip(log(whole), log(together), strict=True):
         assert one['step'] == two['step']
         for name in {'loss', 'positive', 'overlap', 'negative'} & one.keys():
-            assert two[name] == pytest.approx(one[name], rel=0.02)
+            assert two[name] == pytest.approx(one[name], rel=1e-4)
 
     process = start(out, *words, torchrun=2)
     cleanly.append(process)
