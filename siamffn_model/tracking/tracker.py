@@ -75,7 +75,7 @@ class Settings:
     penalty_k: float = 0.10
     lr: float = 0.30
     motion: float = 0.80
-    uncertain: float = 0.80
+    uncertain: float = 0.90
     lost: float = 0.40
 
 
