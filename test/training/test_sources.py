@@ -350,10 +350,12 @@ def test_a_pasted_target_fills_its_box() -> None:
     """Unless something else is in its colour, or over it: not in most pictures."""
     source, rng = PackSource(painted(), 1), np.random.default_rng(0)
     fits = []
-    for target in (source.draw(rng) for _ in range(200)):
+    for target in (source.draw(rng) for _ in range(300)):
         if kind(source, target) != 'paste':
             continue
+        _, wider = target.search(replace(VIEW, stretch=2.0))
         crop, box = target.search(VIEW)
+        assert 1.4 < wider.w / wider.h / (box.w / box.h) < 2.1  # but for a turn of the object
         assert (box.cx, box.cy) == pytest.approx(VIEW.center)
         assert context_side(box.w, box.h) == pytest.approx(VIEW.side)
         seen = cv2.boundingRect(in_paint(crop, int(target.name.removeprefix('object '))))

@@ -307,7 +307,7 @@ def test_steps_beyond_numbers_are_left_out_until_there_are_too_many(tmp_path: Pa
         if bad <= BAD_STEPS:
             run._update()
             continue
-        with pytest.raises(DataError, match=r'not finite at step 11: .* --set rate.peak=0.0025'):
+        with pytest.raises(DataError, match=r'not finite at step 11: .* --set rate.peak=0.0005'):
             run._update()
     assert all(torch.equal(value, before[n]) for n, value in run.model.state_dict().items())
 
