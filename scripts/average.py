@@ -1,4 +1,4 @@
-"""Average weight files of one model, tensor by tensor: what ships is such a mean.
+"""Average weight files of one model, tensor by tensor, to go on from (docs/training_log.md).
 
     python scripts/average.py OUT WEIGHTS WEIGHTS...
 

@@ -54,9 +54,10 @@ def crop_window(
     fill: tuple[float, ...],
 ) -> Image:
     """Do the same with a window of this width and height, which is stretched to a square."""
-    scale = np.divide(sides, size)
-    corner = np.subtract(center, 0.5) - scale * (size - 1) / 2  # for OpenCV it is (0, 0)
-    matrix = np.column_stack([np.diag(scale), corner])
+    across, down = (side / size for side in sides)
+    middle = (size - 1) / 2
+    x, y = center[0] - 0.5 - across * middle, center[1] - 0.5 - down * middle  # OpenCV's is (0, 0)
+    matrix = np.array([[across, 0, x], [0, down, y]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(
         image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
@@ -69,10 +70,13 @@ def crop_box(box: Box, center: tuple[float, float], sides: tuple[float, float], 
 
     In the crop the centres of pixels are whole numbers, as those of the score map's cells are.
     """
-    x, y = np.divide(size, sides).tolist()
+    across, down = (size / side for side in sides)
     middle = (size - 1) / 2
     return Box(
-        (box.x - center[0]) * x + middle, (box.y - center[1]) * y + middle, box.w * x, box.h * y
+        (box.x - center[0]) * across + middle,
+        (box.y - center[1]) * down + middle,
+        box.w * across,
+        box.h * down,
     )
 
 

@@ -123,10 +123,7 @@ class Tracker:
         last = self._box = _centred_inside(self._box, width, height)
         side = context_side(last.w, last.h) * SEARCH_SIZE / TEMPLATE_SIZE
         away = self._missed > 0 and self._missed % 2 == 0
-        if away:
-            x, y = self._place_away(side, width, height)
-        else:
-            x, y = self._place_ahead(width, height)
+        x, y = self._place_away(side, width, height) if away else self._place_ahead(width, height)
         scores, boxes = self._search(crop_square(image, x, y, side, SEARCH_SIZE, self._fill))
         scale = side / SEARCH_SIZE
         if not self._model.score_map.sized:

@@ -84,8 +84,8 @@ def recorded(
 
 def faint(image: Image, contrast: float, darkest: float) -> Image:
     """Press all grey levels into the share `contrast`; `darkest` 0 is dark, 1 is foggy."""
-    levels = np.arange(256) * contrast + 255 * (1 - contrast) * darkest
-    return np.asarray(cv2.LUT(image, levels.astype(np.uint8)), np.uint8)
+    brightness = (1 - contrast) * (255 * darkest - 127)
+    return Look((1.0, 1.0, 1.0), brightness, contrast, grey=False).apply(image)
 
 
 def motion_blur(image: Image, rng: np.random.Generator) -> Image:

@@ -25,7 +25,7 @@ from siamffn_model.tracking.crop import (
     mean_colour,
 )
 from siamffn_model.training.augmentation import distort
-from siamffn_model.training.recipe import Augmentation, Recipe
+from siamffn_model.training.recipe import Recipe
 
 TEMPLATE_SHIFT, TEMPLATE_SCALE = 4, 0.05  # pixels of the crop, and share of its side
 TRIES = 10  # draws in a row that may meet a damaged image
@@ -152,8 +152,10 @@ class Pairs(Dataset[Pair]):
             shown = self.sources[int(rng.integers(len(self.sources)))].draw(rng)
         how = self.recipe.augmentation
         both, alone = np.exp(how.stretch * rng.uniform(-1, 1, 2)).tolist()
-        template, _ = target.template(_template_view(rng, both))
-        search, box = shown.search(_search_view(rng, how, both * alone))
+        template, _ = target.template(
+            View.draw(rng, TEMPLATE_SIZE, TEMPLATE_SHIFT, TEMPLATE_SCALE, both)
+        )
+        search, box = shown.search(View.draw(rng, SEARCH_SIZE, how.shift, how.scale, both * alone))
         template, search = distort(rng, template, search, how)
         keys = rng.random((2, self.candidates), dtype=np.float32)
         negative = shown.name != target.name
@@ -173,11 +175,3 @@ def collate(pairs: list[Pair]) -> Batch:
     return Batch(
         template, search, box, negative, keys, [name for names in broken for name in names]
     )
-
-
-def _template_view(rng: np.random.Generator, stretch: float) -> View:
-    return View.draw(rng, TEMPLATE_SIZE, TEMPLATE_SHIFT, TEMPLATE_SCALE, stretch)
-
-
-def _search_view(rng: np.random.Generator, how: Augmentation, stretch: float) -> View:
-    return View.draw(rng, SEARCH_SIZE, how.shift, how.scale, stretch)
