@@ -48,6 +48,17 @@ def sequence_folder(tmp_path: Path) -> Path:
     return tmp_path / 'sequences'
 
 
+@pytest.fixture
+def clips(sequence_folder: Path) -> Path:
+    """The two sequences, cut to six frames: as long as these tests need the network to run."""
+    for clip in sequence_folder.iterdir():
+        for image in sorted((clip / 'img').iterdir())[6:]:
+            image.unlink()
+        truth = clip / 'groundtruth.txt'
+        truth.write_text('\n'.join(truth.read_text().splitlines()[:6]))
+    return sequence_folder
+
+
 class TemplateMatcher:
     """The simplest tracker: looks for the first frame's patch near the last place."""
 

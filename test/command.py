@@ -1,0 +1,13 @@
+"""The command `siamffn`, called within the tests' own process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from siamffn_model import cli
+
+
+def siamffn(*words: str | Path) -> Result:
+    return CliRunner().invoke(cli.main, [str(word) for word in words])
