@@ -118,7 +118,7 @@ def track(
     device: str,
     weights: Path | None,
     out: Path,
-    changes: dict[str, float],
+    changes: dict[str, Any],
     show: bool,
 ) -> None:
     """Follow one target through a video or a folder of images."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -68,7 +68,7 @@ def evaluate(
     resume: bool,
     out: Path,
     summary_file: Path | None,
-    changes: dict[str, float],
+    changes: dict[str, Any],
     model: str,
     device: str,
     weights: Path | None,
@@ -256,7 +256,7 @@ def calibrate(
     data: Path,
     out: Path | None,
     allow_test_set: bool,
-    changes: dict[str, float],
+    changes: dict[str, Any],
     model: str,
     device: str,
     weights: Path | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +64,18 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def parse_settings(
     _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Callback of an option that takes KEY=VALUE several times, of the tracker's `Settings`."""
     from siamffn_model.tracking import Settings
 
+    kinds = {name: type(value) for name, value in asdict(Settings()).items()}
     changes = {}
     for value in values:
         key, _, number = value.partition('=')
         try:
-            changes[key] = float(number)
-            Settings(**{key: changes[key]})
-        except (TypeError, ValueError):
-            names = ', '.join(field.name for field in fields(Settings))
+            changes[key] = kinds[key](number)
+        except (KeyError, ValueError):
+            names = ', '.join(kinds)
             raise click.BadParameter(
                 f'{value!r}: give KEY=NUMBER, such as window=0.4; the keys are {names}'
             ) from None

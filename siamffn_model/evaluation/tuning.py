@@ -61,7 +61,8 @@ def tune(
     _silence_optuna()
 
     def run(trial: Trial) -> float:
-        settings = Settings(**{key: trial.suggest_float(key, *RANGES[key]) for key in RANGES})
+        found: dict[str, Any] = {key: trial.suggest_float(key, *RANGES[key]) for key in RANGES}
+        settings = Settings(**found)
         value = objective(settings)
         if not math.isfinite(value):
             raise DataError(f'{settings} gave {value}: there is nothing to tune by; check the set')

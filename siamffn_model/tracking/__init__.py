@@ -1,6 +1,13 @@
 """Following a target: ``Tracker(load_model())``, ``init(image, box)``, then ``update(image)``."""
 
 from siamffn_model.networks.zoo import load_model
-from siamffn_model.tracking.tracker import AnyTracker, Settings, State, Track, Tracker
+from siamffn_model.tracking.tracker import (
+    AnyTracker,
+    Settings,
+    State,
+    Track,
+    Tracker,
+    update_all,
+)
 
-__all__ = ['AnyTracker', 'Settings', 'State', 'Track', 'Tracker', 'load_model']
+__all__ = ['AnyTracker', 'Settings', 'State', 'Track', 'Tracker', 'load_model', 'update_all']

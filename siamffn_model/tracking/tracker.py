@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -24,14 +26,12 @@ from siamffn_model.tracking.crop import (
     mean_colour,
 )
 
-RINGS = 12  # of searches round a lost target, at most
 SMOOTHING = 0.5  # share of the last step in the motion
 MIN_SIDE = 10.0  # pixels: a target is never shrunk below this, so that it can be found again
-# Where to look for a lost target, in halves of the search's side: ring after ring.
-ROUND_ABOUT = sorted(
-    ((x, y) for x in range(-RINGS, RINGS + 1) for y in range(-RINGS, RINGS + 1)),
-    key=lambda place: (max(map(abs, place)), math.atan2(place[1], place[0])),
-)
+TILE = 0.7  # of the search's side between places of searches: what the score map covers, nearly
+
+
+Floats = NDArray[np.float64]
 
 
 class State(IntEnum):
@@ -63,28 +63,43 @@ class AnyTracker(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """How responses become a box.
+    """How responses become a box, and scores a state.
 
     `window` is the weight of the Hanning window, `penalty_k` that of changes in size and ratio,
     `lr` the share of the new size. `motion` is the share of its motion, as smoothed over images,
-    by which the target is looked for farther on. Below `uncertain` it is UNCERTAIN, below `lost`
-    LOST.
+    by which the target is looked for farther on.
+
+    A target whose score falls below `uncertain` is UNCERTAIN, and keeps its size, until the score
+    is `found` again. Below `lost` it is LOST; for `patience` images it needs no more than that
+    score to be back at its place, later, and elsewhere at any time, `found`. While it is LOST, each
+    image costs `searches` searches.
     """
 
     window: float = 0.30
     penalty_k: float = 0.10
     lr: float = 0.30
     motion: float = 0.80
-    uncertain: float = 0.90
+    uncertain: float = 0.80
     lost: float = 0.40
+    found: float = 0.90
+    patience: int = 5
+    searches: int = 3
+
+
+class View(NamedTuple):
+    """A square of an image that is searched: the crop, centre and side in pixels of the image."""
+
+    crop: Image
+    x: float
+    y: float
+    side: float
 
 
 class Tracker:
-    """Follow one target; several trackers may share one model.
+    """Follow one target; several trackers may share one model (see `update_all`).
 
-    A target that is LOST keeps its last box and is looked for there and, in every other image,
-    farther and farther away, at the cost of one search an image. There its score must be that of
-    TRACKING, since more things are seen.
+    A target that is LOST keeps its last box. It is looked for there and in tiles round about,
+    farther and farther away until they have covered the image, and then again.
 
     >>> tracker = Tracker(load_model())          # doctest: +SKIP
     >>> tracker.init(first_image, Box(10, 20, 30, 40))          # doctest: +SKIP
@@ -111,87 +126,142 @@ class Tracker:
         side = context_side(box.w, box.h)
         crop = crop_square(image, box.cx, box.cy, side, TEMPLATE_SIZE, fill)
         with torch.inference_mode():
-            self._template = self._model.template(self._tensor(crop))
+            self._template = self._model.template(self._tensor([crop]))
         self._box, self._fill, self._missed = box, fill, 0
         self._motion = np.zeros(2)
+        self._state = State.TRACKING
 
     def update(self, image: Image) -> Track:
         """Find the target in the next image; raises `ImageError`; before `init`, `SiamFFNError`."""
+        return update_all([self], [image])[0]
+
+    def _look(self, image: Image) -> list[View]:
+        """Return what is to be searched in the next image: where the target may be, first."""
         if self._template is None:
             raise SiamFFNError('update() before init(): give the first image and its box to init()')
         height, width = check_image(image).shape[:2]
+        self._size = width, height
         last = self._box = _centred_inside(self._box, width, height)
         side = context_side(last.w, last.h) * SEARCH_SIZE / TEMPLATE_SIZE
-        away = self._missed > 0 and self._missed % 2 == 0
-        x, y = self._place_away(side, width, height) if away else self._place_ahead(width, height)
-        scores, boxes = self._search(crop_square(image, x, y, side, SEARCH_SIZE, self._fill))
-        scale = side / SEARCH_SIZE
+        places = [self._place_ahead()]
+        if self._missed:
+            tiles = _tiles(last.cx, last.cy, TILE * side, self._size)
+            count = self.settings.searches - 1
+            first = (self._missed - 1) * count
+            places += [tiles[(first + n) % len(tiles)] for n in range(min(count, len(tiles)))]
+        return [
+            View(crop_square(image, x, y, side, SEARCH_SIZE, self._fill), x, y, side)
+            for x, y in places
+        ]
+
+    def _find(self, views: list[View], scores: Floats, boxes: Floats) -> Track:
+        """Choose among candidates: scores (V, N) and boxes (V, N, 4) from the views' centres."""
+        s, last = self.settings, self._box
+        scale = views[0].side / SEARCH_SIZE
         if not self._model.score_map.sized:
-            boxes[:, 2:] = last.w / scale, last.h / scale
+            boxes[..., 2:] = last.w / scale, last.h / scale
         penalty = self._penalty(boxes, last.w / scale, last.h / scale)
-        s = self.settings
-        window = 0.0 if away else s.window
-        ranked = (1 - window) * penalty * scores + window * self._window
-        best = int(ranked.argmax())
-        score = float(scores[best])
-        if score < (s.uncertain if away else s.lost):
+        ranked = penalty * scores
+        ranked[0] = (1 - s.window) * ranked[0] + s.window * self._window
+        best = ranked.argmax(axis=1)
+        each = range(len(views))
+        enough = [s.lost if self._missed <= s.patience else s.found, *[s.found] * (len(views) - 1)]
+        top = [float(scores[v, best[v]]) for v in each]
+        found = [v for v in each if top[v] >= enough[v]]
+        if not found:
             self._missed += 1
             self._motion[:] = 0
-            return Track(last, score, State.LOST)
-        rate = s.lr * penalty[best] * score
-        cx, cy, w, h = boxes[best] * scale
+            self._state = State.LOST
+            return Track(last, top[0], self._state)
+        view = 0 if found[0] == 0 else max(found, key=top.__getitem__)
+        score, factor = top[view], penalty[view, best[view]]
+        self._state = self._state_of(score)
+        rate = s.lr * factor * score if self._state == State.TRACKING else 0.0
+        cx, cy, w, h = boxes[view, best[view]] * scale
         self._box = _inside(
-            x + cx,
-            y + cy,
+            views[view].x + cx,
+            views[view].y + cy,
             last.w + rate * (w - last.w),
             last.h + rate * (h - last.h),
-            (width, height),
+            self._size,
         )
         if not self._missed:
             moved = (self._box.cx - last.cx, self._box.cy - last.cy)
             self._motion += SMOOTHING * (moved - self._motion)
         self._missed = 0
-        return Track(self._box, score, State.UNCERTAIN if score < s.uncertain else State.TRACKING)
+        return Track(self._box, score, self._state)
 
-    def _place_ahead(self, width: int, height: int) -> tuple[float, float]:
+    def _state_of(self, score: float) -> State:
+        """Return the state of a target that is in sight."""
+        sure = self.settings.uncertain if self._state == State.TRACKING else self.settings.found
+        return State.TRACKING if score >= sure else State.UNCERTAIN
+
+    def _place_ahead(self) -> tuple[float, float]:
         """Return where the target will be if it keeps `motion` of its motion."""
         x, y = self.settings.motion * self._motion
-        return _on_image(self._box.cx + x, self._box.cy + y, width, height)
+        return _on_image(self._box.cx + x, self._box.cy + y, *self._size)
 
-    def _place_away(self, side: float, width: int, height: int) -> tuple[float, float]:
-        """Return where to look for a lost target next: a place in the image near its last box."""
-        cx, cy = self._box.cx, self._box.cy
-        places = [(cx + dx * side / 2, cy + dy * side / 2) for dx, dy in ROUND_ABOUT]
-        inside = [(x, y) for x, y in places if 0 <= x <= width and 0 <= y <= height]
-        return inside[self._missed // 2 % len(inside)]
+    def _penalty(self, boxes: Floats, w: float, h: float) -> Floats:
+        """Return (V, N) factors in (0, 1]: 1 for the last size and ratio (SiamRPN, Eq. 13)."""
 
-    def _search(self, crop: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return scores (N) and boxes (N, 4): centre from the crop's centre, and size."""
-        assert self._template is not None
-        with torch.inference_mode():
-            cls, reg = self._model.search(self._tensor(crop), self._template)
-            scores = cls.softmax(dim=1)[0, 1]
-            left, top, right, bottom = reg[0].double().cpu().numpy()
-        x, y = self._points
-        center = [x + (right - left) / 2, y + (bottom - top) / 2]
-        boxes = np.stack([*center, left + right, top + bottom], axis=1)
-        return scores.double().cpu().numpy(), boxes
-
-    def _penalty(self, boxes: NDArray[np.float64], w: float, h: float) -> NDArray[np.float64]:
-        """Return (N) factors in (0, 1]: 1 for the last size and ratio (SiamRPN, Eq. 13)."""
-
-        def change(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+        def change(ratio: Floats) -> Floats:
             return np.maximum(ratio, 1 / ratio)
 
-        new_w, new_h = np.maximum(boxes[:, 2:], 1e-3).T
+        new_w, new_h = np.moveaxis(np.maximum(boxes[..., 2:], 1e-3), -1, 0)
         margin = (new_w + new_h) / 2
         size = np.sqrt((new_w + margin) * (new_h + margin)) / context_side(w, h)
         ratio = (new_w / new_h) / (w / h)
         return np.exp(-self.settings.penalty_k * (change(size) * change(ratio) - 1))
 
-    def _tensor(self, crop: Image) -> Tensor:
-        pixels = torch.from_numpy(crop).to(self._device)
-        return pixels.permute(2, 0, 1)[None].float()
+    def _tensor(self, crops: Sequence[Image]) -> Tensor:
+        pixels = torch.from_numpy(np.stack(crops)).to(self._device)
+        return pixels.permute(0, 3, 1, 2).float()
+
+
+def update_all(trackers: Sequence[Tracker], images: Sequence[Image]) -> list[Track]:
+    """Update trackers of one model, each with its image, by one search of the network for all.
+
+    Raises as `Tracker.update`; then none of them has moved on.
+    """
+    if not trackers:
+        return []
+    looks = [tracker._look(image) for tracker, image in zip(trackers, images, strict=True)]
+    scores, boxes = _search(trackers, looks)
+    tracks, start = [], 0
+    for tracker, views in zip(trackers, looks):
+        part = slice(start, start + len(views))
+        tracks.append(tracker._find(views, scores[part], boxes[part]))
+        start = part.stop
+    return tracks
+
+
+def _search(trackers: Sequence[Tracker], looks: list[list[View]]) -> tuple[Floats, Floats]:
+    """Return scores (V, N) and boxes (V, N, 4) of all views: centre from the crop's, and size."""
+    first = trackers[0]
+    templates = [tracker._template for tracker, views in zip(trackers, looks) for _ in views]
+    with torch.inference_mode():
+        crops = first._tensor([view.crop for views in looks for view in views])
+        template = [torch.cat(level) for level in zip(*templates)]
+        cls, reg = first._model.search(crops, template)
+        scores = cls.softmax(dim=1)[:, 1]
+        left, top, right, bottom = reg.double().cpu().numpy().swapaxes(0, 1)
+    x, y = first._points
+    center = [x + (right - left) / 2, y + (bottom - top) / 2]
+    boxes = np.stack([*center, left + right, top + bottom], axis=-1)
+    return scores.double().cpu().numpy(), boxes
+
+
+@lru_cache(maxsize=64)  # for each lost target it stays the same
+def _tiles(cx: float, cy: float, step: float, size: tuple[int, int]) -> list[tuple[float, float]]:
+    """Return the places round (cx, cy) that tile an image (width, height), ring after ring."""
+    width, height = size
+    columns = range(-math.ceil(cx / step), math.ceil((width - cx) / step) + 1)
+    rows = range(-math.ceil(cy / step), math.ceil((height - cy) / step) + 1)
+    places = sorted(
+        ((x, y) for x in columns for y in rows if (x, y) != (0, 0)),
+        key=lambda place: (max(map(abs, place)), math.atan2(place[1], place[0])),
+    )
+    return [_on_image(cx + x * step, cy + y * step, width, height) for x, y in places]
 
 
 def _centred_inside(box: Box, width: int, height: int) -> Box:

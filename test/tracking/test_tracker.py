@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import BoxError, ImageError, SiamFFNError
@@ -16,8 +21,8 @@ from siamffn_model.frames import open_frames
 from siamffn_model.geometry import Box, iou
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Network
-from siamffn_model.tracking import Settings, State, Tracker, load_model
-from siamffn_model.tracking.tracker import RINGS, ROUND_ABOUT, SMOOTHING
+from siamffn_model.tracking import Settings, State, Track, Tracker, load_model, update_all
+from siamffn_model.tracking.tracker import SMOOTHING, _tiles
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 BOX = Box(60, 40, 30, 20)
@@ -44,12 +49,12 @@ class Pointer(torch.nn.Module):
     def search(
         self, crop: torch.Tensor, template: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        assert crop.shape == (1, 3, 255, 255)
+        assert crop.shape[1:] == (3, 255, 255) and len(template[0]) == len(crop)
         count = self.score_map.points().shape[1]
-        logits = torch.zeros(1, 2, count)
+        logits = torch.zeros(len(crop), 2, count)
         logits[:, 1] = -20
         logits[:, 1, self.candidate] = 20
-        return logits, torch.tensor(self.distances).view(1, 4, 1).expand(1, 4, count)
+        return logits, torch.tensor(self.distances).view(1, 4, 1).expand(len(crop), 4, count)
 
 
 @pytest.mark.parametrize(
@@ -179,13 +184,103 @@ def test_shipped_weights_lose_what_is_gone_and_find_it_again_elsewhere(model: Ne
     assert len({track.box for track in tracks[5:]}) == 1, 'it stays where it was seen last'
     elsewhere = gone.copy()
     elsewhere[350 : 350 + h, 40 : 40 + w] = target
-    found = [tracker.update(elsewhere) for _ in range(60)]
+    found = [tracker.update(elsewhere) for _ in range(30)]
     assert found[-1].state is State.TRACKING
     assert iou([found[-1].box], [Box(40, 350, w, h)])[0] > 0.6
 
 
-def test_a_lost_target_is_looked_for_all_over_the_image() -> None:
-    places = np.array(ROUND_ABOUT)
-    rings = np.abs(places).max(axis=1)
-    assert rings.tolist() == sorted(rings)
-    assert len(set(ROUND_ABOUT)) == len(ROUND_ABOUT) == (2 * RINGS + 1) ** 2
+@given(
+    st.floats(0, 640), st.floats(0, 480), st.floats(20, 900), st.integers(0, 640),
+    st.integers(0, 480),
+)  # fmt: skip
+def test_tiles_round_a_lost_target_cover_the_image(
+    cx: float, cy: float, step: float, x: int, y: int
+) -> None:
+    tiles = [(cx, cy), *_tiles(cx, cy, step, (640, 480))]
+    assert min(max(abs(x - left), abs(y - top)) for left, top in tiles) <= step / 2 + 1e-6
+    rings = [max(abs(left - cx), abs(top - cy)) for left, top in tiles]
+    assert all(ring <= following + step for ring, following in itertools.pairwise(rings))
+
+
+class Scorer(Pointer):
+    """A network that sees the target in the middle of each crop, with the next score."""
+
+    def __init__(self) -> None:
+        super().__init__(ScoreMap(25), 12 * 25 + 12, (80.0, 80.0, 80.0, 80.0))
+        self.score = 1.0
+        self.crops = 0
+
+    def search(
+        self, crop: torch.Tensor, template: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.crops = len(crop)
+        logits, distances = super().search(crop, template)
+        logits[:, 1, self.candidate] = math.log(self.score / (1 - self.score + 1e-9))
+        return logits, distances
+
+
+class Followed:
+    """A target and the scores it is seen with."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.network = Scorer()
+        self.tracker = Tracker(self.network, Settings(**settings))
+        self.image = np.zeros((480, 640, 3), np.uint8)
+        self.tracker.init(self.image, Box.from_center(320, 240, 60, 60))
+
+    def see(self, *scores: float) -> list[State]:
+        return [self.track(score).state for score in scores]
+
+    def track(self, score: float) -> Track:
+        self.network.score = score
+        return self.tracker.update(self.image)
+
+
+def test_states_have_hysteresis() -> None:
+    target = Followed(uncertain=0.8, lost=0.4, found=0.9, patience=2, searches=1)
+    T, U, L = State.TRACKING, State.UNCERTAIN, State.LOST  # noqa: N806
+    assert target.see(0.85, 0.79, 0.85, 0.91, 0.85) == [T, U, U, T, T]
+    assert target.see(0.3, 0.5) == [L, U], 'soon lost, soon back'
+    assert target.see(0.3, 0.3, 0.3, 0.85, 0.91) == [L, L, L, L, T], 'later only when sure'
+
+
+def test_an_uncertain_target_keeps_its_size() -> None:
+    target = Followed(penalty_k=0, lr=1)
+    size = target.track(0.7).box[2:]
+    assert size == pytest.approx((60, 60))
+    grown = target.track(0.95).box
+    assert grown.w > 70
+
+
+@pytest.mark.parametrize('searches', [1, 2, 4])
+def test_what_a_lost_target_costs_is_bounded(searches: int) -> None:
+    target = Followed(searches=searches)
+    target.track(0.9)
+    assert target.network.crops == 1
+    for _ in range(30):
+        assert target.track(0.1).state == State.LOST
+    assert target.network.crops == searches
+
+
+def test_many_are_followed_as_each_alone(model: Network) -> None:
+    scenes = [render_scene(12, (320, 240), seed=seed) for seed in range(3)]
+    alone, together = ([Tracker(model) for _ in scenes] for _ in range(2))
+    for trackers in (alone, together):
+        for tracker, scene in zip(trackers, scenes):
+            tracker.init(scene.images[0], scene.boxes[0])
+    for n in range(1, 12):
+        images = [scene.images[n] if n < 8 else np.zeros_like(IMAGE) for scene in scenes]
+        expected = [tracker.update(image) for tracker, image in zip(alone, images)]
+        assert update_all(together, images) == expected
+    assert {track.state for track in expected} == {State.LOST}, 'the searches round about too'
+
+
+def test_one_bad_image_moves_none_on(model: Network) -> None:
+    trackers = [Tracker(model) for _ in range(2)]
+    for tracker in trackers:
+        tracker.init(IMAGE, BOX)
+    with pytest.raises(ImageError):
+        update_all(trackers, [IMAGE, IMAGE[..., 0]])
+    first, second = update_all(trackers, [IMAGE, IMAGE])
+    assert first == second
+    assert update_all([], []) == []
