@@ -20,6 +20,17 @@ Colour = tuple[int, int, int]
 GREEN: Colour = (80, 230, 60)
 DARK: Colour = (25, 25, 25)
 WHITE: Colour = (255, 255, 255)
+# The colours of targets, each well away from those before it (Okabe and Ito's, BGR), GREEN first.
+COLOURS: tuple[Colour, ...] = (
+    GREEN,
+    (0, 159, 230),
+    (233, 180, 86),
+    (167, 121, 204),
+    (66, 228, 240),
+    (0, 94, 213),
+    (178, 114, 0),
+    (255, 255, 255),
+)
 GAP = 4  # pixels round each image of a contact sheet
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 CODECS = ('avc1', 'mp4v')  # browsers play H.264 (avc1); many OpenCV builds can only write mp4v
@@ -52,6 +63,11 @@ def draw_track(image: Image, box: Box | None, label: str, colour: Colour | None 
     cv2.rectangle(image, (x, y), (x + strip_width - 1, y + strip_height - 1), DARK, -1)
     origin = (x + pad, y + pad + text_height)
     cv2.putText(image, label, origin, FONT, scale, WHITE, line, cv2.LINE_AA)
+
+
+def nth_colour(number: int) -> Colour:
+    """Return a colour for the target of this number, from 0; they repeat after eight."""
+    return COLOURS[number % len(COLOURS)]
 
 
 def contact_sheet(images: Sequence[Image], columns: int = 4, width: int = 320) -> Image:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from sensor_msgs.msg import CompressedImage
 from siamffn.msg import TrackStatus
 from std_msgs.msg import Header
 from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.errors import DataError, ImageError
-from siamffn_model.frames import Image, decode_image
 from siamffn_model.geometry import Box
 from siamffn_model.networks.siamese import Network
 from siamffn_model.tracking import State, Track, Tracker
@@ -23,6 +20,8 @@ from siamffn_ros.conversions import to_bgr, to_box, to_detection, to_nanoseconds
 DETECTIONS_TOPIC = '/tracker/detections'
 STATUS_TOPIC = '/tracker/status'
 TARGET = '1'
+
+IMAGE_MESSAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
 class Tracked(NamedTuple):
@@ -65,14 +64,13 @@ def track_bag(
     images = lost = bad = 0
     first_bad = ''
     with open_bag(source) as bag, create_bag(output) as out:
-        topic = bag.choose_topic(tuple(DECODERS), topic, '--topic')
-        decode = DECODERS[bag.topics[topic]]
+        topic = bag.choose_topic(IMAGE_MESSAGES, topic, '--topic')
         total = bag.counts[topic]
         messages = tqdm(bag.read(topic), total=total, desc='tracking', unit='frame', disable=None)
         for recorded, message in messages:
             header = message.header
             try:
-                image = decode(message)
+                image = to_bgr(message)
                 if images:
                     track = tracker.update(image)
                 else:
@@ -122,20 +120,3 @@ def _status(track: Track, header: Header, processed: int) -> TrackStatus:
         score=float(track.score),
         frames_processed=processed,
     )
-
-
-def _decompressed(message: CompressedImage) -> Image:
-    data = np.frombuffer(message.data, np.uint8)
-    image = decode_image(data)
-    if image is None:
-        raise ImageError(
-            f'{data.size} bytes of format {message.format[:40]!r} are damaged or no image that '
-            'OpenCV can decode: publish jpeg or png'
-        )
-    return image
-
-
-DECODERS = {
-    'sensor_msgs/msg/Image': to_bgr,
-    'sensor_msgs/msg/CompressedImage': _decompressed,
-}

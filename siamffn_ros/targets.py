@@ -1,130 +1,43 @@
 """The targets of one camera: initialised at a stamped frame, caught up, followed, stopped.
 
-Nothing here needs a ROS graph; the node feeds it frames. A `FrameRing` may be filled by one thread
-while another reads it; `Targets` belongs to one thread.
+Nothing here needs a ROS graph; the node feeds it frames. `Targets` belongs to one thread.
 """
 
 from __future__ import annotations
 
 import itertools
-import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import ImageError, SiamFFNError
 from siamffn_model.geometry import Box
-from siamffn_model.tracking import State, Track, Tracker
+from siamffn_model.tracking import Settings, State, Track, Tracker, update_all
+from siamffn_ros.frames import Frame, FrameRing
 
-
-class Frame:
-    """One received image.
-
-    Args:
-        stamp: time of the image in nanoseconds.
-        decode: returns the image as BGR uint8 (H, W, 3); called once, when it is first asked for.
-        size: bytes of the decoded image.
-        header: whatever belongs to the image; handed back untouched.
-    """
-
-    def __init__(
-        self, stamp: int, decode: Callable[[], NDArray[np.uint8]], size: int, header: Any = None
-    ) -> None:
-        self.stamp = stamp
-        self.size = size
-        self.header = header
-        self.number = 0  # place in the order of arrival, given by the ring
-        self._decode: Callable[[], NDArray[np.uint8]] | None = decode
-        self._image: NDArray[np.uint8] | None = None
-
-    @property
-    def image(self) -> NDArray[np.uint8]:
-        """The image, BGR uint8 (H, W, 3)."""
-        if self._image is None:
-            assert self._decode is not None
-            self._image = self._decode()
-            self._decode = None  # lets go of the message
-        return self._image
-
-
-class FrameRing:
-    """The frames of the last seconds, numbered in order of arrival, bounded in time and memory."""
-
-    def __init__(self, seconds: float, megabytes: float) -> None:
-        self._seconds = seconds
-        self._bytes = megabytes * 1e6
-        self._frames: deque[Frame] = deque()
-        self._size = 0
-        self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
-
-    def add(self, frame: Frame) -> None:
-        """Keep the newest frame and forget those too old. A stamp that jumps back starts afresh."""
-        with self._lock:
-            frame.number = next(self._numbers)
-            if self._frames and frame.stamp < self._frames[-1].stamp:
-                self._frames.clear()
-                self._size = 0
-            self._frames.append(frame)
-            self._size += frame.size
-            oldest = frame.stamp - self._seconds * 1e9
-            while len(self._frames) > 1 and (
-                self._frames[0].stamp < oldest or self._size > self._bytes
-            ):
-                self._size -= self._frames.popleft().size
-
-    def clear(self) -> None:
-        """Forget all frames."""
-        with self._lock:
-            self._frames.clear()
-            self._size = 0
-
-    def find(self, stamp: int) -> Frame:
-        """Return the frame of this stamp (nanoseconds), the newest for 0.
-
-        Raises `SiamFFNError` when no frame has arrived yet, or none of this stamp is kept.
-        """
-        with self._lock:
-            if not self._frames:
-                raise SiamFFNError(
-                    'no image has arrived yet: check the image topic and its QoS, then try again'
-                )
-            if stamp == 0:
-                return self._frames[-1]
-            for frame in reversed(self._frames):
-                if frame.stamp == stamp:
-                    return frame
-            first, last = self._frames[0].stamp, self._frames[-1].stamp
-        kept = f'frames from {first / 1e9:.3f} to {last / 1e9:.3f} are kept'
-        if stamp < first:
-            raise SiamFFNError(
-                f'stamp {stamp / 1e9:.3f} is too old: {kept}; '
-                'draw the box on a newer frame or raise buffer_seconds and buffer_megabytes'
-            )
-        raise SiamFFNError(
-            f'no frame has the stamp {stamp / 1e9:.3f}: {kept}; '
-            'give the stamp of the frame the box was drawn on, or zero for the latest'
-        )
-
-    def since(self, number: int) -> list[Frame]:
-        """Return the kept frames that arrived after frame `number`, oldest first."""
-        with self._lock:
-            return [frame for frame in self._frames if frame.number > number]
+LONGEST_ID = 64  # characters
 
 
 @dataclass
 class Target:
-    """One followed target and its figures."""
+    """One followed target and its figures.
+
+    Attributes:
+        number: of the last frame it was looked for in, whose header is `header`.
+        colour: a number that no other target has meanwhile, from 0.
+        backlog: how many frames it is behind, while it catches up; 0 once it is at the present.
+        goal: number of the frame that it catches up to.
+    """
 
     id: str
     tracker: Tracker
-    number: int  # of the last frame it was seen on
+    number: int
     track: Track
+    header: Any
+    colour: int = 0
+    backlog: int = 0
+    goal: int = 0
     processed: int = 1
     dropped: int = 0
     last_ms: float = 0.0
@@ -136,17 +49,21 @@ class Target:
         """Mean time of an update."""
         return self.total_ms / max(self.processed - 1, 1)
 
-    def follow(self, frame: Frame) -> None:
-        """Find the target on a newer frame; raises `ImageError`."""
-        image = frame.image
-        start = time.perf_counter()
-        self.track = self.tracker.update(image)
-        self.last_ms = 1000 * (time.perf_counter() - start)
-        self.max_ms = max(self.max_ms, self.last_ms)
-        self.total_ms += self.last_ms
+    def moved_on(self, frame: Frame, track: Track, milliseconds: float) -> None:
+        """Take what was found on a newer frame, and how long it took."""
+        self.track = track
+        self.last_ms = milliseconds
+        self.max_ms = max(self.max_ms, milliseconds)
+        self.total_ms += milliseconds
         self.processed += 1
-        self.dropped += frame.number - self.number - 1
+        self.skip_to(frame.number - 1)
         self.number = frame.number
+        self.header = frame.header
+
+    def skip_to(self, number: int) -> None:
+        """Leave out all frames up to this one."""
+        self.dropped += number - self.number
+        self.number = number
 
 
 class Targets:
@@ -155,65 +72,140 @@ class Targets:
     Args:
         model: what `load_model` returned; shared by all targets.
         ring: where the node puts every frame that arrives.
+        settings: of all trackers.
+        limit: how many targets there may be.
     """
 
-    def __init__(self, model: Any, ring: FrameRing) -> None:
+    def __init__(
+        self, model: Any, ring: FrameRing, settings: Settings | None = None, limit: int = 16
+    ) -> None:
         self._model = model
         self._ring = ring
+        self._settings = settings or Settings()
         self._targets: dict[str, Target] = {}
+        self.limit = limit
 
     def __len__(self) -> int:
         return len(self._targets)
 
-    def init(self, box: Box, stamp: int = 0, target_id: str = '') -> str:
+    @property
+    def all(self) -> list[Target]:
+        """The targets, in their order."""
+        return list(self._targets.values())
+
+    def set(self, settings: Settings) -> None:
+        """Change the settings of all trackers."""
+        self._settings = settings
+        for target in self._targets.values():
+            target.tracker.settings = settings
+
+    def init(self, box: Box, stamp: int = 0, target_id: str = '') -> Target:
         """Follow the target in `box` of the frame with this stamp (nanoseconds; 0: the latest).
 
-        A box drawn on an older frame is followed through the frames that came since, up to the
-        newest. Returns the id: `target_id`, or a new one where that is empty. A target that has
+        A box drawn on an older frame is followed through the frames that came since by `catch_up`.
+        Returns the target, its id `target_id`, or a new one where that is empty. A target that has
         this id already is initialised anew; after an error it is followed as before.
 
-        Raises `SiamFFNError` (stamp unknown or too old, no frame), `BoxError`, `ImageError`.
+        Raises `SiamFFNError` (stamp unknown or too old, no frame, too many targets, an id that is
+        too long), `BoxError`, `ImageError`.
         """
+        if len(target_id) > LONGEST_ID:
+            raise SiamFFNError(
+                f'target_id has {len(target_id)} characters: give at most {LONGEST_ID}'
+            )
+        before = self._targets.get(target_id)
+        if before is None and len(self) >= self.limit:
+            raise SiamFFNError(
+                f'{len(self)} targets are followed already: stop one first, or raise max_targets'
+            )
         frame = self._ring.find(stamp)
-        tracker = Tracker(self._model)
-        tracker.init(frame.image, box)
+        tracker = Tracker(self._model, self._settings)
+        try:
+            tracker.init(frame.image, box)
+        finally:
+            frame.release()
         target_id = target_id or self._new_id()
-        track = Track(box, 1.0, State.TRACKING)
-        target = Target(target_id, tracker, frame.number, track)
-        self._catch_up(target)
-        self._targets[target_id] = target
-        return target_id
+        newest = self._ring.newest
+        self._targets[target_id] = target = Target(
+            target_id,
+            tracker,
+            frame.number,
+            Track(box, 1.0, State.TRACKING),
+            frame.header,
+            before.colour if before else self._new_colour(),
+            backlog=newest - frame.number,
+            goal=newest,
+        )
+        return target
 
-    def stop(self) -> int:
+    def stop(self, target_id: str) -> None:
+        """Forget a target; raises `SiamFFNError` that names those there are."""
+        if target_id not in self._targets:
+            known = ', '.join(self._targets) or 'none'
+            raise SiamFFNError(f'no target {target_id[:LONGEST_ID]!r}: there are {known}')
+        del self._targets[target_id]
+
+    def clear(self) -> int:
         """Forget all targets; returns how many there were."""
-        count = len(self._targets)
+        count = len(self)
         self._targets.clear()
         return count
 
     def update(self, frame: Frame) -> list[Target]:
-        """Find every target on the newest frame; raises `ImageError`.
+        """Find every target on the newest frame, by one search; raises `ImageError`.
 
-        Returns the targets seen on this very frame: one that has caught up beyond it waits for the
-        next. A LOST target is among them, but its `track.box` is only where it is searched for.
+        Returns the targets seen on this very frame: one that catches up is not among them. A LOST
+        target is, but its `track.box` is only where it is searched for.
         """
-        for target in self._targets.values():
-            if target.number < frame.number:
-                target.follow(frame)
-        return [target for target in self._targets.values() if target.number == frame.number]
+        present = [t for t in self.all if not t.backlog and t.number < frame.number]
+        if present:
+            _follow(present, [frame] * len(present))
+        return [target for target in self.all if target.number == frame.number]
 
-    def _catch_up(self, target: Target) -> None:
-        """Follow a target through the kept frames to the newest.
+    def catch_up(self) -> bool:
+        """Take each target that is late one frame farther; returns whether any still is.
 
         Frames that arrive meanwhile are followed too, as long as they get fewer; a tracker slower
         than the camera stops there and jumps to the newest frame, as it does ever after.
         """
-        before = None
-        frames = self._ring.since(target.number)
-        while frames and (before is None or len(frames) < before):
-            for frame in frames:
-                target.follow(frame)
-            before = len(frames)
-            frames = self._ring.since(target.number)
+        late, frames = [], []
+        for target in self.all:
+            if target.backlog and (frame := self._next_frame(target)):
+                late.append(target)
+                frames.append(frame)
+        _follow(late, frames)
+        for target, frame in zip(late, frames):
+            frame.release()
+            if target.number >= target.goal:
+                behind = self._ring.newest - target.number
+                target.backlog = behind if behind < target.backlog else 0
+                target.goal = self._ring.newest
+        return any(target.backlog for target in self.all)
+
+    def _next_frame(self, target: Target) -> Frame | None:
+        """Return the next frame that can be decoded; without any, the target is at the present."""
+        while frame := self._ring.after(target.number):
+            try:
+                _ = frame.image
+                return frame
+            except ImageError:
+                target.skip_to(frame.number)
+        target.backlog = 0
+        return None
 
     def _new_id(self) -> str:
         return next(name for n in itertools.count(1) if (name := str(n)) not in self._targets)
+
+    def _new_colour(self) -> int:
+        used = {target.colour for target in self.all}
+        return next(n for n in itertools.count() if n not in used)
+
+
+def _follow(targets: Sequence[Target], frames: Sequence[Frame]) -> None:
+    """Find each target on a newer frame, all by one search; raises `ImageError`."""
+    images = [frame.image for frame in frames]
+    start = time.perf_counter()
+    tracks = update_all([target.tracker for target in targets], images)
+    milliseconds = 1000 * (time.perf_counter() - start)
+    for target, frame, track in zip(targets, frames, tracks):
+        target.moved_on(frame, track, milliseconds)

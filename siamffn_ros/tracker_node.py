@@ -2,369 +2,358 @@
 
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
-import time
-import traceback
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Sequence
+from concurrent import futures
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import rclpy
 import torch
-from numpy.typing import NDArray
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import Image
+from rclpy.task import Future
+from rclpy.utilities import remove_ros_args
 from siamffn.msg import TrackStatus
-from siamffn.srv import InitTarget
-from std_srvs.srv import Trigger
-from vision_msgs.msg import Detection2D, Detection2DArray
+from siamffn.srv import InitTarget, ListTargets, StopTarget
+from std_srvs.srv import SetBool, Trigger
+from vision_msgs.msg import BoundingBox2D, Detection2D
 
-from siamffn_model.drawing import draw_track
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.geometry import Box
-from siamffn_model.tracking import State, Tracker, load_model
-from siamffn_ros.conversions import (
-    check_image,
-    to_bgr,
-    to_box,
-    to_detection,
-    to_image,
-    to_nanoseconds,
-)
+from siamffn_model.tracking import Tracker, load_model
+from siamffn_ros import parameters
+from siamffn_ros.conversions import to_box, to_nanoseconds
 from siamffn_ros.dds import use_profile
-from siamffn_ros.targets import Frame, FrameRing, Target, Targets
+from siamffn_ros.figures import Figures, status
+from siamffn_ros.frames import Frame, FrameRing
+from siamffn_ros.images import ImageInput
+from siamffn_ros.outputs import Outputs, to_status
+from siamffn_ros.targets import Targets
 from siamffn_ros.worker import Worker
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
-RELIABILITY = {
-    'sensor_data': ReliabilityPolicy.BEST_EFFORT,
-    'reliable': ReliabilityPolicy.RELIABLE,
-}
-# Only what the receiving thread cannot take at once is queued here, as while it answers an
-# `init_target`: it hands every image on, and the worker takes the newest. With 1 images are lost.
-QUEUE = 30
-LARGE_IMAGES = (
-    'give the publisher the Fast DDS profile config/fastdds.xml '
-    '(FASTDDS_DEFAULT_PROFILES_FILE), or set image_qos to "reliable"'
-)
-THROTTLE = 1.0  # seconds between two log lines about bad images
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+INTERNAL = 'internal error'
+Result = TypeVar('Result')
 
 
 class TrackerNode(LifecycleNode):
     """Follow targets in the images of one camera.
 
-    The executor's threads receive images, which they only store, answer services and watch for
-    silence; the worker's thread owns the targets and publishes.
+    The executor's threads receive images, which they only store, answer services and tell of the
+    node's health; the worker's thread owns the targets and publishes. Services wait for it without
+    holding a thread of the executor.
+
+    Args:
+        camera: namespace of the node; empty for the one of the process.
+        topic: of the images, in the place of `image`; empty to leave it.
     """
 
-    def __init__(self) -> None:
-        super().__init__('tracker')
-        self._declare_parameters()
-        self._image_group = MutuallyExclusiveCallbackGroup()
-        self._bad_images = 0
-        self._last_image = 0.0
-
-    def _declare_parameters(self) -> None:
-        def declare(
-            name: str, value: Any, text: str, limits: tuple[float, float] | None = None
-        ) -> None:
-            descriptor = ParameterDescriptor(description=text)
-            if limits:
-                low, high = limits
-                descriptor.floating_point_range = [
-                    FloatingPointRange(from_value=low, to_value=high, step=0.0)
-                ]
-            self.declare_parameter(name, value, descriptor)
-
-        declare('autostart', True, 'Configure and activate at start, without a manager.')
-        declare('model', 'siamffn_lite0', 'Name of the network. Read by configure.')
-        declare('weights', '', 'Weight file; empty: the one that ships. Read by configure.')
-        declare('device', 'auto', '"cpu", "cuda", or "auto": CUDA if there. Read by configure.')
-        declare(
-            'image_qos',
-            'sensor_data',
-            '"sensor_data" (best effort) or "reliable"; the newest image wins. Read by activate.',
-        )
-        declare(
-            'image_timeout',
-            5.0,
-            'Warn when no image came for so many seconds; 0: never. Read by activate.',
-            (0.0, 3600.0),
-        )
-        declare(
-            'buffer_seconds',
-            2.0,
-            'How long frames are kept for boxes that come late. Read by configure.',
-            (0.0, 60.0),
-        )
-        declare(
-            'buffer_megabytes',
-            256.0,
-            'Memory that these frames may take. Read by configure.',
-            (1.0, 65536.0),
-        )
-
-    def _value(self, name: str) -> Any:
-        return self.get_parameter(name).value
+    def __init__(self, camera: str = '', topic: str = '') -> None:
+        remapping = ['--ros-args', '-r', f'image:={topic}'] if topic else None
+        super().__init__('tracker', namespace=camera or None, cli_args=remapping)
+        parameters.declare(self)
+        self._configured = self._active = False
+        self._enabled = True
+        self._targets: Targets | None = None
+        self._figures = Figures()
+        self.add_on_set_parameters_callback(self._on_parameters)
 
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and offer topics and services."""
-        self._worker: Worker[Frame] = Worker(self._track, self._on_failure)
+        values = parameters.values_of(self)
+        self._images = ImageInput(self, self._on_frame, self._figures)
+        self._worker: Worker[Frame] = Worker(self._track, self._images.failed, self._catch_up)
         try:
-            self._reliability()
+            if reason := parameters.why_not(values, values, configured=False):
+                raise SiamFFNError(reason)
             # PyTorch keeps threads for each thread that it is used from, and slows all of them when
             # they are more than the cores: only the worker ever uses it.
-            model = self._worker.call(self._load)
+            model = self._worker.call(partial(_load, values))
+            self._outputs = Outputs(self, values['output_qos'])
         except Exception as error:
             self._worker.close()
             self.get_logger().error(f'cannot configure: {error}')
             return FAILURE
-        self._ring = FrameRing(self._value('buffer_seconds'), self._value('buffer_megabytes'))
-        self._targets = Targets(model, self._ring)
+        self._device = str(next(model.parameters()).device)
+        self._ring = FrameRing(values['buffer_seconds'], values['buffer_megabytes'])
+        settings = parameters.settings_of(values)
+        self._targets = Targets(model, self._ring, settings, values['max_targets'])
         self._create_interfaces()
-        device = next(model.parameters()).device
-        self.get_logger().info(f'loaded {self._value("model")} on {device}')
+        self._configured = True
+        self.get_logger().info(f'loaded {values["model"]} on {self._device}')
         return super().on_configure(state)
-
-    def _load(self) -> Any:
-        weights = self._value('weights')
-        model = load_model(
-            self._value('model'), Path(weights) if weights else None, self._value('device')
-        )
-        _warm_up(model)
-        return model
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to receive images."""
+        values = parameters.values_of(self)
         try:
-            qos = QoSProfile(depth=QUEUE, reliability=self._reliability())
+            self._images.open(values['image_transport'], values['image_qos'])
         except SiamFFNError as error:
             self.get_logger().error(f'cannot activate: {error}')
             return FAILURE
-        self._topic = self.resolve_topic_name('image')
-        self._last_image = time.monotonic()
-        self._subscription = self.create_subscription(
-            Image,
-            'image',
-            self._on_image,
-            qos,
-            callback_group=self._image_group,
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
-        )
-        self._watchdog = None
-        if timeout := self._value('image_timeout'):
-            # of the system's clock: with use_sim_time the node's own may stand still
-            self._watchdog = self.create_timer(timeout, self._on_silence, clock=Clock())
+        self._figures.reset()
+        self._active = True
         self.get_logger().info(
-            f'waiting for images on {self._topic}; give a target by {self.get_name()}/init_target'
+            f'waiting for images on {self._images.topic}; '
+            f'give a target by {self.resolve_service_name("~/init_target")}'
         )
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to receive images and forget the targets: they have moved on when images return."""
-        self.destroy_subscription(self._subscription)
-        if self._watchdog:
-            self.destroy_timer(self._watchdog)
-        self._worker.call(self._targets.stop)
-        self._ring.clear()
+        self._active = False
+        self._images.close()
+        self._worker.call(self._forget)
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let go of the model and its memory."""
+        self._configured = False
         self.close()
         self._destroy_interfaces()
-        del self._targets, self._ring, self._worker
+        self._targets = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Do what is left of deactivate and cleanup."""
-        if state.label == 'active':
-            self.on_deactivate(state)
-        if state.label in ('active', 'inactive'):
-            self.on_cleanup(state)
+        self._tear_down(state)
         return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Do the same after a transition that failed, so that the node can be configured again."""
+        self._tear_down(state)
+        return super().on_error(state)
+
+    def _tear_down(self, state: LifecycleState) -> None:
+        if self._active:
+            self.on_deactivate(state)
+        if self._configured:
+            self.on_cleanup(state)
 
     def close(self) -> None:
         """Stop tracking, for the end of the process."""
         if hasattr(self, '_worker'):
             self._worker.close()
 
-    def _reliability(self) -> ReliabilityPolicy:
-        name = self._value('image_qos')
-        if name not in RELIABILITY:
-            raise SiamFFNError(f'image_qos is {name!r}: set it to "sensor_data" or "reliable"')
-        return RELIABILITY[name]
-
     def _create_interfaces(self) -> None:
-        publisher = self.create_lifecycle_publisher
-        self._detections = publisher(Detection2DArray, '~/detections', 10)
-        self._detection = publisher(Detection2D, '~/detection', 10)
-        self._status = publisher(TrackStatus, '~/status', 10)
-        self._debug_image = publisher(Image, '~/debug_image', 1)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # of the system's clock: with use_sim_time the node's own may stand still
+        self._timer = self.create_timer(1.0, self._on_second, clock=Clock())
+        self._init_box = self.create_subscription(Detection2D, '~/init_box', self._on_init_box, 10)
         self._own_services = [
-            self.create_service(InitTarget, '~/init_target', self._on_init),
-            self.create_service(Trigger, '~/stop', self._on_stop),
+            self.create_service(kind, f'~/{name}', answer)
+            for kind, name, answer in (
+                (InitTarget, 'init_target', self._on_init),
+                (StopTarget, 'stop_target', self._on_stop),
+                (ListTargets, 'list_targets', self._on_list),
+                (SetBool, 'enable', self._on_enable),
+                (Trigger, 'reset', self._on_reset),
+            )
         ]
 
     def _destroy_interfaces(self) -> None:
-        for publisher in (self._detections, self._detection, self._status, self._debug_image):
-            self.destroy_lifecycle_publisher(publisher)
+        self._outputs.destroy()
+        self.destroy_timer(self._timer)
+        self.destroy_publisher(self._diagnostics)
+        self.destroy_subscription(self._init_box)
         for service in self._own_services:
             self.destroy_service(service)
 
+    def _on_parameters(self, changes: list[Parameter[Any]]) -> SetParametersResult:
+        """Refuse or apply changes of our own parameters; those of ROS are not ours to judge."""
+        new = {change.name: change.value for change in changes if change.name in parameters.BY_NAME}
+        values = {**parameters.values_of(self), **new}
+        reason = parameters.why_not(values, new, self._configured)
+        if not reason and self._configured:
+            reason = self._apply(values, new.keys() & {'image_transport', 'image_qos'})
+        return SetParametersResult(successful=not reason, reason=reason)
+
+    def _apply(self, values: dict[str, Any], of_images: set[str]) -> str:
+        """Let changes take effect; returns why they cannot."""
+        if of_images and self._active:
+            try:
+                self._images.open(values['image_transport'], values['image_qos'])
+            except SiamFFNError as error:
+                return str(error)
+        self._ring.limit(values['buffer_seconds'], values['buffer_megabytes'])
+        self._worker.submit(partial(self._set_targets, values))
+        return ''
+
     # Receiving: store only
 
-    def _on_image(self, message: Image) -> None:
-        self._last_image = time.monotonic()
-        try:
-            check_image(message)
-            frame = Frame(
-                to_nanoseconds(message.header.stamp),
-                partial(to_bgr, message),
-                3 * message.height * message.width,
-                message.header,
-            )
-            self._ring.add(frame)
-            self._worker.offer(frame)
-        except Exception as error:  # no message may end the node
-            self._on_failure(error)
+    def _on_frame(self, frame: Frame) -> None:
+        if not self._ring.add(frame):
+            self._figures.count('out of order')
+        elif self._enabled and self._worker.offer(frame):
+            self._figures.count('dropped')
 
-    def _on_failure(self, error: Exception) -> None:
-        self._bad_images += 1
-        ours = isinstance(error, SiamFFNError)
-        reason = str(error) if ours else ''.join(traceback.format_exception(error))
-        self.get_logger().error(
-            f'image skipped ({self._bad_images} so far): {reason}', throttle_duration_sec=THROTTLE
-        )
+    def _on_second(self) -> None:
+        values = parameters.values_of(self)
+        troubles = []
+        if self._active:
+            troubles = [self._images.watch(values['image_timeout'])]
+        frames, megabytes = self._ring.kept
+        facts = {
+            'state': 'active' if self._active else 'inactive',
+            'enabled': self._enabled,
+            'model': values['model'],
+            'device': self._device,
+            'images kept': f'{frames} ({megabytes:.0f} MB)',
+            'jumps of time': self._ring.jumps,
+        }
+        targets = self._targets.all if self._targets else []
+        name = f'{self.get_fully_qualified_name().lstrip("/")}: tracking'
+        told = status(name, self._figures, targets, facts, filter(None, troubles))
+        array = DiagnosticArray(status=[told])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
 
-    def _on_incompatible(self, event: Any) -> None:
-        self.get_logger().warning(
-            f'a publisher of {self._topic} offers a QoS that does not fit '
-            f'image_qos "{self._value("image_qos")}", so none of its images arrive: '
-            'set image_qos to "sensor_data" or make the publisher reliable and volatile'
-        )
+    # Services and the topic that does the same
 
-    def _on_silence(self) -> None:
-        silent = time.monotonic() - self._last_image
-        if silent < self._value('image_timeout'):
-            return
-        publishers = self.count_publishers(self._topic)
-        remedy = (
-            f'{publishers} publisher(s) there: if their images are large, {LARGE_IMAGES}'
-            if publishers
-            else 'nobody publishes there: start the camera or remap image:=/its/topic'
-        )
-        self.get_logger().warning(f'no image on {self._topic} for {silent:.0f} s; {remedy}')
-
-    # Services
-
-    def _on_init(
+    async def _on_init(
         self, request: InitTarget.Request, response: InitTarget.Response
     ) -> InitTarget.Response:
-        try:
-            init = partial(
-                self._targets.init,
-                to_box(request.bbox),
-                to_nanoseconds(request.header.stamp),
-                request.target_id,
-            )
-            response.target_id = self._worker.call(init)
-            response.success = True
-            response.message = f'following target {response.target_id}'
-        except SiamFFNError as error:
-            response.message = str(error)
-        except CancelledError:
-            response.message = 'the node is shutting down: try again when it is active'
-        except Exception as error:
-            self.get_logger().error(f'init_target failed: {error!r}')
-            response.message = f'internal error: {error!r}'
+        stamp = to_nanoseconds(request.header.stamp)
+        init = partial(self._init, request.bbox, stamp, request.target_id)
+        target_id, problem = await self._ask(init)
+        response.success = not problem
+        response.target_id = target_id or ''
+        response.message = problem or f'following target {target_id}'
         return response
 
-    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        count = self._worker.call(self._targets.stop)
+    def _on_init_box(self, box: Detection2D) -> None:
+        init = partial(self._init, box.bbox, to_nanoseconds(box.header.stamp), box.id)
+
+        def tell(future: futures.Future[str]) -> None:
+            if problem := _problem(future):
+                self.get_logger().warning(f'init_box refused: {problem}')
+
+        self._worker.submit(init).add_done_callback(tell)
+
+    async def _on_stop(
+        self, request: StopTarget.Request, response: StopTarget.Response
+    ) -> StopTarget.Response:
+        told, problem = await self._ask(partial(self._stop, request.target_id))
+        response.success = not problem
+        response.message = problem or told or ''
+        return response
+
+    async def _on_list(
+        self, request: ListTargets.Request, response: ListTargets.Response
+    ) -> ListTargets.Response:
+        response.targets, _ = await self._ask(self._list)
+        response.targets = response.targets or []
+        return response
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
         response.success = True
-        response.message = f'stopped {count} target(s)'
+        response.message = 'tracking' if request.data else 'paused: images are kept, not tracked'
         return response
 
-    # Tracking, in the worker's thread
+    async def _on_reset(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        count, problem = await self._ask(self._forget)
+        self._figures.reset()
+        response.success = not problem
+        response.message = problem or f'forgot {count} target(s) and all images'
+        return response
+
+    async def _ask(self, function: Callable[[], Result]) -> tuple[Result | None, str]:
+        """Let the worker run a function; returns its result, and what went wrong, if anything."""
+        answer: Future[futures.Future[Result]] = Future(executor=self.executor)
+        self._worker.submit(function).add_done_callback(answer.set_result)
+        done = await answer
+        assert done is not None
+        problem = _problem(done)
+        if problem.startswith(INTERNAL):
+            self.get_logger().error(problem)
+            self._figures.count('failed')
+        return (None if problem else done.result()), problem
+
+    # In the worker's thread
 
     def _track(self, frame: Frame) -> None:
-        seen = self._targets.update(frame)
-        found = [target for target in seen if target.track.state != State.LOST]
-        detections = [
-            to_detection(target.id, target.track.box, target.track.score, frame.header)
-            for target in found
-        ]
-        self._detections.publish(Detection2DArray(header=frame.header, detections=detections))
-        if detections and found[0] is seen[0]:
-            self._detection.publish(detections[0])
-        for status in [_status(target, frame) for target in seen] or [_idle(frame)]:
-            self._status.publish(status)
-        if self._debug_image.get_subscription_count():
-            self._debug_image.publish(to_image(_drawn(frame, seen), frame.header))
+        assert self._targets is not None
+        try:
+            seen = self._targets.update(frame)
+            self._outputs.publish(frame, seen, idle=not len(self._targets))
+        finally:
+            frame.release()
+        self._figures.tracked(frame.arrival)
+
+    def _catch_up(self) -> bool:
+        return self._targets is not None and self._targets.catch_up()
+
+    def _init(self, bbox: BoundingBox2D, stamp: int, target_id: str) -> str:
+        assert self._targets is not None
+        return self._targets.init(to_box(bbox), stamp, target_id).id
+
+    def _stop(self, target_id: str) -> str:
+        assert self._targets is not None
+        if not target_id:
+            return f'stopped {self._targets.clear()} target(s)'
+        self._targets.stop(target_id)
+        return f'stopped target {target_id}'
+
+    def _list(self) -> list[TrackStatus]:
+        assert self._targets is not None
+        return [to_status(target, target.header) for target in self._targets.all]
+
+    def _forget(self) -> int:
+        assert self._targets is not None
+        self._ring.clear()
+        return self._targets.clear()
+
+    def _set_targets(self, values: dict[str, Any]) -> None:
+        assert self._targets is not None
+        self._targets.set(parameters.settings_of(values))
+        self._targets.limit = values['max_targets']
 
 
-def _warm_up(model: Any) -> None:
-    """Run the network once: the first call is much slower than the others."""
+def _problem(future: futures.Future[Any]) -> str:
+    """Return what went wrong, for the one who asked; empty if nothing did."""
+    if future.cancelled():
+        return 'the node is shutting down: try again when it is active'
+    error = future.exception()
+    if error is None or isinstance(error, SiamFFNError):
+        return str(error or '')
+    return f'{INTERNAL}: {error!r}'
+
+
+def _load(values: dict[str, Any]) -> Any:
+    """Return the model, once run: the first call is much slower than the others."""
+    weights = values['weights']
+    model = load_model(values['model'], Path(weights) if weights else None, values['device'])
     tracker = Tracker(model)
     image = np.zeros((64, 64, 3), np.uint8)
     tracker.init(image, Box(16, 16, 32, 32))
     tracker.update(image)
-
-
-def _status(target: Target, frame: Frame) -> TrackStatus:
-    return TrackStatus(
-        header=frame.header,
-        target_id=target.id,
-        state=int(target.track.state),
-        score=float(target.track.score),
-        last_ms=target.last_ms,
-        mean_ms=target.mean_ms,
-        max_ms=target.max_ms,
-        frames_processed=target.processed,
-        frames_dropped=target.dropped,
-    )
-
-
-def _idle(frame: Frame) -> TrackStatus:
-    return TrackStatus(header=frame.header, state=TrackStatus.IDLE)
-
-
-def _drawn(frame: Frame, targets: list[Target]) -> NDArray[np.uint8]:
-    """Return a copy of the image with the targets drawn in."""
-    image: NDArray[np.uint8] = frame.image.copy()
-    for target in targets:
-        box = None if target.track.state == State.LOST else target.track.box
-        label = f'{target.id} {target.track.state.name.lower()} {target.track.score:.2f}'
-        draw_track(image, box, label)
-    return image
+    return model
 
 
 def make_executor() -> Executor:
     """Return the quickest executor there is.
 
     The events executor of Kilted takes next to no time; that of older distributions costs half a
-    core at 30 images a second, and needs a second thread to receive while a service is answered.
+    core at 30 images a second, and needs a second thread to receive while parameters change.
     """
     try:
         from rclpy.experimental.events_executor import EventsExecutor
@@ -374,8 +363,36 @@ def make_executor() -> Executor:
     return executor
 
 
+def make_nodes(cameras: Sequence[str]) -> list[TrackerNode]:
+    """Return a node for each NAME=TOPIC, in the namespace NAME; without any, one as ROS names it.
+
+    Raises `SiamFFNError` for a text that is not of this form.
+    """
+    if not cameras:
+        return [TrackerNode()]
+    pairs = [camera.partition('=') for camera in cameras]
+    for text, (name, _, topic) in zip(cameras, pairs):
+        if not (name and topic):
+            raise SiamFFNError(f'--camera {text!r}: give NAME=TOPIC, as front=/front/image_raw')
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        raise SiamFFNError('--camera: give each camera a name of its own')
+    return [TrackerNode(name, topic) for name, _, topic in pairs]
+
+
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; returns the exit code."""
+    """Run the node, or one for each `--camera NAME=TOPIC`, until SIGINT or SIGTERM.
+
+    Returns the exit code.
+    """
+    parser = argparse.ArgumentParser(prog='tracker_node')
+    parser.add_argument(
+        '--camera',
+        action='append',
+        default=[],
+        metavar='NAME=TOPIC',
+        help='follow in this topic, by a node /NAME/tracker; several share the process',
+    )
+    options = parser.parse_args(remove_ros_args(sys.argv if args is None else args)[1:])
     use_profile()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = False
@@ -387,22 +404,25 @@ def main(args: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, request_stop)
     signal.signal(signal.SIGTERM, request_stop)
     try:
-        node = TrackerNode()
-    except ParameterException as error:
+        nodes = make_nodes(options.camera)
+    except (ParameterException, SiamFFNError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         rclpy.shutdown()
         return 1
     executor = make_executor()
-    executor.add_node(node)
     code = 0
-    if node.get_parameter('autostart').value:
-        started = node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
-        code = 0 if started else 1
+    for node in nodes:
+        executor.add_node(node)
+        if code == 0 and node.get_parameter('autostart').value:
+            started = node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+            code = 0 if started else 1
     while code == 0 and not stop:
         executor.spin_once(timeout_sec=0.2)
-    node.close()
+    for node in nodes:
+        node.close()
     executor.shutdown()
-    node.destroy_node()
+    for node in nodes:
+        node.destroy_node()
     rclpy.shutdown()
     return code
 

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar('Item')
@@ -13,34 +14,42 @@ Result = TypeVar('Result')
 
 
 class Worker(Generic[Item]):
-    """Run `process` on the newest item offered, and calls in between, in one thread.
+    """Run `process` on the newest item offered, calls before it, and `idle` in between.
 
-    An item offered before the last one was taken replaces it. An exception of `process` goes to
-    `failed` and the thread lives on.
+    An item offered before the last one was taken replaces it. `idle` does a bit of work and returns
+    whether there is more; it is asked again after each item and call. All run in one thread, which
+    lives on when one raises: an exception of `process` or `idle` goes to `failed`.
     """
 
     def __init__(
-        self, process: Callable[[Item], None], failed: Callable[[Exception], None]
+        self,
+        process: Callable[[Item], None],
+        failed: Callable[[Exception], None],
+        idle: Callable[[], bool] = lambda: False,
     ) -> None:
         self._process = process
         self._failed = failed
+        self._idle = idle
         self._newest: list[Item] = []  # at most one
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._more = False
         self._closed = False
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name='tracking', daemon=True)
         self._thread.start()
 
-    def offer(self, item: Item) -> None:
-        """Hand over an item; never blocks."""
+    def offer(self, item: Item) -> bool:
+        """Hand over an item, without waiting; returns whether it replaced one."""
         with self._wake:
+            replaced = bool(self._newest)
             self._newest[:] = [item]
             self._wake.notify()
+        return replaced
 
-    def call(self, function: Callable[[], Result]) -> Result:
-        """Run a function in the thread, before the next item; returns or raises what it does.
+    def submit(self, function: Callable[[], Result]) -> Future[Result]:
+        """Let the thread run a function before the next item; returns what will hold its result.
 
-        Raises `concurrent.futures.CancelledError` if the worker is closed before.
+        The future is cancelled if the worker is closed before.
         """
         future: Future[Result] = Future()
         with self._wake:
@@ -49,36 +58,51 @@ class Worker(Generic[Item]):
             else:
                 self._calls.append((function, future))
                 self._wake.notify()
-        return future.result()
+        return future
+
+    def call(self, function: Callable[[], Result]) -> Result:
+        """Do the same and wait; returns or raises what the function does.
+
+        Raises `concurrent.futures.CancelledError` if the worker is closed before.
+        """
+        return self.submit(function).result()
 
     def close(self) -> None:
         """Stop after the item or call at hand; those that wait are cancelled."""
         with self._wake:
             self._closed = True
-            for _, future in self._calls:
-                future.cancel()
-            self._calls.clear()
+            calls, self._calls = self._calls, deque()
+            self._newest.clear()
             self._wake.notify()
+        for _, future in calls:
+            future.cancel()
         self._thread.join()
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closed or self._calls or self._newest)
+                self._wake.wait_for(
+                    lambda: self._closed or self._calls or self._newest or self._more
+                )
                 if self._closed:
                     return
                 call = self._calls.popleft() if self._calls else None
-                item = None if call else self._newest.pop()
+                items = [] if call else [self._newest.pop()] if self._newest else []
             if call:
                 _answer(*call)
+                self._more = True
+            elif items:
+                self._guarded(partial(self._process, items[0]))
+                self._more = True
             else:
-                self._handle(item)
+                self._more = bool(self._guarded(self._idle))
 
-    def _handle(self, item: Any) -> None:
+    def _guarded(self, function: Callable[[], Result]) -> Result | None:
         try:
-            self._process(item)
+            return function()
         except Exception as error:  # one bad item must not end the thread
             self._failed(error)
+            return None
 
 
 def _answer(function: Callable[[], Any], future: Future[Any]) -> None:

@@ -1,0 +1,137 @@
+"""How the node is doing: counted as it works, told once a second as diagnostics."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from siamffn_model.tracking import State
+from siamffn_ros.targets import Target
+
+SLOW = 0.1  # share of dropped images from which on the node is called slow
+PAGE = 4096  # bytes
+LATENCIES = 1000  # kept between two reports
+
+
+class Latency(NamedTuple):
+    """Milliseconds from the arrival of images to the publishing of what was found."""
+
+    median: float
+    p95: float
+    max: float
+
+
+class Figures:
+    """Counts events from any thread, and tells of those since the last report.
+
+    The events are 'received', 'tracked', 'dropped' (replaced by a newer image before it was
+    tracked), 'out of order', 'bad' and 'failed' (the node's own fault).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin again."""
+        with self._lock:
+            self.total: Counter[str] = Counter()
+            self._recent: Counter[str] = Counter()
+            self._latencies: deque[float] = deque(maxlen=LATENCIES)
+            self._since = time.monotonic()
+
+    def count(self, event: str) -> int:
+        """Count an event; returns how many there have been."""
+        with self._lock:
+            self._recent[event] += 1
+            self.total[event] += 1
+            return self.total[event]
+
+    def tracked(self, arrival: float) -> None:
+        """Count an image that was tracked, which arrived at this monotonic time in seconds."""
+        self.count('tracked')
+        self._latencies.append(1e3 * (time.monotonic() - arrival))
+
+    def take(self) -> tuple[Counter[str], float, Latency | None]:
+        """Return events, seconds and latency since the last call, and begin anew."""
+        with self._lock:
+            recent, self._recent = self._recent, Counter()
+            times, self._latencies = self._latencies, deque(maxlen=LATENCIES)
+            now = time.monotonic()
+            seconds, self._since = now - self._since, now
+        if not times:
+            return recent, seconds, None
+        return recent, seconds, Latency(*map(float, np.percentile(times, (50, 95, 100))))
+
+
+def status(
+    name: str,
+    figures: Figures,
+    targets: Iterable[Target],
+    facts: dict[str, Any],
+    troubles: Iterable[str],
+) -> DiagnosticStatus:
+    """Return what /diagnostics says of the node.
+
+    Its level is ERROR when the node failed at something, WARN when images are bad or dropped, a
+    target is LOST, or there are other `troubles`; OK else. `facts` are told as they are.
+    """
+    recent, seconds, latency = figures.take()
+    found = list(targets)
+    reasons = list(troubles)
+    if recent['bad']:
+        reasons.append(f'{recent["bad"]} bad images')
+    if recent['dropped'] > SLOW * recent['received']:
+        reasons.append(f'slow: {recent["dropped"]} of {recent["received"]} images dropped')
+    lost = [target.id for target in found if target.track.state == State.LOST]
+    if lost:
+        reasons.append(f'lost: {", ".join(lost)}')
+    level = DiagnosticStatus.WARN if reasons else DiagnosticStatus.OK
+    if recent['failed']:
+        level = DiagnosticStatus.ERROR
+        reasons.insert(0, f'failed {recent["failed"]} times: see the log')
+    values = {
+        **facts,
+        'images received per second': f'{recent["received"] / seconds:.1f}',
+        'images tracked per second': f'{recent["tracked"] / seconds:.1f}',
+        **{
+            f'images {event}': figures.total[event]
+            for event in ('received', 'tracked', 'dropped', 'out of order', 'bad')
+        },
+        **{
+            f'latency {kind} (ms)': f'{value:.1f}'
+            for kind, value in (latency._asdict() if latency else {}).items()
+        },
+        'targets': len(found),
+        **{
+            f'target {target.id}': f'{target.track.state.name} {target.track.score:.2f}'
+            for target in found
+        },
+        **_memory(),
+    }
+    return DiagnosticStatus(
+        level=level,
+        name=name,
+        message='; '.join(reasons) or 'following' if found else '; '.join(reasons) or 'no target',
+        hardware_id=str(facts.get('device', '')),
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+    )
+
+
+def _memory() -> dict[str, str]:
+    """Return the process's memory, and the GPU's that PyTorch holds, in megabytes."""
+    told = {}
+    statm = Path('/proc/self/statm')
+    if statm.exists():
+        told['memory (MB)'] = f'{int(statm.read_text().split()[1]) * PAGE / 1e6:.0f}'
+    if torch.cuda.is_available():
+        told['GPU memory (MB)'] = f'{torch.cuda.memory_reserved() / 1e6:.0f}'
+    return told

@@ -1,0 +1,117 @@
+"""What the node publishes of each tracked image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import Image
+from siamffn.msg import TrackStatus
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2D, Detection2DArray
+
+from siamffn_model.drawing import draw_track, nth_colour
+from siamffn_model.errors import SiamFFNError
+from siamffn_model.tracking import State
+from siamffn_ros.conversions import to_detection, to_image
+from siamffn_ros.frames import Frame
+from siamffn_ros.qos import OTHERS, profile
+from siamffn_ros.targets import Target
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks
+
+
+class Outputs:
+    """The publishers of detections, status and debug image.
+
+    `qos` is `output_qos` of the parameters. Raises `SiamFFNError` for a reliability in
+    `qos_overrides` that does not exist.
+    """
+
+    def __init__(self, node: LifecycleNode, qos: str) -> None:
+        self._node = node
+        self._qos = qos
+        self._publishers: list[Any] = []
+        try:
+            self._create()
+        except SiamFFNError:
+            self.destroy()
+            raise
+
+    def _create(self) -> None:
+        self._detections = self._publisher(Detection2DArray, '~/detections', 10)
+        self._detection = self._publisher(Detection2D, '~/detection', 10)
+        self._status = self._publisher(TrackStatus, '~/status', 10)
+        self._debug_image = self._publisher(Image, '~/debug_image', 1)
+
+    def _publisher(self, kind: Any, name: str, depth: int) -> Any:
+        topic = self._node.resolve_topic_name(name)
+
+        def unfit(event: Any) -> None:
+            self._node.get_logger().warning(
+                f'a subscriber of {topic} asks for a QoS that is not offered, so it gets nothing: '
+                'let it ask for best effort and volatile, or set output_qos to "reliable"'
+            )
+
+        publisher = self._node.create_lifecycle_publisher(
+            kind,
+            name,
+            profile(self._node, topic, 'publisher', self._qos, depth),
+            event_callbacks=PublisherEventCallbacks(incompatible_qos=unfit),
+            qos_overriding_options=OTHERS,
+        )
+        self._publishers.append(publisher)
+        return publisher
+
+    def destroy(self) -> None:
+        """Take the topics away."""
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)
+
+    def publish(self, frame: Frame, seen: Sequence[Target], idle: bool) -> None:
+        """Tell of the targets seen on a frame; `idle` says that there is none at all."""
+        in_sight = [target for target in seen if target.track.state != State.LOST]
+        detections = [
+            to_detection(target.id, target.track.box, target.track.score, frame.header)
+            for target in in_sight
+        ]
+        self._detections.publish(Detection2DArray(header=frame.header, detections=detections))
+        if detections and in_sight[0] is seen[0]:
+            self._detection.publish(detections[0])
+        for target in seen:
+            self._status.publish(to_status(target, frame.header))
+        if idle:
+            self._status.publish(TrackStatus(header=frame.header, state=TrackStatus.IDLE))
+        if self._debug_image.get_subscription_count():
+            self._debug_image.publish(to_image(drawn(frame, seen), frame.header))
+
+
+def to_status(target: Target, header: Header) -> TrackStatus:
+    """Return the status of a target on the image with this header."""
+    return TrackStatus(
+        header=header,
+        target_id=target.id,
+        state=int(target.track.state),
+        score=float(target.track.score),
+        last_ms=target.last_ms,
+        mean_ms=target.mean_ms,
+        max_ms=target.max_ms,
+        frames_processed=target.processed,
+        frames_dropped=target.dropped,
+    )
+
+
+def drawn(frame: Frame, targets: Sequence[Target]) -> NDArray[np.uint8]:
+    """Return a copy of the image with the targets drawn in, each in its own colour."""
+    image: NDArray[np.uint8] = frame.image.copy()
+    for target in targets:
+        box = None if target.track.state == State.LOST else target.track.box
+        label = f'{target.id} {target.track.state.name.lower()} {target.track.score:.2f}'
+        draw_track(image, box, label, nth_colour(target.colour))
+    return image
