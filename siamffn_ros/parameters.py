@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -138,8 +137,6 @@ def why_not(values: Mapping[str, Any], changed: Iterable[str], configured: bool)
             )
         if parameter.choices and value not in parameter.choices:
             return f'{name} is {value!r}: set it to {" or ".join(map(repr, parameter.choices))}'
-        if isinstance(value, float) and not math.isfinite(value):
-            return f'{name} is {value}: set it to a finite number'
     lost, uncertain, found = (values[TRACKING + name] for name in ('lost', 'uncertain', 'found'))
     if not lost <= uncertain <= found:
         return (

@@ -26,8 +26,8 @@ class Target:
     Attributes:
         number: of the last frame it was looked for in, whose header is `header`.
         colour: a number that no other target has meanwhile, from 0.
-        backlog: how many frames it is behind, while it catches up; 0 once it is at the present.
-        goal: number of the frame that it catches up to.
+        backlog: how many frames it was behind when it set out for `goal`, the number of a frame;
+            0 once it is at the present.
     """
 
     id: str
@@ -157,7 +157,12 @@ class Targets:
         Returns the targets seen on this very frame: one that catches up is not among them. A LOST
         target is, but its `track.box` is only where it is searched for.
         """
-        present = [t for t in self.all if not t.backlog and t.number < frame.number]
+        present = []
+        for target in self.all:
+            if target.number == frame.number - 1:
+                target.backlog = 0
+            if not target.backlog and target.number < frame.number:
+                present.append(target)
         if present:
             _follow(present, [frame] * len(present))
         return [target for target in self.all if target.number == frame.number]

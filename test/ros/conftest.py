@@ -19,15 +19,19 @@ import pytest
 pytest.importorskip('rclpy', reason='ROS 2 is not installed: run make setup, or source it')
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from siamffn.msg import TrackStatus
-from siamffn.srv import InitTarget
+from siamffn.srv import InitTarget, ListTargets, StopTarget
 from std_msgs.msg import Header
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
@@ -144,7 +148,7 @@ class Peer:
 
     until = staticmethod(until)
 
-    def __init__(self, reliable: bool = True) -> None:
+    def __init__(self, reliable: bool = True, kind: Any = Image) -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node('peer', context=self.context)
@@ -152,8 +156,13 @@ class Peer:
         self.single: dict[int, Detection2D] = {}
         self.statuses: dict[int, TrackStatus] = {}
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        self.diagnostics: list[DiagnosticStatus] = []
+        self.node.create_subscription(
+            DiagnosticArray, '/diagnostics', lambda told: self.diagnostics.extend(told.status), 10
+        )
+        self.kind = kind
         self.camera = self.node.create_publisher(
-            Image, 'image', QoSProfile(depth=10, reliability=reliability)
+            kind, 'image', QoSProfile(depth=10, reliability=reliability)
         )
         for kind, name, kept in (
             (Detection2DArray, 'detections', self.detections),
@@ -165,7 +174,11 @@ class Peer:
             name: self.node.create_client(kind, f'tracker/{name}')
             for name, kind in {
                 'init_target': InitTarget,
-                'stop': Trigger,
+                'stop_target': StopTarget,
+                'list_targets': ListTargets,
+                'enable': SetBool,
+                'reset': Trigger,
+                'set_parameters_atomically': SetParametersAtomically,
                 'change_state': ChangeState,
                 'get_state': GetState,
             }.items()
@@ -203,7 +216,15 @@ class Peer:
         self.statuses.clear()
 
     def send(self, image: np.ndarray, stamp: int) -> None:
-        self.camera.publish(to_image(image, Header(stamp=to_stamp(stamp), frame_id='eye')))
+        header = Header(stamp=to_stamp(stamp), frame_id='eye')
+        if self.kind is Image:
+            self.camera.publish(to_image(image, header))
+        else:
+            data = cv2.imencode('.png', image)[1].tobytes()
+            self.camera.publish(CompressedImage(header=header, format='png', data=data))
+
+    def close_camera(self) -> None:
+        self.node.destroy_publisher(self.camera)
 
     def track(self, image: np.ndarray, stamp: int) -> TrackStatus:
         """Send an image and return the status of this very frame."""
@@ -222,6 +243,35 @@ class Peer:
         header = Header(stamp=to_stamp(stamp))
         request = InitTarget.Request(header=header, bbox=to_bbox(box), target_id=target_id)
         return self.call('init_target', request)
+
+    def track_until(self, images: list[np.ndarray], start: int, target_id: str) -> TrackStatus:
+        """Send images, 10 ms of stamp apart, until one has a status of the target; returns it."""
+        for n, image in enumerate(images):
+            self.send(image, start + n * 10_000_000)
+            deadline = time.monotonic() + 0.5
+            while time.monotonic() < deadline:
+                status = self.statuses.get(start + n * 10_000_000)
+                if status and status.target_id == target_id:
+                    return status
+                time.sleep(0.01)
+        raise AssertionError(f'no status of {target_id} came with {len(images)} images')
+
+    def call_list(self) -> list[TrackStatus]:
+        return list(self.call('list_targets', ListTargets.Request()).targets)
+
+    def diagnosed(self, key: str) -> float:
+        """Return a number of the newest diagnostics."""
+        until(lambda: self.diagnostics, 'diagnostics')
+        return float({pair.key: pair.value for pair in self.diagnostics[-1].values}[key])
+
+    def set(self, **values: Any) -> SetParametersResult:
+        """Set parameters of the node, "__" in a name standing for a dot."""
+        parameters = [
+            Parameter(name.replace('__', '.'), value=value).to_parameter_msg()
+            for name, value in values.items()
+        ]
+        request = SetParametersAtomically.Request(parameters=parameters)
+        return self.call('set_parameters_atomically', request).result
 
     def change(self, transition: int) -> bool:
         request = ChangeState.Request()
@@ -254,7 +304,9 @@ def live_peer(live_node: NodeProcess) -> Iterator[Peer]:
 @pytest.fixture
 def user(live_peer: Peer, live_node: NodeProcess) -> Iterator[Peer]:
     """The peer of a live node without targets, which must outlive every test."""
-    live_peer.call('stop', Trigger.Request())
+    live_peer.call('reset', Trigger.Request())
+    live_peer.detections.clear()
+    live_peer.statuses.clear()
     yield live_peer
     assert live_node.process.poll() is None, live_node.text()
 

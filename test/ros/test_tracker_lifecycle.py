@@ -13,13 +13,14 @@ import yaml
 from lifecycle_msgs.msg import Transition
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_ros import tracker_node
+from siamffn_model.tracking import State
+from siamffn_ros import outputs
 from siamffn_ros.conversions import to_image
-from siamffn_ros.targets import Frame
+from siamffn_ros.frames import Frame
 from siamffn_ros.tracker_node import TrackerNode
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def node_here() -> Iterator[TrackerNode]:
 
 def test_parameter_file_has_the_defaults(node_here: TrackerNode) -> None:
     written = yaml.safe_load((CONFIG / 'tracker.yaml').read_text())['/**']['ros__parameters']
+    tracking = written.pop('tracking')
+    written |= {f'tracking.{name}': value for name, value in tracking.items()}
     for name, value in written.items():
         assert node_here.get_parameter(name).value == value, name
         assert node_here.describe_parameter(name).description
@@ -62,7 +65,7 @@ def test_debug_image_is_only_built_for_subscribers(
         built.append(1)
         return to_image(image, header)
 
-    monkeypatch.setattr(tracker_node, 'to_image', counted)
+    monkeypatch.setattr(outputs, 'to_image', counted)
     frame = Frame(1, lambda: clip.images[0], 1, Header())
     node_here._track(frame)
     assert not built
@@ -138,6 +141,26 @@ def test_failed_configure_can_be_mended(start_node: Callable[..., NodeProcess], 
     assert not peer.change(Transition.TRANSITION_CONFIGURE)
     assert peer.state() == 'unconfigured'
     assert "image_qos is 'fast'" in node.text()
+
+
+def test_compressed_images_are_taken_where_they_are_published(
+    start_node: Callable[..., NodeProcess], make_peer: Callable[..., Peer], clip: Scene
+) -> None:
+    """The type of the topic changes while the node runs."""
+    node = start_node()
+    raw = make_peer()
+    raw.wait_for_node()
+    raw.close_camera()
+    peer = make_peer(kind=CompressedImage)
+    peer.wait_for_node()
+    assert peer.init(clip.boxes[0], 0, 'car').success is False, 'of another image'
+    peer.track(clip.images[0], 10 * SECOND)
+    assert peer.init(clip.boxes[0], 10 * SECOND, 'car').success
+    assert peer.track_until(clip.images[1:], 11 * SECOND, 'car').state == State.TRACKING
+    peer.camera.publish(CompressedImage(format='jpeg', data=bytes(100)))
+    node.wait_for('neither JPEG nor PNG')
+    peer.track(clip.images[8], 30 * SECOND)
+    assert 'Traceback' not in node.text()
 
 
 def test_silent_and_unfitting_cameras_are_told_of(

@@ -84,6 +84,36 @@ def test_a_failing_call_raises_at_the_caller(work: Work) -> None:
     assert work.worker.call(lambda: 'still here') == 'still here'
 
 
+def test_idle_work_is_done_between_items_until_there_is_none_left() -> None:
+    left = [3]
+    done: list[str] = []
+    ended = threading.Event()
+
+    def idle() -> bool:
+        if left[0]:
+            left[0] -= 1
+            done.append('idle')
+        elif 'item' in done:
+            ended.set()
+        return left[0] > 0
+
+    worker: Worker[int] = Worker(lambda item: done.append('item'), print, idle)
+    worker.call(lambda: None)
+    while left[0]:
+        pass
+    assert done == ['idle'] * 3
+    worker.offer(1)
+    assert ended.wait(PATIENCE)
+    worker.close()
+    assert done == ['idle'] * 3 + ['item']
+
+
+def test_an_item_that_replaces_another_is_told_of(work: Work) -> None:
+    assert not work.worker.offer(1)
+    assert work.begun.acquire(timeout=PATIENCE)
+    assert [work.worker.offer(item) for item in (2, 3)] == [False, True]
+
+
 def test_a_closed_worker_cancels_calls(work: Work) -> None:
     work.worker.close()
     with pytest.raises(CancelledError):
