@@ -58,20 +58,13 @@ class ImageInput:
 
         Raises `SiamFFNError` for a reliability in `qos_overrides` that does not exist.
         """
-        wanted = profile(self._node, self.topic, 'subscription', qos, QUEUE)
-        self.close()
+        profile(self._node, self.topic, 'subscription', qos, QUEUE)
         self._transport, self._qos = transport, qos
-        self._type = self._wanted_type()
         self._last_image = self._last_warning = time.monotonic()
-        self._subscription = self._node.create_subscription(
-            self._type,
-            'image',
-            self._on_image,
-            wanted,
-            callback_group=self._group,
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
-            qos_overriding_options=OTHERS,
-        )
+        other = self._subscription and self._wanted_type() is not self._type
+        self.close()
+        if not other:
+            self._subscribe()  # else `watch` does
 
     def close(self) -> None:
         """Stop to receive."""
@@ -84,8 +77,10 @@ class ImageInput:
 
         Returns what is wrong, empty if nothing is; `timeout` is `image_timeout`, 0 for never.
         """
-        if self._wanted_type() is not self._type:
-            self.open(self._transport, self._qos)
+        if not self._subscription:
+            self._subscribe()
+        elif self._wanted_type() is not self._type:
+            self.close()  # the middleware needs a moment before the topic may have another type
         now = time.monotonic()
         silent = now - self._last_image
         if not timeout or silent < timeout:
@@ -95,6 +90,24 @@ class ImageInput:
             self._last_warning = now
             self._node.get_logger().warning(f'{told}; {self._remedy()}')
         return told
+
+    def _subscribe(self) -> None:
+        """Subscribe to the wanted type; where the topic still has the other, `watch` tries anew."""
+        kind = self._wanted_type()
+        try:
+            self._subscription = self._node.create_subscription(
+                kind,
+                'image',
+                self._on_image,
+                profile(self._node, self.topic, 'subscription', self._qos, QUEUE),
+                callback_group=self._group,
+                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
+                qos_overriding_options=OTHERS,
+            )
+        except RuntimeError as error:
+            self._node.get_logger().warning(f'cannot subscribe to {self.topic} yet: {error}')
+        else:
+            self._type = kind
 
     def failed(self, error: Exception) -> None:
         """Count and tell of an image that cannot be used, or could not be worked on."""

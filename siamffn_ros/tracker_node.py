@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from functools import partial
@@ -417,7 +418,10 @@ def main(args: list[str] | None = None) -> int:
             started = node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
             code = 0 if started else 1
     while code == 0 and not stop:
-        executor.spin_once(timeout_sec=0.2)
+        try:
+            executor.spin_once(timeout_sec=0.2)
+        except Exception:  # no message, service or timer may end the node
+            nodes[0].get_logger().error(f'{INTERNAL}: {traceback.format_exc()}')
     for node in nodes:
         node.close()
     executor.shutdown()

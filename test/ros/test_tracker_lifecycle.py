@@ -157,6 +157,10 @@ def test_compressed_images_are_taken_where_they_are_published(
     peer.track(clip.images[0], 10 * SECOND)
     assert peer.init(clip.boxes[0], 10 * SECOND, 'car').success
     assert peer.track_until(clip.images[1:], 11 * SECOND, 'car').state == State.TRACKING
+    assert peer.set(image_transport='raw').successful
+    peer.until(lambda: not peer.camera.get_subscription_count(), 'the other type')
+    assert peer.set(image_transport='compressed').successful
+    peer.until(peer.camera.get_subscription_count, 'this type')
     peer.camera.publish(CompressedImage(format='jpeg', data=bytes(100)))
     node.wait_for('neither JPEG nor PNG')
     peer.track(clip.images[8], 30 * SECOND)
