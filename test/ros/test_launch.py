@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,41 +11,150 @@ import pytest
 
 pytest.importorskip('launch_ros', reason='launch_ros is not installed (no registry has it)')
 
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.events.process import ProcessExited
+from launch.utilities import perform_substitutions
+from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchService
+from siamffn_ros.dds import FAST_DDS_2, FAST_DDS_3
+
 LAUNCH = Path(__file__).parents[2] / 'launch'
+PARAMETERS = {'image_transport', 'image_qos', 'params_file', 'model', 'device', 'use_sim_time'}
+DECLARED = {
+    'tracker': PARAMETERS
+    | {'image_topic', 'namespace', 'weights', 'autostart', 'log_level', 'rviz'},
+    'multi_camera': PARAMETERS | {'cameras', 'log_level'},
+    'replay': {'bag', 'init', 'out', 'params_file', 'model', 'device', 'min_success'},
+}
+REQUIRED = {'tracker': {}, 'multi_camera': {'cameras': 'front=/a rear=/b'}, 'replay': {'bag': 'x'}}
+
+
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment in which no DDS profile is set."""
+    for name in (FAST_DDS_2, FAST_DDS_3):
+        monkeypatch.setenv(name, '')
+    return monkeypatch
 
 
 def load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location('launch_file', LAUNCH / name)
+    path = LAUNCH / f'{name}.launch.py'
+    spec = importlib.util.spec_from_file_location('launch_file', path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-@pytest.mark.parametrize('profile', ['', '/my/own.xml'])
-def test_tracker_launch(monkeypatch: pytest.MonkeyPatch, profile: str) -> None:
-    from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-    from launch_ros.actions import Node
-
-    from launch import LaunchContext
-
-    prefixes = [sys.prefix, os.environ.get('AMENT_PREFIX_PATH', '')]
-    monkeypatch.setenv('AMENT_PREFIX_PATH', os.pathsep.join(filter(None, prefixes)))
-    for name in ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
-        monkeypatch.setenv(name, profile)
-    entities = load('tracker.launch.py').generate_launch_description().entities
-    declared = [entity for entity in entities if isinstance(entity, DeclareLaunchArgument)]
-    assert {argument.name for argument in declared} == {
-        'image_topic', 'params_file', 'model', 'device', 'autostart', 'log_level',
-    }  # fmt: skip
+def visit(name: str, **given: str) -> tuple[list[Any], LaunchContext]:
+    """Return the actions that a launch file comes to, with what they are in."""
     context = LaunchContext()
-    for entity in entities:
-        if not isinstance(entity, OpaqueFunction):
+    context.launch_configurations.update({**REQUIRED[name], **given})
+    actions = []
+    for entity in load(name).generate_launch_description().entities:
+        if isinstance(entity, OpaqueFunction):
+            actions += entity.execute(context)
+            continue
+        if isinstance(entity, (DeclareLaunchArgument, SetEnvironmentVariable)):
             entity.execute(context)
-    set_here = [entity for entity in entities if isinstance(entity, SetEnvironmentVariable)]
-    assert len(set_here) == (0 if profile else 1)
+        if entity.condition is None or entity.condition.evaluate(context):
+            actions.append(entity)
+    return actions, context
+
+
+def processes(actions: list[Any]) -> list[Any]:
+    return [action for action in actions if isinstance(action, ExecuteProcess)]
+
+
+def words(node: Any, context: LaunchContext) -> list[str]:
+    """The command of a node, the program left out."""
+    node._perform_substitutions(context)
+    texts = []
+    for part in node.cmd[1:]:
+        try:
+            texts.append(perform_substitutions(context, part))
+        except Exception:  # a place holder of the node's own, for its name and namespace
+            texts.append('')
+    return texts
+
+
+@pytest.mark.parametrize('name', DECLARED)
+def test_arguments(clean: pytest.MonkeyPatch, name: str) -> None:
+    actions, context = visit(name)
+    declared = [action for action in actions if isinstance(action, DeclareLaunchArgument)]
+    assert {argument.name for argument in declared} == DECLARED[name]
+    assert {a.name for a in declared if a.default_value is None} == set(REQUIRED[name])
+    assert all(argument.description for argument in declared)
     assert Path(context.launch_configurations['params_file']).is_file()
-    context.launch_configurations['device'] = 'cpu'
-    (function,) = [entity for entity in entities if isinstance(entity, OpaqueFunction)]
-    (node,) = function.execute(context)
-    assert isinstance(node, Node)
+
+
+@pytest.mark.parametrize('name', ['tracker', 'multi_camera'])
+@pytest.mark.parametrize('profile', ['', '/my/own.xml'])
+def test_dds_profile(clean: pytest.MonkeyPatch, name: str, profile: str) -> None:
+    clean.setenv(FAST_DDS_2, profile)
+    actions, _ = visit(name)
+    assert sum(isinstance(a, SetEnvironmentVariable) for a in actions) == (0 if profile else 1)
+
+
+def test_tracker(clean: pytest.MonkeyPatch) -> None:
+    actions, context = visit('tracker', image_topic='/camera', device='cpu', namespace='left')
+    (node,) = processes(actions)
+    told = words(node, context)
+    assert node.node_package == 'siamffn' and node.node_executable == 'tracker_node'
+    assert node.node_name == '/left/tracker'
+    assert 'image:=/camera' in told and told[told.index('--log-level') + 1] == 'info'
+    assert told.count('--params-file') == 2, "the user's file, then what is given"
+    overrides = Path(told[len(told) - told[::-1].index('--params-file')])
+    assert '/left/tracker:' in overrides.read_text() and 'device: cpu' in overrides.read_text()
+
+
+def test_tracker_with_rviz(clean: pytest.MonkeyPatch) -> None:
+    actions, context = visit('tracker', rviz='true', namespace='left')
+    _, rviz = processes(actions)
+    told = words(rviz, context)
+    assert rviz.node_name == '/left/rviz'
+    assert '/tracker/debug_image:=tracker/debug_image' in told, 'relative: in the namespace'
+    assert Path(told[told.index('-d') + 1]).name == 'tracker.rviz'
+
+
+def test_cameras_share_a_process(clean: pytest.MonkeyPatch) -> None:
+    actions, context = visit('multi_camera')
+    (node,) = processes(actions)
+    told = words(node, context)
+    assert told[:5] == ['--camera', 'front=/a', '--camera', 'rear=/b', '--ros-args']
+    assert not any('__node' in word for word in told), 'each keeps its name'
+    assert told.count('--params-file') == 1
+
+
+def test_replay(clean: pytest.MonkeyPatch) -> None:
+    actions, context = visit('replay', min_success='0.5', params_file='p')
+    (process,) = processes(actions)
+    assert not isinstance(process, Node)
+    told = [perform_substitutions(context, part) for part in process.cmd[1:]]
+    assert told[:5] == ['bag', 'replay', 'x', '--output', 'out/replay']
+    assert told[5:] == ['--params-file', 'p', '--min-success', '0.5']
+
+
+@pytest.mark.parametrize('code', [0, 1])
+def test_end_of_the_replay(clean: pytest.MonkeyPatch, code: int) -> None:
+    """In a real launch: its exit code is 1 where that of the process is not 0."""
+    module = load('replay')
+    program = f'import sys, time; sys.exit({code})'
+    process = ExecuteProcess(cmd=[sys.executable, '-c', program], on_exit=module.end)
+    asleep = ExecuteProcess(cmd=['sleep', '600'])
+    service = LaunchService()
+    service.include_launch_description(module.LaunchDescription([asleep, process]))
+    assert service.run() == code
+
+
+def test_end_shuts_down(clean: pytest.MonkeyPatch) -> None:
+    event = ProcessExited(returncode=0, action=None, name='x', cmd=[], cwd=None, env=None, pid=1)
+    (action,) = load('replay').end(event, LaunchContext())
+    assert isinstance(action, Shutdown)

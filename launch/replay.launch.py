@@ -1,0 +1,51 @@
+"""Play a bag into a tracker node, score what it says, and fail where that is not good enough.
+
+ros2 launch siamffn replay.launch.py bag:=clip.mcap min_success:=0.5
+"""
+
+from __future__ import annotations
+
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown
+from launch.events.process import ProcessExited
+from launch_ros.substitutions import ExecutableInPackage
+
+from launch import LaunchContext, LaunchDescription
+from siamffn_ros.launching import CONFIG, replay_arguments
+
+ARGUMENTS = {  # name: default and description; an empty parameter is as params_file says
+    'bag': (None, 'an .mcap or .db3 file, or a rosbag2 folder, with images on one topic'),
+    'init': ('', "text file with x,y,w,h in its first row; empty: the bag's own /ground_truth"),
+    'out': ('out/replay', 'folder for detections.mcap, node.log and summary.json'),
+    'params_file': (str(CONFIG / 'tracker.yaml'), 'parameters of the node'),
+    'model': ('', 'name of the network'),
+    'device': ('', 'auto, cpu or cuda'),
+    'min_success': ('', 'fail where success against /ground_truth is less; empty: never'),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments, replay."""
+    return LaunchDescription(
+        [
+            *[
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, (default, description) in ARGUMENTS.items()
+            ],
+            OpaqueFunction(function=start_replay),
+        ]
+    )
+
+
+def start_replay(context: LaunchContext) -> list[Action]:
+    """Return the process; it is no `Node`, whose ROS arguments `siamffn` would not understand."""
+    given = {name: context.launch_configurations[name] for name in ARGUMENTS}
+    program = ExecutableInPackage(package='siamffn', executable='siamffn')
+    return [ExecuteProcess(cmd=[program, *replay_arguments(given)], output='screen', on_exit=end)]
+
+
+def end(event: ProcessExited, context: LaunchContext) -> list[Action]:
+    """Shut down; an exception is what makes `ros2 launch` exit with 1."""
+    if event.returncode:
+        raise RuntimeError(f'the replay ended with exit code {event.returncode}: see above')
+    return [Shutdown(reason='the replay is done')]
