@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from siamffn_model.errors import DataError
@@ -16,7 +16,7 @@ CONFIG = profile_path().parent
 SWITCHES = {'true': True, '1': True, 'false': False, '0': False}
 SWITCHED = ('autostart', 'use_sim_time')
 TEXTS = ('model', 'weights', 'device', 'image_transport', 'image_qos')
-CAMERA = re.compile(r'([A-Za-z_]\w*)=\S+', re.ASCII)
+CAMERA = re.compile(r'([A-Za-z_]\w*)=(/?[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*)', re.ASCII)
 REPLAY_OPTIONS = {
     'init': '--init-file',
     'params_file': '--params-file',
@@ -55,26 +55,35 @@ def _switch(name: str, text: str) -> bool:
         raise DataError(f'{name} is {text!r}: give true or false') from None
 
 
-def camera_arguments(cameras: str) -> list[str]:
-    """Return the `--camera` arguments of tracker_node for 'NAME=TOPIC NAME=TOPIC ...'.
+def camera_topics(words: Iterable[str]) -> dict[str, str]:
+    """Return the topic of each camera, from 'NAME=TOPIC' words.
 
-    Raises `DataError` for none at all, a word of another form, and a name that is there twice.
+    Raises `DataError` for a word of another form, and a name that is there twice.
     """
-    names: list[str] = []
-    for word in cameras.split():
+    topics: dict[str, str] = {}
+    for word in words:
         found = CAMERA.fullmatch(word)
         if not found:
             raise DataError(
-                f'cameras: {word!r} is not NAME=TOPIC, such as front=/front/image_raw; a name has '
+                f'camera {word!r} is not NAME=TOPIC, such as front=/front/image_raw; a name has '
                 'letters, digits and underscores'
             )
-        names.append(found[1])
-    if not names:
+        name, topic = found.groups()
+        if name in topics:
+            raise DataError(f'camera {name!r} is there twice: give each a name of its own')
+        topics[name] = topic
+    return topics
+
+
+def camera_arguments(cameras: str) -> list[str]:
+    """Return the `--camera` arguments of tracker_node for 'NAME=TOPIC NAME=TOPIC ...'.
+
+    Raises `DataError` for none at all, and as `camera_topics`.
+    """
+    words = cameras.split()
+    if not camera_topics(words):
         raise DataError("cameras is empty: give 'NAME=TOPIC ...', such as front=/front/image_raw")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f'cameras: {twice[0]!r} is there twice: give each camera its own name')
-    return [part for word in cameras.split() for part in ('--camera', word)]
+    return [part for word in words for part in ('--camera', word)]
 
 
 def replay_arguments(arguments: Mapping[str, str]) -> list[str]:

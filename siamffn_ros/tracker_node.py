@@ -40,6 +40,7 @@ from siamffn_ros.dds import use_profile
 from siamffn_ros.figures import Figures, status
 from siamffn_ros.frames import Frame, FrameRing
 from siamffn_ros.images import ImageInput
+from siamffn_ros.launching import camera_topics
 from siamffn_ros.outputs import Outputs, to_status
 from siamffn_ros.targets import Targets
 from siamffn_ros.worker import Worker
@@ -369,15 +370,8 @@ def make_nodes(cameras: Sequence[str]) -> list[TrackerNode]:
 
     Raises `SiamFFNError` for a text that is not of this form.
     """
-    if not cameras:
-        return [TrackerNode()]
-    pairs = [camera.partition('=') for camera in cameras]
-    for text, (name, _, topic) in zip(cameras, pairs):
-        if not (name and topic):
-            raise SiamFFNError(f'--camera {text!r}: give NAME=TOPIC, as front=/front/image_raw')
-    if len({name for name, _, _ in pairs}) < len(pairs):
-        raise SiamFFNError('--camera: give each camera a name of its own')
-    return [TrackerNode(name, topic) for name, _, topic in pairs]
+    topics = camera_topics(cameras)
+    return [TrackerNode(name, topic) for name, topic in topics.items()] or [TrackerNode()]
 
 
 def main(args: list[str] | None = None) -> int:
@@ -406,7 +400,7 @@ def main(args: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, request_stop)
     try:
         nodes = make_nodes(options.camera)
-    except (ParameterException, SiamFFNError, ValueError) as error:
+    except (ParameterException, SiamFFNError) as error:
         print(f'error: {error}', file=sys.stderr)
         rclpy.shutdown()
         return 1

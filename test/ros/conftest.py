@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +101,14 @@ def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) ->
 class NodeProcess:
     """The real node in a process of its own."""
 
-    def __init__(self, log: Path, weights: Path, **parameters: Any) -> None:
+    def __init__(
+        self, log: Path, weights: Path, arguments: Sequence[str] = (), **parameters: Any
+    ) -> None:
         self.log = log
-        arguments = [
-            f'{name}:={value}' for name, value in {'weights': weights, **parameters}.items()
-        ]
-        options = [part for argument in arguments for part in ('-p', argument)]
-        command = [sys.executable, '-m', 'siamffn_ros.tracker_node', '--ros-args', *options]
+        given = [f'{name}:={value}' for name, value in {'weights': weights, **parameters}.items()]
+        options = [part for parameter in given for part in ('-p', parameter)]
+        module = [sys.executable, '-m', 'siamffn_ros.tracker_node']
+        command = [*module, *arguments, '--ros-args', *options]
         with log.open('wb') as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output)
 
@@ -148,10 +149,11 @@ class Peer:
 
     until = staticmethod(until)
 
-    def __init__(self, reliable: bool = True, kind: Any = Image) -> None:
+    def __init__(self, reliable: bool = True, kind: Any = Image, namespace: str = '') -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node('peer', context=self.context)
+        self.namespace = namespace
+        self.node = rclpy.create_node('peer', namespace=namespace or None, context=self.context)
         self.detections: dict[int, Detection2DArray] = {}
         self.single: dict[int, Detection2D] = {}
         self.statuses: dict[int, TrackStatus] = {}
@@ -305,8 +307,8 @@ def live_peer(live_node: NodeProcess) -> Iterator[Peer]:
 def user(live_peer: Peer, live_node: NodeProcess) -> Iterator[Peer]:
     """The peer of a live node without targets, which must outlive every test."""
     live_peer.call('reset', Trigger.Request())
-    live_peer.detections.clear()
-    live_peer.statuses.clear()
+    for kept in (live_peer.detections, live_peer.statuses, live_peer.diagnostics):
+        kept.clear()
     yield live_peer
     assert live_node.process.poll() is None, live_node.text()
 

@@ -74,11 +74,12 @@ def test_each_camera_is_a_pair() -> None:
         ('front=/a rear=', "'rear=' is not NAME=TOPIC"),
         ('=/a', "'=/a' is not NAME=TOPIC"),
         ('1st=/a', "'1st=/a' is not NAME=TOPIC"),
-        ('front=/a,rear=/b front=/c', "'front' is there twice"),
+        ('front=/a rear=/b front=/c', "'front' is there twice"),
+        ('front=/a,rear=/b', 'is not NAME=TOPIC'),
     ],
 )
 def test_cameras_that_are_none_are_told_of(cameras: str, told: str) -> None:
-    with pytest.raises(DataError, match=f'^cameras.*{told}|^{told}'):
+    with pytest.raises(DataError, match=told):
         camera_arguments(cameras)
 
 

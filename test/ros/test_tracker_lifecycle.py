@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -165,6 +166,59 @@ def test_compressed_images_are_taken_where_they_are_published(
     node.wait_for('neither JPEG nor PNG')
     peer.track(clip.images[8], 30 * SECOND)
     assert 'Traceback' not in node.text()
+
+
+def test_several_cameras_share_a_process(
+    start_node: Callable[..., NodeProcess], make_peer: Callable[..., Peer], clip: Scene
+) -> None:
+    cameras = ['--camera', 'front=/front/image', '--camera', 'rear=/rear/image']
+    node = start_node(arguments=cameras)
+    peers = [make_peer(namespace=name) for name in ('front', 'rear')]
+    for peer in peers:
+        peer.wait_for_node()
+        peer.track(clip.images[0], 10 * SECOND)
+        assert peer.init(clip.boxes[0], 10 * SECOND, f'car of {peer.namespace}').success
+    for n, peer in itertools.product((1, 2, 3), peers):
+        status = peer.track(clip.images[n], (10 + n) * SECOND)
+        assert (status.target_id, status.state) == (f'car of {peer.namespace}', State.TRACKING)
+    assert node.end() == 0 and 'Traceback' not in node.text()
+
+
+@pytest.mark.parametrize(
+    ('cameras', 'told'),
+    [
+        (['--camera', 'front'], "'front' is not NAME=TOPIC"),
+        (['--camera', 'a=/x', '--camera', 'a=/y'], 'a name of its own'),
+        (['--camera', 'no name=/x'], "'no name=/x' is not NAME=TOPIC"),
+        (['--camera', 'a=//x'], "'a=//x' is not NAME=TOPIC"),
+    ],
+)
+def test_wrong_cameras_are_told_of(
+    start_node: Callable[..., NodeProcess], cameras: list[str], told: str
+) -> None:
+    node = start_node(arguments=cameras)
+    assert node.process.wait(40) == 1
+    assert told in node.text() and 'Traceback' not in node.text()
+
+
+def test_qos_overrides_win(
+    start_node: Callable[..., NodeProcess], make_peer: Callable[..., Peer]
+) -> None:
+    name = 'qos_overrides./image.subscription.reliability'
+    node = start_node(**{name: 'reliable'})
+    make_peer(reliable=False)
+    node.wait_for('offers a QoS that does not fit')
+    wrong = start_node(**{name: 'perfect'})
+    assert wrong.process.wait(40) == 1
+    assert "'perfect': set it to" in wrong.text() and 'Traceback' not in wrong.text()
+
+
+def test_subscribers_that_ask_for_more_than_is_offered_are_told_of(
+    start_node: Callable[..., NodeProcess], peer: Peer
+) -> None:
+    """The peer asks for reliable detections."""
+    node = start_node(output_qos='sensor_data')
+    node.wait_for('set output_qos to "reliable"')
 
 
 def test_silent_and_unfitting_cameras_are_told_of(
