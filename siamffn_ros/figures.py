@@ -77,27 +77,33 @@ def status(
     figures: Figures,
     targets: Iterable[Target],
     facts: dict[str, Any],
-    troubles: Iterable[str],
+    well: str,
+    error: str = '',
 ) -> DiagnosticStatus:
     """Return what /diagnostics says of the node.
 
-    Its level is ERROR when the node failed at something, WARN when images are bad or dropped, a
-    target is LOST, or there are other `troubles`; OK else. `facts` are told as they are.
+    Args:
+        name: of the status.
+        figures: are taken, so that the next status begins anew.
+        targets: what is followed; a LOST one is a warning, as are bad and dropped images.
+        facts: told as they are.
+        well: the message if nothing is wrong.
+        error: something that keeps the node from its work; that it failed at something is another.
     """
     recent, seconds, latency = figures.take()
     found = list(targets)
-    reasons = list(troubles)
+    errors = [error] if error else []
+    if recent['failed']:
+        errors.append(f'failed {recent["failed"]} times: see the log')
+    warnings = []
     if recent['bad']:
-        reasons.append(f'{recent["bad"]} bad images')
+        warnings.append(f'{recent["bad"]} bad images')
     if recent['dropped'] > SLOW * recent['received']:
-        reasons.append(f'slow: {recent["dropped"]} of {recent["received"]} images dropped')
+        warnings.append(f'slow: {recent["dropped"]} of {recent["received"]} images dropped')
     lost = [target.id for target in found if target.track.state == State.LOST]
     if lost:
-        reasons.append(f'lost: {", ".join(lost)}')
-    level = DiagnosticStatus.WARN if reasons else DiagnosticStatus.OK
-    if recent['failed']:
-        level = DiagnosticStatus.ERROR
-        reasons.insert(0, f'failed {recent["failed"]} times: see the log')
+        warnings.append(f'lost: {", ".join(lost)}')
+    level = DiagnosticStatus.WARN if warnings else DiagnosticStatus.OK
     values = {
         **facts,
         'images received per second': f'{recent["received"] / seconds:.1f}',
@@ -118,9 +124,9 @@ def status(
         **_memory(),
     }
     return DiagnosticStatus(
-        level=level,
+        level=DiagnosticStatus.ERROR if errors else level,
         name=name,
-        message='; '.join(reasons) or 'following' if found else '; '.join(reasons) or 'no target',
+        message='; '.join(errors + warnings) or well,
         hardware_id=str(facts.get('device', '')),
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
     )

@@ -207,13 +207,9 @@ class TrackerNode(LifecycleNode):
 
     def _on_second(self) -> None:
         values = parameters.values_of(self)
-        troubles = []
-        if self._active:
-            troubles = [self._images.watch(values['image_timeout'])]
+        silence = self._images.watch(values['image_timeout']) if self._active else ''
         frames, megabytes = self._ring.kept
         facts = {
-            'state': 'active' if self._active else 'inactive',
-            'enabled': self._enabled,
             'model': values['model'],
             'device': self._device,
             'images kept': f'{frames} ({megabytes:.0f} MB)',
@@ -221,10 +217,17 @@ class TrackerNode(LifecycleNode):
         }
         targets = self._targets.all if self._targets else []
         name = f'{self.get_fully_qualified_name().lstrip("/")}: tracking'
-        told = status(name, self._figures, targets, facts, filter(None, troubles))
+        told = status(name, self._figures, targets, facts, self._doing(len(targets)), silence)
         array = DiagnosticArray(status=[told])
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
+
+    def _doing(self, targets: int) -> str:
+        if not self._active:
+            return 'inactive'
+        if not self._enabled:
+            return 'paused'
+        return 'following' if targets else 'no target'
 
     # Services and the topic that does the same
 
