@@ -14,7 +14,7 @@ import yaml
 from lifecycle_msgs.msg import Transition
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from siamffn_model.datasets.synthetic import Scene
@@ -144,30 +144,6 @@ def test_failed_configure_can_be_mended(start_node: Callable[..., NodeProcess], 
     assert "image_qos is 'fast'" in node.text()
 
 
-def test_compressed_images_are_taken_where_they_are_published(
-    start_node: Callable[..., NodeProcess], make_peer: Callable[..., Peer], clip: Scene
-) -> None:
-    """The type of the topic changes while the node runs."""
-    node = start_node()
-    raw = make_peer()
-    raw.wait_for_node()
-    raw.close_camera()
-    peer = make_peer(kind=CompressedImage)
-    peer.wait_for_node()
-    assert peer.init(clip.boxes[0], 0, 'car').success is False, 'of another image'
-    peer.track(clip.images[0], 10 * SECOND)
-    assert peer.init(clip.boxes[0], 10 * SECOND, 'car').success
-    assert peer.track_until(clip.images[1:], 11 * SECOND, 'car').state == State.TRACKING
-    assert peer.set(image_transport='raw').successful
-    peer.until(lambda: not peer.camera.get_subscription_count(), 'the other type')
-    assert peer.set(image_transport='compressed').successful
-    peer.until(peer.camera.get_subscription_count, 'this type')
-    peer.camera.publish(CompressedImage(format='jpeg', data=bytes(100)))
-    node.wait_for('neither JPEG nor PNG')
-    peer.track(clip.images[8], 30 * SECOND)
-    assert 'Traceback' not in node.text()
-
-
 def test_several_cameras_share_a_process(
     start_node: Callable[..., NodeProcess], make_peer: Callable[..., Peer], clip: Scene
 ) -> None:
@@ -199,33 +175,3 @@ def test_wrong_cameras_are_told_of(
     node = start_node(arguments=cameras)
     assert node.process.wait(40) == 1
     assert told in node.text() and 'Traceback' not in node.text()
-
-
-def test_qos_overrides_win(
-    start_node: Callable[..., NodeProcess], make_peer: Callable[..., Peer]
-) -> None:
-    name = 'qos_overrides./image.subscription.reliability'
-    node = start_node(**{name: 'reliable'})
-    make_peer(reliable=False)
-    node.wait_for('offers a QoS that does not fit')
-    wrong = start_node(**{name: 'perfect'})
-    assert wrong.process.wait(40) == 1
-    assert "'perfect': set it to" in wrong.text() and 'Traceback' not in wrong.text()
-
-
-def test_subscribers_that_ask_for_more_than_is_offered_are_told_of(
-    start_node: Callable[..., NodeProcess], peer: Peer
-) -> None:
-    """The peer asks for reliable detections."""
-    node = start_node(output_qos='sensor_data')
-    node.wait_for('set output_qos to "reliable"')
-
-
-def test_silent_and_unfitting_cameras_are_told_of(
-    start_node: Callable[..., NodeProcess], make_peer: Callable[..., Peer]
-) -> None:
-    node = start_node(image_qos='reliable', image_timeout=0.5)
-    node.wait_for('nobody publishes there')
-    make_peer(reliable=False)
-    node.wait_for('set image_qos to "sensor_data"')
-    node.wait_for('fastdds.xml')
