@@ -181,8 +181,8 @@ def _damaged(path: Path, error: Exception) -> DataError:
 def message_class(name: str) -> Any:
     """Return the class of a type such as 'sensor_msgs/msg/Image'; raises `DataError`."""
     try:
-        package, folder, kind = name.split('/')
-        return getattr(import_module(f'{package}.{folder}'), kind)
+        package, kind = name.split('/msg/')
+        return getattr(import_module(f'{package}.msg'), kind)
     except (ImportError, AttributeError, ValueError):
         raise DataError(
             f'message type {name} is not installed: install and source its package'

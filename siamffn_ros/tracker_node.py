@@ -39,7 +39,7 @@ from siamffn_ros.conversions import to_box, to_nanoseconds
 from siamffn_ros.dds import use_profile
 from siamffn_ros.figures import Figures, status
 from siamffn_ros.frames import Frame, FrameRing
-from siamffn_ros.images import ImageInput
+from siamffn_ros.images import THROTTLE, ImageInput
 from siamffn_ros.launching import camera_topics
 from siamffn_ros.outputs import Outputs, to_status
 from siamffn_ros.targets import Targets
@@ -247,7 +247,9 @@ class TrackerNode(LifecycleNode):
 
         def tell(future: futures.Future[str]) -> None:
             if problem := _problem(future):
-                self.get_logger().warning(f'init_box refused: {problem}')
+                self.get_logger().warning(
+                    f'init_box refused: {problem}', throttle_duration_sec=THROTTLE
+                )
 
         self._worker.submit(init).add_done_callback(tell)
 
@@ -392,7 +394,6 @@ def main(args: list[str] | None = None) -> int:
     )
     options = parser.parse_args(remove_ros_args(sys.argv if args is None else args)[1:])
     use_profile()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = False
 
     def request_stop(number: int, frame: FrameType | None) -> None:
@@ -402,10 +403,11 @@ def main(args: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, request_stop)
     signal.signal(signal.SIGTERM, request_stop)
     try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         nodes = make_nodes(options.camera)
-    except (ParameterException, SiamFFNError) as error:
+    except (ParameterException, SiamFFNError, RuntimeError) as error:  # RuntimeError: of rcl
         print(f'error: {error}', file=sys.stderr)
-        rclpy.shutdown()
+        rclpy.try_shutdown()
         return 1
     executor = make_executor()
     code = 0

@@ -9,16 +9,21 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from siamffn_model.errors import SiamFFNError
+
+WAITING = 100  # calls at most
+
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 
 class Worker(Generic[Item]):
-    """Run `process` on the newest item offered, calls before it, and `idle` in between.
+    """Run `process` on the newest item offered, calls in turn with it, and `idle` in between.
 
-    An item offered before the last one was taken replaces it. `idle` does a bit of work and returns
-    whether there is more; it is asked again after each item and call. All run in one thread, which
-    lives on when one raises: an exception of `process` or `idle` goes to `failed`.
+    A call goes before an item that waits, but not two of them. An item offered before the last one
+    was taken replaces it. `idle` does a bit of work and returns whether there is more; it is asked
+    again after each item and call. All run in one thread, which lives on when one raises: an
+    exception of `process` or `idle` goes to `failed`.
     """
 
     def __init__(
@@ -47,14 +52,17 @@ class Worker(Generic[Item]):
         return replaced
 
     def submit(self, function: Callable[[], Result]) -> Future[Result]:
-        """Let the thread run a function before the next item; returns what will hold its result.
+        """Let the thread run a function; returns what will hold its result.
 
-        The future is cancelled if the worker is closed before.
+        The future is cancelled if the worker is closed before, and holds a `SiamFFNError` where
+        WAITING others wait already.
         """
         future: Future[Result] = Future()
         with self._wake:
             if self._closed:
                 future.cancel()
+            elif len(self._calls) >= WAITING:
+                future.set_exception(SiamFFNError(f'busy with {WAITING} other calls: try later'))
             else:
                 self._calls.append((function, future))
                 self._wake.notify()
@@ -79,6 +87,7 @@ class Worker(Generic[Item]):
         self._thread.join()
 
     def _run(self) -> None:
+        called = False
         while True:
             with self._wake:
                 self._wake.wait_for(
@@ -86,8 +95,10 @@ class Worker(Generic[Item]):
                 )
                 if self._closed:
                     return
-                call = self._calls.popleft() if self._calls else None
+                turn = self._calls and not (called and self._newest)
+                call = self._calls.popleft() if turn else None
                 items = [] if call else [self._newest.pop()] if self._newest else []
+            called = call is not None
             if call:
                 _answer(*call)
                 self._more = True

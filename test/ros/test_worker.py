@@ -8,7 +8,8 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from siamffn_ros.worker import Worker
+from siamffn_model.errors import SiamFFNError
+from siamffn_ros.worker import WAITING, Worker
 
 PATIENCE = 20
 
@@ -106,6 +107,31 @@ def test_idle_work_is_done_between_items_until_there_is_none_left() -> None:
     assert ended.wait(PATIENCE)
     worker.close()
     assert done == ['idle'] * 3 + ['item']
+
+
+def test_calls_and_items_take_turns(work: Work) -> None:
+    work.go.release(10)
+    done: list[str] = []
+    held = threading.Event()
+    work.worker.submit(lambda: held.wait(PATIENCE))
+    futures = [work.worker.submit(lambda: done.append(f'call after {work.seen}')) for _ in range(3)]
+    work.worker.offer(1)
+    held.set()
+    for future in futures:
+        future.result(PATIENCE)
+    assert done[0] == 'call after [1]', 'a call has been, so the item is next'
+
+
+def test_more_calls_than_can_wait_are_refused(work: Work) -> None:
+    held = threading.Event()
+    first = work.worker.submit(lambda: held.wait(PATIENCE))
+    while first.done() or work.worker._calls:
+        pass
+    futures = [work.worker.submit(lambda: 1) for _ in range(WAITING + 1)]
+    with pytest.raises(SiamFFNError, match='busy with 100 other calls'):
+        futures[-1].result(PATIENCE)
+    held.set()
+    assert {future.result(PATIENCE) for future in futures[:-1]} == {1}
 
 
 def test_an_item_that_replaces_another_is_told_of(work: Work) -> None:
