@@ -31,6 +31,7 @@ COLOURS: tuple[Colour, ...] = (
     (178, 114, 0),
     (255, 255, 255),
 )
+LARGEST = 20_000  # pixels, height and width together: lines and letters grow no further
 GAP = 4  # pixels round each image of a contact sheet
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 CODECS = ('avc1', 'mp4v')  # browsers play H.264 (avc1); many OpenCV builds can only write mp4v
@@ -43,7 +44,8 @@ def draw_track(image: Image, box: Box | None, label: str, colour: Colour | None 
     where there is no room above; without a box it is at the image's upper left corner.
     """
     height, width = image.shape[:2]
-    line = max(1, round((height + width) / 600))
+    around = min(height + width, LARGEST)
+    line = max(1, round(around / 600))
     left = top = bottom = 0
     if box is not None:
         left, top = round(box.x), round(box.y)
@@ -52,7 +54,7 @@ def draw_track(image: Image, box: Box | None, label: str, colour: Colour | None 
         cv2.rectangle(image, (left, top), (right, bottom), colour or GREEN, line)
     if not label:
         return
-    scale = max(0.35, (height + width) / 1400)
+    scale = max(0.35, around / 1400)
     (text_width, text_height), base = cv2.getTextSize(label, FONT, scale, line)
     pad = 2 + line
     strip_width, strip_height = text_width + 2 * pad, text_height + base + 2 * pad

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from siamffn_model.errors import BoxError
 
+LARGEST = 1e9  # pixels of a side: far beyond it, sizes overflow
+
 
 class Box(NamedTuple):
     """An upright box.
@@ -56,6 +58,8 @@ class Box(NamedTuple):
             raise BoxError(f'box {tuple(self)} is not finite: give x, y, w, h as numbers in pixels')
         if self.w <= 0 or self.h <= 0:
             raise BoxError(f'box {tuple(self)} has no area: width and height must be above 0')
+        if max(self.w, self.h) > LARGEST:
+            raise BoxError(f'box {tuple(self)} is larger than any image: give x, y, w, h in pixels')
         if self.clip(width, height).area <= 0:
             raise BoxError(
                 f'box {tuple(self)} lies outside the {width:g}x{height:g} image: '

@@ -16,12 +16,7 @@ from siamffn_model.errors import SiamFFNError
 from siamffn_ros.conversions import check_image, to_bgr, to_nanoseconds
 from siamffn_ros.figures import Figures
 from siamffn_ros.frames import Frame
-from siamffn_ros.qos import OTHERS, profile
-
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
+from siamffn_ros.qos import NO_SUBSCRIPTION_EVENTS, OTHERS, misfits, profile
 
 TYPES = {'raw': Image, 'compressed': CompressedImage}
 TYPE_NAMES = {f'sensor_msgs/msg/{kind.__name__}': kind for kind in TYPES.values()}
@@ -60,6 +55,7 @@ class ImageInput:
         """
         profile(self._node, self.topic, 'subscription', qos, QUEUE)
         self._transport, self._qos = transport, qos
+        self._misfits: set[str] = set()
         self._last_image = self._last_warning = time.monotonic()
         other = self._subscription and self._wanted_type() is not self._type
         self.close()
@@ -81,6 +77,8 @@ class ImageInput:
             self._subscribe()
         elif self._wanted_type() is not self._type:
             self.close()  # the middleware needs a moment before the topic may have another type
+        else:
+            self._tell_of_misfits()
         now = time.monotonic()
         silent = now - self._last_image
         if not timeout or silent < timeout:
@@ -101,7 +99,7 @@ class ImageInput:
                 self._on_image,
                 profile(self._node, self.topic, 'subscription', self._qos, QUEUE),
                 callback_group=self._group,
-                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
+                event_callbacks=NO_SUBSCRIPTION_EVENTS,
                 qos_overriding_options=OTHERS,
             )
         except RuntimeError as error:
@@ -142,12 +140,15 @@ class ImageInput:
         published = {info.topic_type for info in infos} & set(TYPE_NAMES)
         return TYPE_NAMES[published.pop()] if len(published) == 1 else self._type
 
-    def _on_incompatible(self, event: Any) -> None:
-        self._node.get_logger().warning(
-            f'a publisher of {self.topic} offers a QoS that does not fit '
-            f'image_qos "{self._qos}", so none of its images arrive: '
-            'set image_qos to "sensor_data" or make the publisher reliable and volatile'
-        )
+    def _tell_of_misfits(self) -> None:
+        found = misfits(self._node, self.topic, self._subscription.qos_profile, publishing=False)
+        if found - self._misfits:
+            self._node.get_logger().warning(
+                f'{", ".join(sorted(found))} publishes on {self.topic} with a QoS that does not '
+                f'fit image_qos "{self._qos}", so none of its images arrive: '
+                'set image_qos to "sensor_data", or make the publisher reliable'
+            )
+        self._misfits = found
 
     def _remedy(self) -> str:
         infos = self._node.get_publishers_info_by_topic(self.topic)

@@ -18,13 +18,8 @@ from siamffn_model.errors import SiamFFNError
 from siamffn_model.tracking import State
 from siamffn_ros.conversions import to_detection, to_image
 from siamffn_ros.frames import Frame
-from siamffn_ros.qos import OTHERS, profile
+from siamffn_ros.qos import NO_PUBLISHER_EVENTS, OTHERS, misfits, profile
 from siamffn_ros.targets import Target
-
-try:
-    from rclpy.event_handler import PublisherEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import PublisherEventCallbacks
 
 
 class Outputs:
@@ -37,7 +32,8 @@ class Outputs:
     def __init__(self, node: LifecycleNode, qos: str) -> None:
         self._node = node
         self._qos = qos
-        self._publishers: list[Any] = []
+        self._publishers: dict[str, Any] = {}
+        self._misfits: set[str] = set()
         try:
             self._create()
         except SiamFFNError:
@@ -52,26 +48,33 @@ class Outputs:
 
     def _publisher(self, kind: Any, name: str, depth: int) -> Any:
         topic = self._node.resolve_topic_name(name)
-
-        def unfit(event: Any) -> None:
-            self._node.get_logger().warning(
-                f'a subscriber of {topic} asks for a QoS that is not offered, so it gets nothing: '
-                'let it ask for best effort and volatile, or set output_qos to "reliable"'
-            )
-
         publisher = self._node.create_lifecycle_publisher(
             kind,
             name,
             profile(self._node, topic, 'publisher', self._qos, depth),
-            event_callbacks=PublisherEventCallbacks(incompatible_qos=unfit),
+            event_callbacks=NO_PUBLISHER_EVENTS,
             qos_overriding_options=OTHERS,
         )
-        self._publishers.append(publisher)
+        self._publishers[topic] = publisher
         return publisher
+
+    def watch(self) -> None:
+        """Warn of subscribers that get nothing; call it about once a second."""
+        found = {
+            f'{name} on {topic}'
+            for topic, publisher in self._publishers.items()
+            for name in misfits(self._node, topic, publisher.qos_profile, publishing=True)
+        }
+        if found - self._misfits:
+            self._node.get_logger().warning(
+                f'{", ".join(sorted(found))} asks for a QoS that is not offered, so it gets '
+                'nothing: let it ask for best effort and volatile, or set output_qos to "reliable"'
+            )
+        self._misfits = found
 
     def destroy(self) -> None:
         """Take the topics away."""
-        for publisher in self._publishers:
+        for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
 
     def publish(self, frame: Frame, seen: Sequence[Target], idle: bool) -> None:

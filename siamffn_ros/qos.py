@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    QoSCompatibility,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from siamffn_model.errors import SiamFFNError
+
+try:
+    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 RELIABILITY = {
     'sensor_data': ReliabilityPolicy.BEST_EFFORT,
@@ -44,3 +55,27 @@ def profile(node: Node, topic: str, entity: str, name: str, depth: int) -> QoSPr
         raise SiamFFNError(
             f'{override} is {wanted!r}: set it to "reliable" or "best_effort"'
         ) from None
+
+
+# ROS could call us when a peer does not fit. While topics and peers come and go, such calls end the
+# process now and then (rclpy's events executor, Kilted); `misfits` looks at the graph instead.
+NO_SUBSCRIPTION_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
+NO_PUBLISHER_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
+
+
+def misfits(node: Node, topic: str, own: QoSProfile, publishing: bool) -> set[str]:
+    """Return the nodes with which nothing is exchanged on a topic, since the qualities do not fit.
+
+    Args:
+        topic: the whole, remapped name.
+        own: quality of our publisher (`publishing`) or subscription.
+    """
+    found = set()
+    peers = (
+        node.get_subscriptions_info_by_topic if publishing else node.get_publishers_info_by_topic
+    )
+    for peer in peers(topic):
+        pair = (own, peer.qos_profile) if publishing else (peer.qos_profile, own)
+        if qos_check_compatible(*pair)[0] == QoSCompatibility.ERROR:
+            found.add(f'{peer.node_namespace.rstrip("/")}/{peer.node_name}')
+    return found

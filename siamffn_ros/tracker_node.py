@@ -71,6 +71,7 @@ class TrackerNode(LifecycleNode):
         self._targets: Targets | None = None
         self._figures = Figures()
         self.add_on_set_parameters_callback(self._on_parameters)
+        self._create_interfaces()
 
     # Lifecycle
 
@@ -94,7 +95,6 @@ class TrackerNode(LifecycleNode):
         self._ring = FrameRing(values['buffer_seconds'], values['buffer_megabytes'])
         settings = parameters.settings_of(values)
         self._targets = Targets(model, self._ring, settings, values['max_targets'])
-        self._create_interfaces()
         self._configured = True
         self.get_logger().info(f'loaded {values["model"]} on {self._device}')
         return super().on_configure(state)
@@ -126,7 +126,7 @@ class TrackerNode(LifecycleNode):
         """Let go of the model and its memory."""
         self._configured = False
         self.close()
-        self._destroy_interfaces()
+        self._outputs.destroy()
         self._targets = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -154,28 +154,19 @@ class TrackerNode(LifecycleNode):
             self._worker.close()
 
     def _create_interfaces(self) -> None:
+        """Offer what is there in every state: to take it away while it is used would be unsafe."""
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # of the system's clock: with use_sim_time the node's own may stand still
-        self._timer = self.create_timer(1.0, self._on_second, clock=Clock())
-        self._init_box = self.create_subscription(Detection2D, '~/init_box', self._on_init_box, 10)
-        self._own_services = [
+        self.create_timer(1.0, self._on_second, clock=Clock())
+        self.create_subscription(Detection2D, '~/init_box', self._on_init_box, 10)
+        for kind, name, answer in (
+            (InitTarget, 'init_target', self._on_init),
+            (StopTarget, 'stop_target', self._on_stop),
+            (ListTargets, 'list_targets', self._on_list),
+            (SetBool, 'enable', self._on_enable),
+            (Trigger, 'reset', self._on_reset),
+        ):
             self.create_service(kind, f'~/{name}', answer)
-            for kind, name, answer in (
-                (InitTarget, 'init_target', self._on_init),
-                (StopTarget, 'stop_target', self._on_stop),
-                (ListTargets, 'list_targets', self._on_list),
-                (SetBool, 'enable', self._on_enable),
-                (Trigger, 'reset', self._on_reset),
-            )
-        ]
-
-    def _destroy_interfaces(self) -> None:
-        self._outputs.destroy()
-        self.destroy_timer(self._timer)
-        self.destroy_publisher(self._diagnostics)
-        self.destroy_subscription(self._init_box)
-        for service in self._own_services:
-            self.destroy_service(service)
 
     def _on_parameters(self, changes: list[Parameter[Any]]) -> SetParametersResult:
         """Refuse or apply changes of our own parameters; those of ROS are not ours to judge."""
@@ -206,15 +197,11 @@ class TrackerNode(LifecycleNode):
             self._figures.count('dropped')
 
     def _on_second(self) -> None:
-        values = parameters.values_of(self)
-        silence = self._images.watch(values['image_timeout']) if self._active else ''
-        frames, megabytes = self._ring.kept
-        facts = {
-            'model': values['model'],
-            'device': self._device,
-            'images kept': f'{frames} ({megabytes:.0f} MB)',
-            'jumps of time': self._ring.jumps,
-        }
+        silence = ''
+        if self._active:
+            silence = self._images.watch(self.get_parameter('image_timeout').value)
+            self._outputs.watch()
+        facts = self._facts() if self._configured else {}
         targets = self._targets.all if self._targets else []
         name = f'{self.get_fully_qualified_name().lstrip("/")}: tracking'
         told = status(name, self._figures, targets, facts, self._doing(len(targets)), silence)
@@ -222,9 +209,18 @@ class TrackerNode(LifecycleNode):
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
 
+    def _facts(self) -> dict[str, Any]:
+        frames, megabytes = self._ring.kept
+        return {
+            'model': self.get_parameter('model').value,
+            'device': self._device,
+            'images kept': f'{frames} ({megabytes:.0f} MB)',
+            'jumps of time': self._ring.jumps,
+        }
+
     def _doing(self, targets: int) -> str:
         if not self._active:
-            return 'inactive'
+            return 'inactive' if self._configured else 'unconfigured'
         if not self._enabled:
             return 'paused'
         return 'following' if targets else 'no target'
@@ -251,7 +247,7 @@ class TrackerNode(LifecycleNode):
                     f'init_box refused: {problem}', throttle_duration_sec=THROTTLE
                 )
 
-        self._worker.submit(init).add_done_callback(tell)
+        self._submit(init).add_done_callback(tell)
 
     async def _on_stop(
         self, request: StopTarget.Request, response: StopTarget.Response
@@ -286,7 +282,7 @@ class TrackerNode(LifecycleNode):
     async def _ask(self, function: Callable[[], Result]) -> tuple[Result | None, str]:
         """Let the worker run a function; returns its result, and what went wrong, if anything."""
         answer: Future[futures.Future[Result]] = Future(executor=self.executor)
-        self._worker.submit(function).add_done_callback(answer.set_result)
+        self._submit(function).add_done_callback(answer.set_result)
         done = await answer
         assert done is not None
         problem = _problem(done)
@@ -294,6 +290,13 @@ class TrackerNode(LifecycleNode):
             self.get_logger().error(problem)
             self._figures.count('failed')
         return (None if problem else done.result()), problem
+
+    def _submit(self, function: Callable[[], Result]) -> futures.Future[Result]:
+        if self._configured:
+            return self._worker.submit(function)
+        future: futures.Future[Result] = futures.Future()
+        future.set_exception(SiamFFNError('the node is not configured: configure and activate it'))
+        return future
 
     # In the worker's thread
 

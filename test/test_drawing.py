@@ -49,6 +49,13 @@ def test_label_is_readable_on_any_ground(box: Box | None, ground: int) -> None:
     assert (strip > 240).mean() > 0.02, 'white letters'
 
 
+def test_lines_and_letters_stop_growing() -> None:
+    """OpenCV refuses lines of more than some thousand pixels."""
+    image = grey(6_000_000, 1)
+    draw_track(image, Box(10, 0, 3_000_000, 1), '12 TRACKING 0.93')
+    assert (image != 128).any()
+
+
 def test_contact_sheet_keeps_order_and_shape() -> None:
     images = [grey(160, 120, 40 * i) for i in range(5)] + [grey(50, 100, 250)]
     sheet = contact_sheet(images, columns=4, width=80)

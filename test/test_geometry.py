@@ -58,6 +58,8 @@ def test_clip_stays_inside_and_never_grows(box: Box) -> None:
         (Box(0, 0, math.inf, 5), 'not finite'),
         (Box(0, 0, 0, 5), 'no area'),
         (Box(0, 0, 5, -1), 'no area'),
+        (Box(0, 0, 1e300, 5), 'larger than any image'),
+        (Box(-1e300, 0, 2e300, 1e9), 'larger than any image'),
         (Box(100, 0, 5, 5), 'outside the 100x50 image'),
         (Box(-5, 0, 5, 5), 'outside the 100x50 image'),
     ],

@@ -28,6 +28,7 @@ from siamffn_model.tracking.crop import (
 
 SMOOTHING = 0.5  # share of the last step in the motion
 MIN_SIDE = 10.0  # pixels: a target is never shrunk below this, so that it can be found again
+LEAST_SIDE = context_side(MIN_SIDE, MIN_SIDE) * SEARCH_SIZE / TEMPLATE_SIZE  # of a search for it
 TILE = 0.7  # of the search's side between places of searches: what the score map covers, nearly
 
 
@@ -145,7 +146,7 @@ class Tracker:
         side = context_side(last.w, last.h) * SEARCH_SIZE / TEMPLATE_SIZE
         places = [self._place_ahead()]
         if self._missed:
-            tiles = _tiles(last.cx, last.cy, TILE * side, self._size)
+            tiles = _tiles(last.cx, last.cy, TILE * max(side, LEAST_SIDE), self._size)
             count = self.settings.searches - 1
             first = (self._missed - 1) * count
             places += [tiles[(first + n) % len(tiles)] for n in range(min(count, len(tiles)))]

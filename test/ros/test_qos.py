@@ -15,7 +15,7 @@ def test_qos_overrides_win(
     name = 'qos_overrides./image.subscription.reliability'
     node = start_node(**{name: 'reliable'})
     make_peer(reliable=False)
-    node.wait_for('offers a QoS that does not fit')
+    node.wait_for('with a QoS that does not fit')
     wrong = start_node(**{name: 'perfect'})
     assert wrong.process.wait(40) == 1
     assert "'perfect': set it to" in wrong.text() and 'Traceback' not in wrong.text()

@@ -118,6 +118,7 @@ def test_lifecycle_twice_round(
     node = start_node(autostart='false')
     assert peer.state() == 'unconfigured'
     for _ in range(2):
+        assert 'the node is not configured' in peer.init(clip.boxes[0]).message
         assert peer.change(Transition.TRANSITION_CONFIGURE)
         assert peer.state() == 'inactive'
         assert not peer.init(clip.boxes[0]).success, 'no image can have arrived'

@@ -22,7 +22,7 @@ from siamffn_model.geometry import Box, iou
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Network
 from siamffn_model.tracking import Settings, State, Track, Tracker, load_model, update_all
-from siamffn_model.tracking.tracker import SMOOTHING, _tiles
+from siamffn_model.tracking.tracker import LEAST_SIDE, SMOOTHING, TILE, _tiles
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 BOX = Box(60, 40, 30, 20)
@@ -260,6 +260,14 @@ def test_what_a_lost_target_costs_is_bounded(searches: int) -> None:
     for _ in range(30):
         assert target.track(0.1).state == State.LOST
     assert target.network.crops == searches
+
+
+def test_the_places_of_a_lost_target_are_bounded_however_small_it_was() -> None:
+    target = Followed()
+    target.tracker.init(target.image, Box(320, 240, 1e-9, 1e-9))
+    assert target.see(0.1, 0.1, 0.1) == [State.LOST] * 3
+    least = LEAST_SIDE * TILE
+    assert len(_tiles(320, 240, least, (640, 480))) < 500
 
 
 def test_many_are_followed_as_each_alone(model: Network) -> None:
