@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import (
+    LivelinessPolicy,
     QoSCompatibility,
     QoSPolicyKind,
     QoSProfile,
@@ -23,6 +27,12 @@ except ImportError:  # Humble
 RELIABILITY = {
     'sensor_data': ReliabilityPolicy.BEST_EFFORT,
     'reliable': ReliabilityPolicy.RELIABLE,
+}
+FOREVER = Duration(nanoseconds=2**63 - 1)
+UNLIMITED: Any = {  # in words: `misfits` takes what is left to the middleware for less than this
+    'deadline': FOREVER,
+    'liveliness': LivelinessPolicy.AUTOMATIC,
+    'liveliness_lease_duration': FOREVER,
 }
 OTHERS = QoSOverridingOptions(
     [QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY]
@@ -48,9 +58,9 @@ def profile(node: Node, topic: str, entity: str, name: str, depth: int) -> QoSPr
         node.declare_parameter(override, '', ParameterDescriptor(description=text, read_only=True))
     wanted = node.get_parameter(override).value
     if not wanted:
-        return QoSProfile(depth=depth, reliability=RELIABILITY[name])
+        return QoSProfile(depth=depth, reliability=RELIABILITY[name], **UNLIMITED)
     try:
-        return QoSProfile(depth=depth, reliability=ReliabilityPolicy[wanted.upper()])
+        return QoSProfile(depth=depth, reliability=ReliabilityPolicy[wanted.upper()], **UNLIMITED)
     except KeyError:
         raise SiamFFNError(
             f'{override} is {wanted!r}: set it to "reliable" or "best_effort"'

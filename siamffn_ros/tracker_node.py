@@ -47,6 +47,7 @@ from siamffn_ros.worker import Worker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 INTERNAL = 'internal error'
+WAITING = 100  # calls of services at most that wait for the tracker
 Result = TypeVar('Result')
 
 
@@ -293,7 +294,7 @@ class TrackerNode(LifecycleNode):
 
     def _submit(self, function: Callable[[], Result]) -> futures.Future[Result]:
         if self._configured:
-            return self._worker.submit(function)
+            return self._worker.submit(function, WAITING)
         future: futures.Future[Result] = futures.Future()
         future.set_exception(SiamFFNError('the node is not configured: configure and activate it'))
         return future

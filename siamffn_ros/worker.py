@@ -11,8 +11,6 @@ from typing import Any, Generic, TypeVar
 
 from siamffn_model.errors import SiamFFNError
 
-WAITING = 100  # calls at most
-
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
@@ -51,18 +49,18 @@ class Worker(Generic[Item]):
             self._wake.notify()
         return replaced
 
-    def submit(self, function: Callable[[], Result]) -> Future[Result]:
+    def submit(self, function: Callable[[], Result], limit: int | None = None) -> Future[Result]:
         """Let the thread run a function; returns what will hold its result.
 
         The future is cancelled if the worker is closed before, and holds a `SiamFFNError` where
-        WAITING others wait already.
+        `limit` others wait already.
         """
         future: Future[Result] = Future()
         with self._wake:
             if self._closed:
                 future.cancel()
-            elif len(self._calls) >= WAITING:
-                future.set_exception(SiamFFNError(f'busy with {WAITING} other calls: try later'))
+            elif limit is not None and len(self._calls) >= limit:
+                future.set_exception(SiamFFNError(f'busy with {limit} other calls: try later'))
             else:
                 self._calls.append((function, future))
                 self._wake.notify()

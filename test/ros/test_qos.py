@@ -25,5 +25,11 @@ def test_subscribers_that_ask_for_more_than_is_offered_are_told_of(
     start_node: Callable[..., NodeProcess], peer: Peer
 ) -> None:
     """The peer asks for reliable detections."""
+    node = start_node()
+    peer.wait_for_node()
+    seen = len(peer.diagnostics)
+    peer.until(lambda: len(peer.diagnostics) > seen + 2, 'two looks at the graph')
+    assert 'QoS' not in node.text(), 'all fits'
+    assert node.end() == 0
     node = start_node(output_qos='sensor_data')
     node.wait_for('set output_qos to "reliable"')

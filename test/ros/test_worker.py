@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 from siamffn_model.errors import SiamFFNError
-from siamffn_ros.worker import WAITING, Worker
+from siamffn_ros.worker import Worker
 
 PATIENCE = 20
 
@@ -127,11 +127,12 @@ def test_more_calls_than_can_wait_are_refused(work: Work) -> None:
     first = work.worker.submit(lambda: held.wait(PATIENCE))
     while first.done() or work.worker._calls:
         pass
-    futures = [work.worker.submit(lambda: 1) for _ in range(WAITING + 1)]
-    with pytest.raises(SiamFFNError, match='busy with 100 other calls'):
+    futures = [work.worker.submit(lambda: 1, 5) for _ in range(6)]
+    with pytest.raises(SiamFFNError, match='busy with 5 other calls'):
         futures[-1].result(PATIENCE)
+    futures[-1] = work.worker.submit(lambda: 1)  # our own are not
     held.set()
-    assert {future.result(PATIENCE) for future in futures[:-1]} == {1}
+    assert {future.result(PATIENCE) for future in futures} == {1}
 
 
 def test_an_item_that_replaces_another_is_told_of(work: Work) -> None:
