@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
@@ -33,6 +32,7 @@ from vision_msgs.msg import BoundingBox2D, Detection2D
 
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.geometry import Box
+from siamffn_model.networks.zoo import free_memory
 from siamffn_model.tracking import Tracker, load_model
 from siamffn_ros import parameters
 from siamffn_ros.conversions import to_box, to_nanoseconds
@@ -129,8 +129,7 @@ class TrackerNode(LifecycleNode):
         self.close()
         self._outputs.destroy()
         self._targets = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -23,6 +23,17 @@ def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
         return openvino.convert_model(traced, example_input=inputs)
 
 
+def forget_traces() -> None:
+    """Free what PyTorch keeps of each `convert`, its weights included, for as long as the process.
+
+    It keeps the types of all traced modules, so call it where no other code uses TorchScript. These
+    are the calls by which PyTorch's own tests and OpenVINO's examples do it.
+    """
+    torch._C._jit_clear_class_registry()
+    torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()
+    torch.jit._state._clear_class_state()
+
+
 @cache
 def _core() -> Any:
     """Return OpenVINO's core, the same for all.

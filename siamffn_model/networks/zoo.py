@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -98,6 +99,17 @@ def prepare(model: Siamese, device: torch.device) -> Network:
         return Compiled(model)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.to(device)
+
+
+def free_memory() -> None:
+    """Give back what a model that is gone has left: for a process of ours, not for a library."""
+    if find_spec('openvino'):
+        from siamffn_model.networks.compiled import forget_traces
+
+        forget_traces()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def choose_device(name: str) -> torch.device:
