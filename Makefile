@@ -6,7 +6,7 @@ ifdef ROS_DISTRO  # an apt ROS 2 is sourced: it finds our interfaces' libraries 
 export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
 endif
 
-.PHONY: demo test lint bench setup
+.PHONY: demo test lint soak bench setup
 
 demo: setup  ## follow a face in a video over ROS 2; VIDEO=file BOX=x,y,w,h for your own
 	$(RUN) -m siamffn_ros.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--init '$(BOX)')
@@ -18,9 +18,13 @@ lint: setup
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
 
+soak: setup  ## ten minutes of all that a camera and users may do to the node at once
+	SIAMFFN_SOAK_SECONDS=600 $(RUN) -m pytest -s test/ros/test_soak.py
+
 bench: setup
 	$(RUN) -m siamffn_model.benchmark
 	$(RUN) -m siamffn_model.evaluation.benchmark
+	$(RUN) -m siamffn_ros.benchmark
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up stopped: there is no $(PYTHON) here."; \
