@@ -20,6 +20,7 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.geometry import Box
 from siamffn_model.tracking import State
 from siamffn_ros.conversions import to_bgr, to_detection, to_nanoseconds, to_stamp
+from siamffn_ros.images import THROTTLE
 
 if TYPE_CHECKING:
     from conftest import NodeProcess, Peer
@@ -108,6 +109,7 @@ def test_a_box_may_come_on_a_topic(
     assert user.track_until(clip.images[1:], now + PERIOD, 'car').frames_processed >= 2
     boxes.publish(to_detection('van', Box(5000, 0, 9, 9), 1.0, Header()))
     live_node.wait_for('init_box refused: ')
+    time.sleep(1.2 * THROTTLE)
     boxes.publish(to_detection('van', clip.boxes[0], 1.0, Header(stamp=to_stamp(5))))
     live_node.wait_for('too old')
     user.node.destroy_publisher(boxes)
