@@ -19,9 +19,9 @@ class Worker(Generic[Item]):
     """Run `process` on the newest item offered, calls in turn with it, and `idle` in between.
 
     A call goes before an item that waits, but not two of them. An item offered before the last one
-    was taken replaces it. `idle` does a bit of work and returns whether there is more; it is asked
-    again after each item and call. All run in one thread, which lives on when one raises: an
-    exception of `process` or `idle` goes to `failed`.
+    was taken replaces it. `idle` does a bit of work and returns whether there is more; unless calls
+    wait it has a turn after each item, and more while nothing else waits. All run in one thread,
+    which lives on when one raises: an exception of `process` or `idle` goes to `failed`.
     """
 
     def __init__(
@@ -100,11 +100,10 @@ class Worker(Generic[Item]):
             if call:
                 _answer(*call)
                 self._more = True
-            elif items:
-                self._guarded(partial(self._process, items[0]))
-                self._more = True
             else:
-                self._more = bool(self._guarded(self._idle))
+                if items:
+                    self._guarded(partial(self._process, items[0]))
+                self._more = bool(self._calls or self._guarded(self._idle))
 
     def _guarded(self, function: Callable[[], Result]) -> Result | None:
         try:

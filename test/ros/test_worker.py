@@ -109,6 +109,28 @@ def test_idle_work_is_done_between_items_until_there_is_none_left() -> None:
     assert done == ['idle'] * 3 + ['item']
 
 
+def test_idle_work_has_its_turn_where_items_always_wait() -> None:
+    done: list[str] = []
+    ended = threading.Event()
+
+    def process(item: int) -> None:
+        done.append('item')
+        if item < 4:
+            worker.offer(item + 1)
+        else:
+            ended.set()
+
+    def idle() -> bool:
+        done.append('idle')
+        return len(done) < 20
+
+    worker: Worker[int] = Worker(process, print, idle)
+    worker.offer(1)
+    assert ended.wait(PATIENCE)
+    worker.close()
+    assert done[:7] == ['item', 'idle'] * 3 + ['item']
+
+
 def test_calls_and_items_take_turns(work: Work) -> None:
     work.go.release(10)
     done: list[str] = []
