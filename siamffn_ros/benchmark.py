@@ -117,7 +117,7 @@ def measure_transport() -> list[float]:
 
 
 class Listener:
-    """Asks for targets at the first image the node tells of, and keeps what it then says.
+    """Asks for targets, one after the other, and keeps what the node says once it has them all.
 
     Attributes:
         delays: milliseconds from publishing of an image to its detections.
@@ -131,6 +131,7 @@ class Listener:
         self.told: list[dict[str, str]] = []
         self.refusal = ''
         self._to_ask = targets
+        self._newest: Header | None = None
         self._boxes = scene().boxes
         self._start = float('inf')
         self._client: Any = node.create_client(InitTarget, 'tracker/init_target')
@@ -145,19 +146,26 @@ class Listener:
     def _on_detections(self, message: Detection2DArray) -> None:
         if self._measuring:
             self.delays.append(since(message.header))
-        while self._to_ask:
-            self._to_ask -= 1
-            box = to_bbox(self._boxes[int(message.header.frame_id)])
-            name = str(self._to_ask)
-            request = InitTarget.Request(header=message.header, bbox=box, target_id=name)
-            self._client.call_async(request).add_done_callback(self._on_answer)
+        first, self._newest = self._newest is None, message.header
+        if first:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Ask for a target on the newest image; they are numbered down to 0."""
+        assert self._newest is not None
+        self._to_ask -= 1
+        box = to_bbox(self._boxes[int(self._newest.frame_id)])
+        request = InitTarget.Request(header=self._newest, bbox=box, target_id=str(self._to_ask))
+        self._client.call_async(request).add_done_callback(self._on_answer)
 
     def _on_answer(self, future: Any) -> None:
         if not future.result().success:
             self.refusal = future.result().message
+        elif self._to_ask:
+            self._ask()
 
     def _on_status(self, status: TrackStatus) -> None:
-        if status.target_id == '0':  # the last one asked for; each tells the same of the search
+        if status.target_id == '0':  # the last; each tells the same of the search
             self._start = min(self._start, time.monotonic())
             if self._measuring:
                 self.network.append(status.last_ms)
@@ -207,20 +215,23 @@ def main(arguments: Sequence[str]) -> None:
     _row('publisher to a bare subscriber', *_spread(delays), f'{COUNT - len(delays)} images lost')
     for targets in (1, 8):
         heard = measure_node(targets)
-        network, total = float(np.median(heard.network)), float(np.median(heard.delays))
+        print(f'\nnode, {targets} target(s), {len(heard.delays)} images measured')
         images = {
             key: int(heard.told[-1][f'images {key}']) for key in ('received', 'tracked', 'dropped')
         }
-        print(f'\nnode, {targets} target(s), {len(heard.delays)} images measured')
-        _row('images lost in transport', str(COUNT - images['received']))
         _row('images', ', '.join(f'{number} {key}' for key, number in images.items()))
-        _row('rate', f'{heard.of_diagnostics("images tracked per second"):.1f} images/s')
-        _row('network (status: last_ms)', *_spread(heard.network))
+        _row('images lost in transport', str(COUNT - images['received']))
+        _row('rate tracked', f'{heard.of_diagnostics("images tracked per second"):.1f} images/s')
+        _row('network (last_ms of status)', *_spread(heard.network))
         _row('publisher to detections', *_spread(heard.delays))
-        arrival = heard.of_diagnostics('latency median (ms)')
-        _row('arrival to detections sent', f'{arrival:.2f} ms')
-        _row('  less the network', f'{arrival - network:.2f} ms', f'at most {AIM:g} ms are wanted')
-        _row('the whole less both others', f'{total - transport - network:.2f} ms')
+        if targets == 1:  # more of them are slower than the camera: images wait for the network
+            network, whole = float(np.median(heard.network)), float(np.median(heard.delays))
+            arrival = heard.of_diagnostics('latency median (ms)')
+            _row('arrival to detections sent', f'{arrival:.2f} ms')
+            _row(
+                '  less the network', f'{arrival - network:.2f} ms', f'under {AIM:g} ms is the aim'
+            )
+            _row('the whole less both others', f'{whole - transport - network:.2f} ms')
 
 
 def _spread(values: Sequence[float]) -> tuple[str, str]:

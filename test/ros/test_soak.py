@@ -204,6 +204,13 @@ class Users:
         for kept in (self._peer.detections, self._peer.single, self._peer.statuses):
             kept.clear()
         del self._peer.diagnostics[:-1]
+        time.sleep(self._rng.uniform(0, 0.2))
+
+    @property
+    def kept(self) -> float:
+        """Megabytes of images that the node keeps, as it said last."""
+        values = {pair.key: pair.value for last in self._peer.diagnostics for pair in last.values}
+        return float(values.get('images kept', '0 (0 MB)').split('(')[1].split()[0])
 
     def finish(self) -> None:
         """Do what is still to come, and wait for all answers."""
@@ -412,38 +419,47 @@ def told(node: NodeProcess) -> Iterator[None]:
         raise
 
 
-def soak(users: Users, node: NodeProcess) -> list[float]:
-    """Let the users do what they like; returns the node's memory in each second."""
-    samples: list[float] = []
+def soak(users: Users, node: NodeProcess) -> list[tuple[float, float]]:
+    """Let the users do what they like.
+
+    Returns the node's megabytes in each second, and those of them that are images it keeps.
+    """
+    samples: list[tuple[float, float]] = []
     start = time.monotonic()
     reloaded = False
     while (passed := time.monotonic() - start) < SECONDS:
         assert node.process.poll() is None, 'the node died'
         if passed >= len(samples):
-            samples.append(memory(node.process.pid))
+            samples.append((memory(node.process.pid), users.kept))
         if passed > SECONDS / 2 and not reloaded:
             reloaded = True
             users.reload()
         users.step()
-        time.sleep(random.uniform(0, 0.2))
     users.finish()
     return samples
 
 
-def grown(samples: list[float]) -> dict[str, float]:
-    """Return figures of the memory in megabytes, its growth between medians of fifths."""
-    fifth = len(samples) // 5
-    early, late = (statistics.median(s) for s in (samples[fifth : 2 * fifth], samples[-fifth:]))
-    slope, _ = statistics.linear_regression(range(len(samples) - fifth), samples[fifth:])
-    return {
-        'start': samples[0],
-        'second fifth': early,
-        'last fifth': late,
-        'max': max(samples),
-        'end': samples[-1],
+def grown(samples: list[tuple[float, float]]) -> dict[str, float]:
+    """Return figures of the memory in megabytes.
+
+    Its growth is that between medians of the second and the last fifth, without the images kept:
+    how many these are changes all the time.
+    """
+    resident = [all_of_it for all_of_it, _ in samples]
+    own = [all_of_it - kept for all_of_it, kept in samples]
+    fifth = len(own) // 5
+    early, late = (statistics.median(part) for part in (own[fifth : 2 * fifth], own[-fifth:]))
+    slope, _ = statistics.linear_regression(range(len(own) - fifth), own[fifth:])
+    figures = {
+        'start': resident[0],
+        'max': max(resident),
+        'end': resident[-1],
+        'second fifth, without images': early,
+        'last fifth, without images': late,
         'growth': late - early,
-        'slope per minute': round(60 * slope, 3),
+        'slope per minute': 60 * slope,
     }
+    return {name: round(value, 2) for name, value in figures.items()}
 
 
 def test_lives_through_everything(
@@ -469,11 +485,11 @@ def test_lives_through_everything(
         'camera': filmed,
         'done': users.done,
         'answered': users.answered,
-        'memory by second': samples,
+        'memory and images by second': samples,
     }
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps(report, indent=2) + '\n')
-    del report['memory by second']
+    del report['memory and images by second']
     print(json.dumps(report, indent=2))
     assert node.process.poll() is None
     assert 'Traceback' not in node.text() and 'internal error' not in node.text(), node.text()
