@@ -103,7 +103,7 @@ class Worker(Generic[Item]):
             else:
                 if items:
                     self._guarded(partial(self._process, items[0]))
-                self._more = bool(self._calls or self._guarded(self._idle))
+                self._more = bool(self._calls) or bool(self._guarded(self._idle))
 
     def _guarded(self, function: Callable[[], Result]) -> Result | None:
         try:
