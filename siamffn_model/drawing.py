@@ -29,7 +29,7 @@ COLOURS: tuple[Colour, ...] = (
     (66, 228, 240),
     (0, 94, 213),
     (178, 114, 0),
-    (255, 255, 255),
+    WHITE,
 )
 LARGEST = 20_000  # pixels, height and width together: lines and letters grow no further
 GAP = 4  # pixels round each image of a contact sheet

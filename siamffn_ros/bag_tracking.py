@@ -5,23 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from siamffn.msg import TrackStatus
 from std_msgs.msg import Header
 from tqdm import tqdm
-from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.geometry import Box
 from siamffn_model.networks.siamese import Network
 from siamffn_model.tracking import State, Track, Tracker
 from siamffn_ros.bag import TRUTH_TOPIC, create_bag, open_bag
-from siamffn_ros.conversions import to_bgr, to_box, to_detection, to_nanoseconds
+from siamffn_ros.conversions import (
+    IMAGE_TYPES,
+    to_bgr,
+    to_box,
+    to_detections,
+    to_nanoseconds,
+    to_status,
+)
 
 DETECTIONS_TOPIC = '/tracker/detections'
 STATUS_TOPIC = '/tracker/status'
 TARGET = '1'
-
-IMAGE_MESSAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
 class Tracked(NamedTuple):
@@ -64,7 +67,7 @@ def track_bag(
     images = lost = bad = 0
     first_bad = ''
     with open_bag(source) as bag, create_bag(output) as out:
-        topic = bag.choose_topic(IMAGE_MESSAGES, topic, '--topic')
+        topic = bag.choose_topic(IMAGE_TYPES, topic, '--topic')
         total = bag.counts[topic]
         messages = tqdm(bag.read(topic), total=total, desc='tracking', unit='frame', disable=None)
         for recorded, message in messages:
@@ -82,8 +85,9 @@ def track_bag(
                 continue
             images += 1
             lost += track.state == State.LOST
-            out.write(DETECTIONS_TOPIC, _detections(track, header), recorded)
-            out.write(STATUS_TOPIC, _status(track, header, images), recorded)
+            out.write(DETECTIONS_TOPIC, to_detections([(TARGET, track)], header), recorded)
+            status = to_status(TARGET, track, header, frames_processed=images)
+            out.write(STATUS_TOPIC, status, recorded)
         if not images:
             raise DataError(
                 f'{source}: no image on {topic} can be used; {first_bad or "there is none"}: '
@@ -102,21 +106,4 @@ def true_box(path: Path, header: Header) -> Box:
     raise DataError(
         f'{path}: {TRUTH_TOPIC} has no single box for the first image (stamp '
         f'{to_nanoseconds(header.stamp) / 1e9:.3f} s): give the target with --init x,y,w,h'
-    )
-
-
-def _detections(track: Track, header: Header) -> Detection2DArray:
-    detections = []
-    if track.state != State.LOST:
-        detections.append(to_detection(TARGET, track.box, track.score, header))
-    return Detection2DArray(header=header, detections=detections)
-
-
-def _status(track: Track, header: Header, processed: int) -> TrackStatus:
-    return TrackStatus(
-        header=header,
-        target_id=TARGET,
-        state=int(track.state),
-        score=float(track.score),
-        frames_processed=processed,
     )

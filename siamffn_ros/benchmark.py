@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from siamffn.msg import TrackStatus
 from siamffn.srv import InitTarget
@@ -33,7 +33,7 @@ from siamffn_model.errors import DataError
 from siamffn_ros.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
 from siamffn_ros.dds import use_profile
 from siamffn_ros.images import QUEUE
-from siamffn_ros.replay import TrackerProcess
+from siamffn_ros.replay import TrackerProcess, graph
 from siamffn_ros.tracker_node import make_executor
 
 SIZE = (1280, 720)
@@ -87,18 +87,9 @@ def spin_while_filmed(executor: Executor, check: Callable[[], None] = lambda: No
         camera.wait()
 
 
-@contextmanager
-def graph() -> Iterator[tuple[Node, Executor]]:
+def listening() -> AbstractContextManager[tuple[Node, Executor]]:
     """Provide a node, and the executor that the tracker node has, and end both."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node, executor = rclpy.create_node('benchmark'), make_executor()
-    executor.add_node(node)
-    try:
-        yield node, executor
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.shutdown()
+    return graph(partial(rclpy.create_node, 'benchmark'), make_executor)
 
 
 def since(header: Header) -> float:
@@ -110,7 +101,7 @@ def measure_transport() -> list[float]:
     """Return the milliseconds from publishing to the callback of each image that came."""
     delays: list[float] = []
     qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
-    with graph() as (node, executor):
+    with listening() as (node, executor):
         node.create_subscription(Image, 'image', lambda m: delays.append(since(m.header)), qos)
         spin_while_filmed(executor)
     return delays
@@ -186,7 +177,7 @@ def measure_node(targets: int) -> Listener:
     with tempfile.TemporaryDirectory() as scratch:
         tracker = TrackerProcess(Path(scratch) / 'node.log', [])
         try:
-            with graph() as (node, executor):
+            with listening() as (node, executor):
                 listener = Listener(node, targets)
 
                 def check() -> None:

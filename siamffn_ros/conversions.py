@@ -5,22 +5,31 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
+from siamffn.msg import TrackStatus
 from std_msgs.msg import Header
-from vision_msgs.msg import BoundingBox2D, Detection2D, ObjectHypothesisWithPose
+from vision_msgs.msg import (
+    BoundingBox2D,
+    Detection2D,
+    Detection2DArray,
+    ObjectHypothesisWithPose,
+)
 
 from siamffn_model.errors import BoxError, ImageError
 from siamffn_model.frames import decode_image
 from siamffn_model.geometry import Box
+
+if TYPE_CHECKING:  # PyTorch, which `siamffn bag --help` does not need
+    from siamffn_model.tracking import Track
 
 try:
     from cv_bridge import CvBridge
@@ -42,6 +51,8 @@ BYTES_PER_PIXEL = {
     **{f'bayer_{order}8': 1 for order in ('rggb', 'bggr', 'gbrg', 'grbg')},
     **{f'bayer_{order}16': 2 for order in ('rggb', 'bggr', 'gbrg', 'grbg')},
 }
+
+IMAGE_TYPES = {f'sensor_msgs/msg/{kind.__name__}': kind for kind in (Image, CompressedImage)}
 
 MAX_PIXELS = 50_000_000  # 8K has 33 million
 MAX_FRAME_ID = 256  # characters
@@ -298,6 +309,29 @@ def to_detection(target_id: str, box: Box, score: float, header: Header) -> Dete
     result.hypothesis.class_id = target_id
     result.hypothesis.score = float(score)
     return Detection2D(header=header, results=[result], bbox=to_bbox(box), id=target_id)
+
+
+def to_detections(tracks: Iterable[tuple[str, Track]], header: Header) -> Detection2DArray:
+    """Return the detections of all targets, by id, that are in sight."""
+    return Detection2DArray(
+        header=header,
+        detections=[
+            to_detection(target_id, track.box, track.score, header)
+            for target_id, track in tracks
+            if track.state != TrackStatus.LOST
+        ],
+    )
+
+
+def to_status(target_id: str, track: Track, header: Header, **figures: float) -> TrackStatus:
+    """Return the status of one target; `figures` are fields of the message."""
+    return TrackStatus(
+        header=header,
+        target_id=target_id,
+        state=int(track.state),
+        score=float(track.score),
+        **figures,
+    )
 
 
 def to_nanoseconds(stamp: Time) -> int:

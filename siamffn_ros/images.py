@@ -13,13 +13,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
 from siamffn_model.errors import SiamFFNError
-from siamffn_ros.conversions import check_image, to_bgr, to_nanoseconds
+from siamffn_ros.conversions import IMAGE_TYPES, check_image, to_bgr, to_nanoseconds
 from siamffn_ros.figures import Figures
 from siamffn_ros.frames import Frame
 from siamffn_ros.qos import NO_SUBSCRIPTION_EVENTS, OTHERS, misfits, profile
 
 TYPES = {'raw': Image, 'compressed': CompressedImage}
-TYPE_NAMES = {f'sensor_msgs/msg/{kind.__name__}': kind for kind in TYPES.values()}
 # Only what the receiving thread cannot take at once is queued here: it hands every image on, and
 # the worker takes the newest. With 1 images are lost.
 QUEUE = 30
@@ -53,7 +52,7 @@ class ImageInput:
 
         Raises `SiamFFNError` for a reliability in `qos_overrides` that does not exist.
         """
-        profile(self._node, self.topic, 'subscription', qos, QUEUE)
+        self._profile = profile(self._node, self.topic, 'subscription', qos, QUEUE)
         self._transport, self._qos = transport, qos
         self._misfits: set[str] = set()
         self._last_image = self._last_warning = time.monotonic()
@@ -97,7 +96,7 @@ class ImageInput:
                 kind,
                 'image',
                 self._on_image,
-                profile(self._node, self.topic, 'subscription', self._qos, QUEUE),
+                self._profile,
                 callback_group=self._group,
                 event_callbacks=NO_SUBSCRIPTION_EVENTS,
                 qos_overriding_options=OTHERS,
@@ -137,8 +136,8 @@ class ImageInput:
         if self._transport != 'auto':
             return TYPES[self._transport]
         infos = self._node.get_publishers_info_by_topic(self.topic)
-        published = {info.topic_type for info in infos} & set(TYPE_NAMES)
-        return TYPE_NAMES[published.pop()] if len(published) == 1 else self._type
+        published = {info.topic_type for info in infos} & IMAGE_TYPES.keys()
+        return IMAGE_TYPES[published.pop()] if len(published) == 1 else self._type
 
     def _tell_of_misfits(self) -> None:
         found = misfits(self._node, self.topic, self._subscription.qos_profile, publishing=False)

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 from siamffn.msg import TrackStatus
-from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D, Detection2DArray
 
 from siamffn_model.drawing import draw_track, nth_colour
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.tracking import State
-from siamffn_ros.conversions import to_detection, to_image
+from siamffn_ros.conversions import to_detections, to_image, to_status
 from siamffn_ros.frames import Frame
 from siamffn_ros.qos import NO_PUBLISHER_EVENTS, OTHERS, misfits, profile
 from siamffn_ros.targets import Target
@@ -79,29 +78,24 @@ class Outputs:
 
     def publish(self, frame: Frame, seen: Sequence[Target], idle: bool) -> None:
         """Tell of the targets seen on a frame; `idle` says that there is none at all."""
-        in_sight = [target for target in seen if target.track.state != State.LOST]
-        detections = [
-            to_detection(target.id, target.track.box, target.track.score, frame.header)
-            for target in in_sight
-        ]
-        self._detections.publish(Detection2DArray(header=frame.header, detections=detections))
-        if detections and in_sight[0] is seen[0]:
-            self._detection.publish(detections[0])
+        array = to_detections(((target.id, target.track) for target in seen), frame.header)
+        self._detections.publish(array)
+        if array.detections and array.detections[0].id == seen[0].id:
+            self._detection.publish(array.detections[0])
         for target in seen:
-            self._status.publish(to_status(target, frame.header))
+            self._status.publish(status_of(target))
         if idle:
             self._status.publish(TrackStatus(header=frame.header, state=TrackStatus.IDLE))
         if self._debug_image.get_subscription_count():
             self._debug_image.publish(to_image(drawn(frame, seen), frame.header))
 
 
-def to_status(target: Target, header: Header) -> TrackStatus:
-    """Return the status of a target on the image with this header."""
-    return TrackStatus(
-        header=header,
-        target_id=target.id,
-        state=int(target.track.state),
-        score=float(target.track.score),
+def status_of(target: Target) -> TrackStatus:
+    """Return the status of a target on the last image it was looked for in."""
+    return to_status(
+        target.id,
+        target.track,
+        target.header,
         last_ms=target.last_ms,
         mean_ms=target.mean_ms,
         max_ms=target.max_ms,

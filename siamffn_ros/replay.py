@@ -13,16 +13,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 import rclpy
 from rclpy.client import Client
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from siamffn.msg import TrackStatus
@@ -40,18 +41,19 @@ from siamffn_ros.bag import TRUTH_TOPIC, BagWriter, create_bag, open_bag
 from siamffn_ros.bag_evaluation import ARRAY, SINGLE, Evaluation, evaluate
 from siamffn_ros.bag_tracking import (
     DETECTIONS_TOPIC,
-    IMAGE_MESSAGES,
     STATUS_TOPIC,
     TARGET,
     true_box,
 )
-from siamffn_ros.conversions import to_bbox, to_box, to_nanoseconds
+from siamffn_ros.conversions import IMAGE_TYPES, to_bbox, to_box, to_nanoseconds
 from siamffn_ros.dds import use_profile
 
 OUTPUTS = ('detections.mcap', 'node.log', 'summary.json')
 READY = 60.0  # seconds the node has to start
 PATIENCE = 20.0  # seconds without progress after which a run is given up
 LAST = 5.0  # seconds to wait for the last frames once all are played
+
+AnyNode = TypeVar('AnyNode', bound=Node)
 
 
 def node_arguments(params_file: Path | None, **values: object) -> list[str]:
@@ -103,7 +105,7 @@ def read_images(source: Path, topic: str | None = None) -> Images:
     """
     first, stamps, times = None, [], []
     with open_bag(source) as bag:
-        topic = bag.choose_topic(IMAGE_MESSAGES, topic, '--topic')
+        topic = bag.choose_topic(IMAGE_TYPES, topic, '--topic')
         for recorded, message in bag.read(topic):
             first = first or message.header
             stamps.append(to_nanoseconds(message.header.stamp))
@@ -296,20 +298,26 @@ class Player:
 
 
 @contextmanager
-def ros_node(
-    bag: BagWriter, box: Box, first: Header
-) -> Iterator[tuple[Recorder, SingleThreadedExecutor]]:
-    """Provide the recorder and its executor, and end both."""
+def graph(
+    make_node: Callable[[], AnyNode], make_executor: Callable[[], Executor]
+) -> Iterator[tuple[AnyNode, Executor]]:
+    """Provide a node and its executor, and end both."""
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    recorder = Recorder(bag, box, first)
-    executor = SingleThreadedExecutor()
-    executor.add_node(recorder)
+    node, executor = make_node(), make_executor()
+    executor.add_node(node)
     try:
-        yield recorder, executor
+        yield node, executor
     finally:
         executor.shutdown()
-        recorder.destroy_node()
+        node.destroy_node()
         rclpy.shutdown()
+
+
+def prepare(out: Path, names: Iterable[str]) -> None:
+    """Make an output folder, and remove the files of these names that an earlier run left there."""
+    make_folder(out)
+    for name in names:
+        (out / name).unlink(missing_ok=True)
 
 
 def replay(
@@ -325,12 +333,9 @@ def replay(
     Leaves summary.json as well, with all figures; makes the folder `out`, and removes what an
     earlier run left there. Returns the figures of `summarise`, and the scores.
     """
-    files = [out / name for name in OUTPUTS]
-    if source.resolve() in [file.resolve() for file in files]:
+    if source.resolve() in [(out / name).resolve() for name in OUTPUTS]:
         raise DataError(f'{source} would be overwritten: choose another folder for the results')
-    make_folder(out)
-    for file in files:
-        file.unlink(missing_ok=True)
+    prepare(out, OUTPUTS)
     summary = summarise(run(source, box, out, arguments, topic, rate))
     evaluation = None
     if has_truth(source):
@@ -378,7 +383,10 @@ def run(
         with (
             tempfile.TemporaryDirectory() as scratch,
             create_bag(out / 'detections.mcap') as bag,
-            ros_node(bag, box, images.first) as (recorder, executor),
+            graph(partial(Recorder, bag, box, images.first), SingleThreadedExecutor) as (
+                recorder,
+                executor,
+            ),
         ):
             deadline = time.monotonic() + READY
             while not recorder.client.service_is_ready():
@@ -395,7 +403,7 @@ def run(
 
 
 def _play(
-    recorder: Recorder, executor: SingleThreadedExecutor, tracker: TrackerProcess, player: Player
+    recorder: Recorder, executor: Executor, tracker: TrackerProcess, player: Player
 ) -> dict[int, int]:
     """Spin until the node has told of the last frame played, or nothing comes any more.
 

@@ -163,8 +163,7 @@ class Targets:
                 target.backlog = 0
             if not target.backlog and target.number < frame.number:
                 present.append(target)
-        if present:
-            _follow(present, [frame] * len(present))
+        _follow(present, [frame] * len(present))
         return [target for target in self.all if target.number == frame.number]
 
     def catch_up(self) -> bool:

@@ -42,7 +42,7 @@ from siamffn_ros.figures import Figures, status
 from siamffn_ros.frames import Frame, FrameRing
 from siamffn_ros.images import THROTTLE, ImageInput
 from siamffn_ros.launching import camera_topics
-from siamffn_ros.outputs import Outputs, to_status
+from siamffn_ros.outputs import Outputs, status_of
 from siamffn_ros.targets import Targets
 from siamffn_ros.worker import Worker
 
@@ -79,7 +79,7 @@ class TrackerNode(LifecycleNode):
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and offer topics and services."""
+        """Load the model and offer the topics of what is tracked."""
         values = parameters.values_of(self)
         self._images = ImageInput(self, self._on_frame, self._figures)
         self._worker: Worker[Frame] = Worker(self._track, self._images.failed, self._catch_up)
@@ -327,7 +327,7 @@ class TrackerNode(LifecycleNode):
 
     def _list(self) -> list[TrackStatus]:
         assert self._targets is not None
-        return [to_status(target, target.header) for target in self._targets.all]
+        return [status_of(target) for target in self._targets.all]
 
     def _forget(self) -> int:
         assert self._targets is not None

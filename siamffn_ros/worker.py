@@ -87,23 +87,21 @@ class Worker(Generic[Item]):
     def _run(self) -> None:
         called = False
         while True:
+            work: Callable[[], None] | None = None
             with self._wake:
                 self._wake.wait_for(
                     lambda: self._closed or self._calls or self._newest or self._more
                 )
                 if self._closed:
                     return
-                turn = self._calls and not (called and self._newest)
-                call = self._calls.popleft() if turn else None
-                items = [] if call else [self._newest.pop()] if self._newest else []
-            called = call is not None
-            if call:
-                _answer(*call)
-                self._more = True
-            else:
-                if items:
-                    self._guarded(partial(self._process, items[0]))
-                self._more = bool(self._calls) or bool(self._guarded(self._idle))
+                called = bool(self._calls) and not (called and self._newest)
+                if called:
+                    work = partial(_answer, *self._calls.popleft())
+                elif self._newest:
+                    work = partial(self._process, self._newest.pop())
+            if work:
+                self._guarded(work)
+            self._more = called or bool(self._calls) or bool(self._guarded(self._idle))
 
     def _guarded(self, function: Callable[[], Result]) -> Result | None:
         try:

@@ -28,7 +28,7 @@ from siamffn_ros.bag import IMAGE_TOPIC, START, TRUTH_TOPIC, create_bag, open_ba
 from siamffn_ros.bag_evaluation import evaluate
 from siamffn_ros.bag_tracking import DETECTIONS_TOPIC, STATUS_TOPIC, Tracked, track_bag
 from siamffn_ros.conversions import to_box, to_detection, to_image, to_stamp
-from siamffn_ros.outputs import to_status
+from siamffn_ros.outputs import status_of
 from siamffn_ros.targets import Target
 
 STEP = 40_000_000  # nanoseconds from image to image
@@ -93,7 +93,7 @@ def test_tells_what_the_tracker_tells(tmp_path: Path, model: Network, clip: Scen
         detection = to_detection('1', track.box, track.score, head)
         assert array == Detection2DArray(header=head, detections=[detection])
         target = Target('1', Tracker(model), number, track, head, processed=number + 1)
-        assert status == to_status(target, head)
+        assert status == status_of(target)
 
 
 def test_lost_target_has_no_detection(tmp_path: Path, model: Network, clip: Scene) -> None:
