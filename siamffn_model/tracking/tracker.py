@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -146,7 +146,7 @@ class Tracker:
         side = context_side(last.w, last.h) * SEARCH_SIZE / TEMPLATE_SIZE
         places = [self._place_ahead()]
         if self._missed:
-            tiles = _tiles(last.cx, last.cy, TILE * max(side, LEAST_SIDE), self._size)
+            tiles = _Tiles(last.cx, last.cy, TILE * max(side, LEAST_SIDE), self._size)
             count = self.settings.searches - 1
             first = (self._missed - 1) * count
             places += [tiles[(first + n) % len(tiles)] for n in range(min(count, len(tiles)))]
@@ -252,17 +252,46 @@ def _search(trackers: Sequence[Tracker], looks: list[list[View]]) -> tuple[Float
     return scores.double().cpu().numpy(), boxes
 
 
-@lru_cache(maxsize=64)  # for each lost target it stays the same
-def _tiles(cx: float, cy: float, step: float, size: tuple[int, int]) -> list[tuple[float, float]]:
-    """Return the places round (cx, cy) that tile an image (width, height), ring after ring."""
-    width, height = size
-    columns = range(-math.ceil(cx / step), math.ceil((width - cx) / step) + 1)
-    rows = range(-math.ceil(cy / step), math.ceil((height - cy) / step) + 1)
-    places = sorted(
-        ((x, y) for x in columns for y in rows if (x, y) != (0, 0)),
-        key=lambda place: (max(map(abs, place)), math.atan2(place[1], place[0])),
-    )
-    return [_on_image(cx + x * step, cy + y * step, width, height) for x, y in places]
+class _Tiles:
+    """The places round (cx, cy), `step` apart, that tile an image (width, height).
+
+    They go ring after ring, and round in each. None is kept, for an image may have a million.
+    """
+
+    def __init__(self, cx: float, cy: float, step: float, size: tuple[int, int]) -> None:
+        self._center, self._step, self._size = (cx, cy), step, size
+        width, height = size
+        self._left, self._right = math.ceil(cx / step), math.ceil((width - cx) / step)
+        self._above, self._below = math.ceil(cy / step), math.ceil((height - cy) / step)
+        self._rings = max(self._left, self._right, self._above, self._below)
+
+    def __len__(self) -> int:
+        return self._within(self._rings)
+
+    def __getitem__(self, number: int) -> tuple[float, float]:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        ring = bisect_right(range(self._rings), number, key=self._within)
+        x, y = self._ring(ring)[number - self._within(ring - 1)]
+        cx, cy = self._center
+        return _on_image(cx + x * self._step, cy + y * self._step, *self._size)
+
+    def _ranges(self, ring: int) -> tuple[range, range]:
+        """Return the columns and rows, counted from the middle, as far out as a ring."""
+        columns = range(-min(self._left, ring), min(self._right, ring) + 1)
+        return columns, range(-min(self._above, ring), min(self._below, ring) + 1)
+
+    def _within(self, ring: int) -> int:
+        """Return how many tiles there are as far out as a ring, without that in the middle."""
+        columns, rows = self._ranges(ring)
+        return len(columns) * len(rows) - 1
+
+    def _ring(self, ring: int) -> list[tuple[int, int]]:
+        """Return column and row of the tiles of one ring."""
+        columns, rows = self._ranges(ring)
+        tiles = {(x, y) for x in (-ring, ring) if x in columns for y in rows}
+        tiles |= {(x, y) for y in (-ring, ring) if y in rows for x in columns}
+        return sorted(tiles, key=lambda tile: math.atan2(tile[1], tile[0]))
 
 
 def _centred_inside(box: Box, width: int, height: int) -> Box:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from siamffn_model.geometry import Box, iou
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Network
 from siamffn_model.tracking import Settings, State, Track, Tracker, load_model, update_all
-from siamffn_model.tracking.tracker import LEAST_SIDE, SMOOTHING, TILE, _tiles
+from siamffn_model.tracking.tracker import LEAST_SIDE, SMOOTHING, TILE, _Tiles
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 BOX = Box(60, 40, 30, 20)
@@ -196,7 +197,7 @@ def test_shipped_weights_lose_what_is_gone_and_find_it_again_elsewhere(model: Ne
 def test_tiles_round_a_lost_target_cover_the_image(
     cx: float, cy: float, step: float, x: int, y: int
 ) -> None:
-    tiles = [(cx, cy), *_tiles(cx, cy, step, (640, 480))]
+    tiles = [(cx, cy), *_Tiles(cx, cy, step, (640, 480))]
     assert min(max(abs(x - left), abs(y - top)) for left, top in tiles) <= step / 2 + 1e-6
     rings = [max(abs(left - cx), abs(top - cy)) for left, top in tiles]
     assert all(ring <= following + step for ring, following in itertools.pairwise(rings))
@@ -267,7 +268,20 @@ def test_the_places_of_a_lost_target_are_bounded_however_small_it_was() -> None:
     target.tracker.init(target.image, Box(320, 240, 1e-9, 1e-9))
     assert target.see(0.1, 0.1, 0.1) == [State.LOST] * 3
     least = LEAST_SIDE * TILE
-    assert len(_tiles(320, 240, least, (640, 480))) < 500
+    assert len(_Tiles(320, 240, least, (640, 480))) < 500
+
+
+def test_a_lost_target_takes_no_memory_however_many_places_an_image_has() -> None:
+    target = Followed()
+    target.tracker.init(target.image, Box(10, 0, 10, 10))
+    target.image = np.zeros((1, 6_000_000, 3), np.uint8)
+    assert target.see(0.1) == [State.LOST]
+    tracemalloc.start()
+    try:
+        assert target.see(0.1, 0.1) == [State.LOST] * 2
+        assert tracemalloc.get_traced_memory()[1] < 10e6, 'the crops of three searches take 5 MB'
+    finally:
+        tracemalloc.stop()
 
 
 def test_many_are_followed_as_each_alone(model: Network) -> None:
