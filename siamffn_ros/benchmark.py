@@ -6,6 +6,7 @@ A camera, the node, and this process, which only listens, are three processes ov
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -198,6 +199,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments:
         film()
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that node and camera end with us
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     use_profile()
     print(f'{COUNT} images of {SIZE[0]}x{SIZE[1]}, bgr8, {RATE}/s; medians, 95th percentiles')

@@ -49,7 +49,7 @@ from siamffn_ros.worker import Worker
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 INTERNAL = 'internal error'
 MMAP_THRESHOLD = -3  # glibc's number of this option of mallopt
-LARGE = 800_000  # bytes; an image of 640x480 has 921,600
+LARGE = 800_000  # bytes: an image of 640x480 has 921,600, a search crop 780,300
 WAITING = 100  # calls of services at most that wait for the tracker
 Result = TypeVar('Result')
 
@@ -366,8 +366,7 @@ def return_large_buffers() -> None:
     """Have the C library give images of 640x480 and more back as soon as they are free.
 
     That is how glibc begins, but with each one it has seen it takes larger ones from the heap,
-    which images of many sizes leave full of holes. From 128 kB on it would cost a fifth of the
-    speed, since the tracker's own buffers would come and go as well: a search crop has 780 kB.
+    which images of many sizes leave full of holes.
     """
     if hasattr(libc := ctypes.CDLL(None), 'mallopt'):
         libc.mallopt(MMAP_THRESHOLD, LARGE)
