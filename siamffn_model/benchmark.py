@@ -15,7 +15,7 @@ from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
 from siamffn_model.networks.siamese import Network
 from siamffn_model.networks.zoo import load_model
 from siamffn_model.tracking import Tracker
-from siamffn_model.tracking.crop import Image, context_side, crop_square, mean_colour
+from siamffn_model.tracking.crop import Image, crop_square, mean_colour, search_side
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
 
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _report_update(model: Network, image: Image, box: Box) -> None:
-    side = context_side(box.w, box.h) * SEARCH_SIZE / TEMPLATE_SIZE
+    side = search_side(box.w, box.h)
     tracker, fill = Tracker(model), mean_colour(image)
     tracker.init(image, box)
     name = f'{image.shape[1]}x{image.shape[0]}'

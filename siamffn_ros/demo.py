@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from siamffn_model.cli import INTERRUPTED
-from siamffn_model.cli_options import parse_box
+from siamffn_model.cli_options import init_option
 from siamffn_model.drawing import OverlayWriter, contact_sheet, draw_track
 from siamffn_model.errors import DataError, SiamFFNError
 from siamffn_model.files import write_text
@@ -110,13 +110,7 @@ def demo(video: Path | None, box: Box | None, out: Path, arguments: list[str]) -
 
 @click.command()
 @click.option('--video', type=click.Path(path_type=Path), help='Video, or folder of images.')
-@click.option(
-    '--init',
-    'box',
-    metavar='X,Y,W,H',
-    callback=parse_box,
-    help='What to follow in the first frame of the video, in pixels.',
-)
+@init_option('there is no --video, or a groundtruth.txt in its folder')
 @click.option('--out', default='out/demo', type=click.Path(path_type=Path), show_default=True)
 @click.option('--weights', help='Weight file; default: the one that ships.')
 def main(video: Path | None, box: Box | None, out: Path, weights: str | None) -> None:

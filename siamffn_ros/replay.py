@@ -325,8 +325,8 @@ def replay(
     box: Box | None,
     out: Path,
     arguments: list[str],
-    topic: str | None = None,
-    rate: float = 1.0,
+    topic: str | None,
+    rate: float,
 ) -> tuple[dict[str, Any], Evaluation | None]:
     """Do what `run` does, and score what comes of it where the bag has ground truth.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from siamffn_model.errors import ImageError
 from siamffn_model.geometry import Box
+from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
 
 CONTEXT = 0.5  # share of the mean side that is added to both sides (SiamFC, section 4.1)
 
@@ -33,6 +34,11 @@ def context_side(w: float, h: float) -> float:
     """
     margin = CONTEXT * (w + h)
     return float(np.sqrt((w + margin) * (h + margin)))
+
+
+def search_side(w: float, h: float) -> float:
+    """Return the side of the search's square, which is as much larger as its crop is."""
+    return context_side(w, h) * SEARCH_SIZE / TEMPLATE_SIZE
 
 
 def crop_square(

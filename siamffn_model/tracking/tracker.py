@@ -24,11 +24,12 @@ from siamffn_model.tracking.crop import (
     context_side,
     crop_square,
     mean_colour,
+    search_side,
 )
 
 SMOOTHING = 0.5  # share of the last step in the motion
 MIN_SIDE = 10.0  # pixels: a target is never shrunk below this, so that it can be found again
-LEAST_SIDE = context_side(MIN_SIDE, MIN_SIDE) * SEARCH_SIZE / TEMPLATE_SIZE  # of a search for it
+LEAST_SIDE = search_side(MIN_SIDE, MIN_SIDE)  # of a search for it
 TILE = 0.7  # of the search's side between places of searches: what the score map covers, nearly
 
 
@@ -143,7 +144,7 @@ class Tracker:
         height, width = check_image(image).shape[:2]
         self._size = width, height
         last = self._box = _centred_inside(self._box, width, height)
-        side = context_side(last.w, last.h) * SEARCH_SIZE / TEMPLATE_SIZE
+        side = search_side(last.w, last.h)
         places = [self._place_ahead()]
         if self._missed:
             tiles = _Tiles(last.cx, last.cy, TILE * max(side, LEAST_SIDE), self._size)
