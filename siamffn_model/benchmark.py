@@ -9,13 +9,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from siamffn_model.crop import Image, crop_square, mean_colour, search_side
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.geometry import Box
 from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
 from siamffn_model.networks.siamese import Network
 from siamffn_model.networks.zoo import load_model
 from siamffn_model.tracking import Tracker
-from siamffn_model.tracking.crop import Image, crop_square, mean_colour, search_side
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
 

@@ -14,11 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from siamffn_model.errors import SiamFFNError
-from siamffn_model.geometry import Box
-from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
-from siamffn_model.networks.siamese import Network
-from siamffn_model.tracking.crop import (
+from siamffn_model.crop import (
     Image,
     check_image,
     context_side,
@@ -26,6 +22,10 @@ from siamffn_model.tracking.crop import (
     mean_colour,
     search_side,
 )
+from siamffn_model.errors import SiamFFNError
+from siamffn_model.geometry import Box
+from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
+from siamffn_model.networks.siamese import Network
 
 SMOOTHING = 0.5  # share of the last step in the motion
 MIN_SIDE = 10.0  # pixels: a target is never shrunk below this, so that it can be found again

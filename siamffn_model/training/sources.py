@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from siamffn_model.crop import Image, context_side
 from siamffn_model.datasets.clips import Clip
 from siamffn_model.datasets.copy_paste import Pose, Sprite, backdrop, make_sprite, paste
 from siamffn_model.datasets.index import Index, open_index
@@ -20,7 +21,6 @@ from siamffn_model.errors import DataError
 from siamffn_model.frames import read_image
 from siamffn_model.geometry import Box
 from siamffn_model.networks.score_map import SEARCH_SIZE
-from siamffn_model.tracking.crop import Image, context_side
 from siamffn_model.training.augmentation import Look
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Source, Target, View

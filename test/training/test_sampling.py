@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from siamffn_model.crop import context_side
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.geometry import Box
-from siamffn_model.tracking.crop import context_side
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Pair, Pairs, Target, View, collate
 from siamffn_model.training.sources import SceneSource

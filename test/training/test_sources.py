@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from siamffn_model.crop import Image, context_side
 from siamffn_model.datasets.index import Index, open_index
 from siamffn_model.datasets.pack import CutOut, Pack, VideoFrame
 from siamffn_model.datasets.sets import SETS
@@ -19,7 +20,6 @@ from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import DataError
 from siamffn_model.frames import read_image
 from siamffn_model.geometry import Box
-from siamffn_model.tracking.crop import Image, context_side
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Pairs, Target, View
 from siamffn_model.training.sources import (

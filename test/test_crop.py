@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamffn_model.errors import ImageError
-from siamffn_model.geometry import Box
-from siamffn_model.tracking.crop import (
+from siamffn_model.crop import (
     check_image,
     context_side,
     crop_box,
@@ -15,6 +13,8 @@ from siamffn_model.tracking.crop import (
     crop_window,
     mean_colour,
 )
+from siamffn_model.errors import ImageError
+from siamffn_model.geometry import Box
 
 
 def test_a_crop_at_scale_one_is_the_image() -> None:
