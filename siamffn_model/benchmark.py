@@ -9,12 +9,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from siamffn_model.crop import Image, crop_square, mean_colour, search_side
+from siamffn_model.crop import Image, mean_colour, search_side
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.geometry import Box
 from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
-from siamffn_model.networks.siamese import Network
-from siamffn_model.networks.zoo import load_model
+from siamffn_model.runtimes.loading import load_model
+from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import Tracker
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
@@ -31,7 +31,7 @@ def measure(call: Callable[[], object], runs: int = 100) -> tuple[float, float]:
     return float(np.median(times)), float(np.percentile(times, 95))
 
 
-def frames_per_second(model: Network) -> float:
+def frames_per_second(model: Runtime) -> float:
     """Return the rate of whole updates of one target in 720p, by their median time."""
     (image,), (box,) = render_scene(1, (1280, 720))
     tracker = Tracker(model)
@@ -54,12 +54,12 @@ def main() -> None:
         _report_update(model, image, box)
 
 
-def _report_update(model: Network, image: Image, box: Box) -> None:
+def _report_update(model: Runtime, image: Image, box: Box) -> None:
     side = search_side(box.w, box.h)
     tracker, fill = Tracker(model), mean_colour(image)
     tracker.init(image, box)
     name = f'{image.shape[1]}x{image.shape[0]}'
-    _report(f'crop, {name}', lambda: crop_square(image, box.cx, box.cy, side, SEARCH_SIZE, fill))
+    _report(f'crop, {name}', lambda: View(image, box.cx, box.cy, side, fill).crop(SEARCH_SIZE))
     _report(f'whole update, {name}', lambda: tracker.update(image))
 
 

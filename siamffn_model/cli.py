@@ -117,6 +117,7 @@ def track(
     model: str,
     device: str,
     weights: Path | None,
+    runtime: str,
     out: Path,
     changes: dict[str, Any],
     show: bool,
@@ -128,7 +129,7 @@ def track(
 
     frames = open_frames(source)
     box = first_box(frames, box)
-    tracker = Tracker(load_model(model, weights, device), Settings(**changes))
+    tracker = Tracker(load_model(model, weights, device, runtime), Settings(**changes))
     tracks = track_video(tracker, frames, box, out, show)
     states = Counter(item.state.name for item in tracks)
     click.echo(
@@ -288,14 +289,16 @@ def complexity(models: tuple[str, ...], device: str, as_json: bool) -> None:
     from siamffn_model.benchmark import frames_per_second
     from siamffn_model.networks import complexity as counting
     from siamffn_model.networks import zoo
+    from siamffn_model.runtimes.devices import choose_device
+    from siamffn_model.runtimes.loading import prepare
 
-    chosen, summaries = zoo.choose_device(device), {}
+    chosen, summaries = choose_device(device), {}
     names = models or tuple(zoo.MODELS)
     counts = {name: counting.complexity(name) for name in names}
     if not as_json:
         click.echo(counting.table_head())
     for name in tqdm(names, disable=not as_json, leave=False):
-        fps = frames_per_second(zoo.prepare(zoo.create_model(name), chosen))
+        fps = frames_per_second(prepare(zoo.create_model(name), chosen))
         summaries[name] = counting.summary(counts[name], fps, name)
         if not as_json:
             click.echo(counting.table_row(name, summaries[name]))

@@ -72,6 +72,7 @@ def evaluate(
     model: str,
     device: str,
     weights: Path | None,
+    runtime: str,
 ) -> None:
     """Run trackers over a benchmark and score them.
 
@@ -91,8 +92,8 @@ def evaluate(
     }
     with join(device) as world:
         trackers = [opencv_tracker(text) for text in peers]
-        if not peers or given & {'model', 'weights', 'changes'}:
-            chosen = our_tracker(model, weights, str(world.device), Settings(**changes))
+        if not peers or given & {'model', 'weights', 'runtime', 'changes'}:
+            chosen = our_tracker(model, weights, str(world.device), runtime, Settings(**changes))
             trackers.append(chosen)
         sequences = benchmark.read(data, True)
         jobs = runner.plan(benchmark, sequences, trackers, out)
@@ -211,6 +212,7 @@ def tune(
     model: str,
     device: str,
     weights: Path | None,
+    runtime: str,
 ) -> None:
     """Search the tracker's window, penalty_k, lr and motion for the best mean score.
 
@@ -224,7 +226,7 @@ def tune(
     from siamffn_model.tracking import Settings, Tracker, load_model
 
     sequences = benchmark.read(data, True)
-    network = load_model(model, weights, device)
+    network = load_model(model, weights, device, runtime)
 
     def objective(settings: Settings) -> float:
         tracker = Tracker(network, settings)
@@ -232,7 +234,7 @@ def tune(
             return runner.track_all_with_resets(tracker, sequences, benchmark.lengths).score
         return runner.track_all(tracker, sequences).score
 
-    identity = our_tracker(model, weights, device, Settings()).identity
+    identity = our_tracker(model, weights, device, runtime, Settings()).identity
     identity = {key: identity[key] for key in ('model', 'weights')}
     identity['set'] = f'{benchmark.title}, {sum(len(s.truth) for s in sequences)} frames'
     best, value = tune(study, benchmark.title, objective, trials, identity)
@@ -260,6 +262,7 @@ def calibrate(
     model: str,
     device: str,
     weights: Path | None,
+    runtime: str,
 ) -> None:
     """Show how often boxes are right at each score, and make scores mean that.
 
@@ -270,16 +273,11 @@ def calibrate(
     _spare_test_sets(benchmark, allow_test_set)
     from siamffn_model.evaluation import calibration
     from siamffn_model.networks.siamese import SiamFFN
-    from siamffn_model.networks.zoo import (
-        create_model,
-        load_weights,
-        read_card,
-        save_weights,
-        weight_file,
-    )
+    from siamffn_model.networks.zoo import create_model, load_weights, read_card, save_weights
+    from siamffn_model.runtimes.loading import weight_file
     from siamffn_model.tracking import Settings, Tracker, load_model
 
-    tracker = Tracker(load_model(model, weights, device), Settings(**changes))
+    tracker = Tracker(load_model(model, weights, device, runtime), Settings(**changes))
     observed = calibration.observe(tracker, benchmark.read(data, True))
     click.echo(calibration.report(observed))
     if out is None:

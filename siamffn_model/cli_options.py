@@ -48,12 +48,19 @@ device_option = click.option(
 
 
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add --model, --device and --weights, the arguments of `load_model`, to a command."""
+    """Add --model, --weights, --device and --runtime, the arguments of `load_model`."""
     for option in (
+        click.option(
+            '--runtime',
+            default='auto',
+            show_default=True,
+            help='auto: the quickest that is installed; see `siamffn benchmark --help`.',
+        ),
         click.option(
             '--weights',
             type=click.Path(path_type=Path),
-            help="A .safetensors file to use in the place of the model's own.",
+            help="A .safetensors file to use in the place of the model's own, or a folder that "
+            '`siamffn export` wrote.',
         ),
         device_option,
         click.option('--model', default='siamffn_lite0', show_default=True, help="Model's name."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +15,24 @@ from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
 CONTEXT = 0.5  # share of the mean side that is added to both sides (SiamFC, section 4.1)
 
 Image = NDArray[np.uint8]
+
+
+class View(NamedTuple):
+    """A square of an image: its centre and side in pixels, and the colour (BGR) beyond the image.
+
+    The image's pixels count from their edges, as boxes do, so that its first pixel's centre is
+    (0.5, 0.5).
+    """
+
+    image: Image
+    x: float
+    y: float
+    side: float
+    fill: tuple[float, ...]
+
+    def crop(self, size: int) -> Image:
+        """Cut the square and scale it to (size, size, 3)."""
+        return crop_window(self.image, (self.x, self.y), (self.side, self.side), size, self.fill)
 
 
 def check_image(image: Any) -> Image:
@@ -41,17 +59,6 @@ def search_side(w: float, h: float) -> float:
     return context_side(w, h) * SEARCH_SIZE / TEMPLATE_SIZE
 
 
-def crop_square(
-    image: Image, cx: float, cy: float, side: float, size: int, fill: tuple[float, ...]
-) -> Image:
-    """Cut the square of this centre and side (pixels) and scale it to (size, size, 3).
-
-    What lies outside the image is filled with the colour `fill` (BGR). The image's pixels count
-    from their edges, as boxes do, so that its first pixel's centre is (0.5, 0.5).
-    """
-    return crop_window(image, (cx, cy), (side, side), size, fill)
-
-
 def crop_window(
     image: Image,
     center: tuple[float, float],
@@ -59,7 +66,10 @@ def crop_window(
     size: int,
     fill: tuple[float, ...],
 ) -> Image:
-    """Do the same with a window of this width and height, which is stretched to a square."""
+    """Cut the window of this centre, width and height, and stretch it to (size, size, 3).
+
+    See `View` for where pixels are; `fill` is the colour (BGR) beyond the image.
+    """
     across, down = (side / size for side in sides)
     middle = (size - 1) / 2
     x, y = center[0] - 0.5 - across * middle, center[1] - 0.5 - down * middle  # OpenCV's is (0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,26 @@ def whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise DataError(
             f'{path}: cannot be written ({error.strerror}); choose a place that can be'
+        ) from error
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Do the same with a folder: what is written to the one given is `path` when all went well.
+
+    Raises `DataError` where that exists already: nothing is overwritten.
+    """
+    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    try:
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise DataError(
+            f'{path}: cannot be written ({error.strerror}); choose a folder that is not there yet'
         ) from error
 
 

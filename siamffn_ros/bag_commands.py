@@ -114,6 +114,7 @@ def track_command(
     model: str,
     device: str,
     weights: Path | None,
+    runtime: str,
     output: Path,
 ) -> None:
     """Follow one target through every image of BAG, without a node, and record what is found.
@@ -123,7 +124,7 @@ def track_command(
     from siamffn_model.tracking import load_model  # PyTorch, which --help does not need
     from siamffn_ros.bag_tracking import track_bag
 
-    result = track_bag(load_model(model, weights, device), source, output, box, topic)
+    result = track_bag(load_model(model, weights, device, runtime), source, output, box, topic)
     click.echo(f'{output}: {result.images} images, target lost in {result.lost}')
     if result.bad:
         click.echo(f'{result.bad} skipped, the first: {result.first_bad}', err=True)
@@ -154,6 +155,7 @@ def track_command(
 @click.option('--model', help="The node's `model`, over the file's.")
 @click.option('--device', help="The node's `device`.")
 @click.option('--weights', type=click.Path(path_type=Path), help="The node's `weights`.")
+@click.option('--runtime', help="The node's `runtime`.")
 @click.option(
     '-o',
     '--output',
@@ -173,6 +175,7 @@ def replay_command(
     model: str | None,
     device: str | None,
     weights: Path | None,
+    runtime: str | None,
     output: Path,
 ) -> None:
     """Play BAG over DDS into a tracker node, and record and score what it says of one target.
@@ -194,7 +197,9 @@ def replay_command(
         raise DataError(f'{source} has no {TRUTH_TOPIC} to score against: leave out --min-success')
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the node ends with us
     box = read_box(init_file) if init_file else box
-    arguments = node_arguments(params_file, model=model, device=device, weights=weights)
+    arguments = node_arguments(
+        params_file, model=model, device=device, weights=weights, runtime=runtime
+    )
     summary, evaluation = replay(source, box, output, arguments, topic, rate)
     click.echo(table(summary))
     if evaluation:

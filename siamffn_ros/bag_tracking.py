@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.geometry import Box
-from siamffn_model.networks.siamese import Network
+from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, Track, Tracker
 from siamffn_ros.bag import TRUTH_TOPIC, create_bag, open_bag
 from siamffn_ros.conversions import (
@@ -44,7 +44,7 @@ class Tracked(NamedTuple):
 
 
 def track_bag(
-    model: Network, source: Path, output: Path, box: Box | None = None, topic: str | None = None
+    model: Runtime, source: Path, output: Path, box: Box | None = None, topic: str | None = None
 ) -> Tracked:
     """Follow one target through every image of a bag, in the order of record time.
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
+from siamffn_model.runtimes.loading import RUNTIMES
 from siamffn_model.tracking import Settings
 from siamffn_ros.qos import RELIABILITY
 
@@ -51,8 +52,20 @@ SETTINGS = {
 PARAMETERS = (
     Parameter('autostart', True, 'Configure and activate at start, without a manager.', start=True),
     Parameter('model', 'siamffn_lite0', 'Name of the network.', fixed=True),
-    Parameter('weights', '', 'Weight file; empty: the one that ships.', fixed=True),
+    Parameter(
+        'weights',
+        '',
+        'Weight file, or folder that `siamffn export` wrote; empty: the file that ships.',
+        fixed=True,
+    ),
     Parameter('device', 'auto', '"cpu", "cuda", or "auto": CUDA where there is any.', fixed=True),
+    Parameter(
+        'runtime',
+        'auto',
+        'What computes the network; "auto": the quickest that is installed.',
+        choices=tuple(RUNTIMES),
+        fixed=True,
+    ),
     Parameter(
         'image_transport',
         'auto',

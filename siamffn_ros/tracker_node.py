@@ -33,7 +33,7 @@ from vision_msgs.msg import BoundingBox2D, Detection2D
 
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.geometry import Box
-from siamffn_model.networks.zoo import free_memory
+from siamffn_model.runtimes.loading import free_memory
 from siamffn_model.tracking import Tracker, load_model
 from siamffn_ros import parameters
 from siamffn_ros.conversions import to_box, to_nanoseconds
@@ -87,20 +87,20 @@ class TrackerNode(LifecycleNode):
         try:
             if reason := parameters.why_not(values, values, configured=False):
                 raise SiamFFNError(reason)
-            # PyTorch keeps threads for each thread that it is used from, and slows all of them when
-            # they are more than the cores: only the worker ever uses it.
+            # PyTorch and OpenVINO keep threads for each thread they are used from, and slow all of
+            # them when they are more than the cores: only the worker ever uses them.
             model = self._worker.call(partial(_load, values))
             self._outputs = Outputs(self, values['output_qos'])
         except Exception as error:
             self._worker.close()
             self.get_logger().error(f'cannot configure: {error}')
             return FAILURE
-        self._device = str(next(model.parameters()).device)
+        self._computed = {'runtime': model.name, 'device': model.device}
         self._ring = FrameRing(values['buffer_seconds'], values['buffer_megabytes'])
         settings = parameters.settings_of(values)
         self._targets = Targets(model, self._ring, settings, values['max_targets'])
         self._configured = True
-        self.get_logger().info(f'loaded {values["model"]} on {self._device}')
+        self.get_logger().info(f'loaded {values["model"]}: {model.name} on {model.device}')
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -216,7 +216,7 @@ class TrackerNode(LifecycleNode):
         frames, megabytes = self._ring.kept
         return {
             'model': self.get_parameter('model').value,
-            'device': self._device,
+            **self._computed,
             'images kept': f'{frames} ({megabytes:.0f} MB)',
             'jumps of time': self._ring.jumps,
         }
@@ -354,7 +354,9 @@ def _problem(future: futures.Future[Any]) -> str:
 def _load(values: dict[str, Any]) -> Any:
     """Return the model, once run: the first call is much slower than the others."""
     weights = values['weights']
-    model = load_model(values['model'], Path(weights) if weights else None, values['device'])
+    model = load_model(
+        values['model'], Path(weights) if weights else None, values['device'], values['runtime']
+    )
     tracker = Tracker(model)
     image = np.zeros((64, 64, 3), np.uint8)
     tracker.init(image, Box(16, 16, 32, 32))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from siamffn_model.crop import (
+    View,
     check_image,
     context_side,
     crop_box,
-    crop_square,
     crop_window,
     mean_colour,
 )
@@ -19,7 +19,7 @@ from siamffn_model.geometry import Box
 
 def test_a_crop_at_scale_one_is_the_image() -> None:
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    crop = crop_square(image, 40.5, 30.5, 21, 21, (0, 0, 0))
+    crop = View(image, 40.5, 30.5, 21, (0, 0, 0)).crop(21)
     assert np.array_equal(crop, image[20:41, 30:51])
 
 
@@ -28,7 +28,7 @@ def test_outside_is_filled_with_the_mean() -> None:
     image[:, 10:] = (30, 40, 50)
     fill = mean_colour(image)
     assert fill == pytest.approx((20, 30, 40))
-    crop = crop_square(image, 0, 0, 41, 41, fill)
+    crop = View(image, 0, 0, 41, fill).crop(41)
     assert (crop[:19, :19] == (20, 30, 40)).all()
     assert (crop[21:30, 21:30] == (10, 20, 30)).all()
 
@@ -38,7 +38,7 @@ def test_the_box_in_the_crop_is_where_the_target_is(scale: float) -> None:
     image = np.zeros((300, 300, 3), np.uint8)
     box = Box(100, 120, 40, 60)
     image[120:180, 100:140] = 255
-    crop = crop_square(image, 130, 140, 127 * scale, 127, (0, 0, 0))
+    crop = View(image, 130, 140, 127 * scale, (0, 0, 0)).crop(127)
     assert seen_box(crop) == pytest.approx(
         shown_edges(crop_box(box, (130, 140), (127 * scale, 127 * scale), 127)), abs=0.75
     )

@@ -12,7 +12,7 @@ from siamffn_model.evaluation.contestants import Contestant
 from siamffn_model.evaluation.raw_results import find_trackers
 from siamffn_model.evaluation.runner import frames_per_second, plan, run_all
 from siamffn_model.evaluation.scoring import score_tracker
-from siamffn_model.networks.zoo import load_model
+from siamffn_model.runtimes.loading import load_model
 from siamffn_model.tracking import Tracker
 from siamffn_model.training.validation import made_sequence
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from siamffn_model.networks.zoo import choose_device, load_model, read_weights, weight_file
+from siamffn_model.runtimes.loading import check, choose, fingerprint, load_model, weight_file
 from siamffn_model.tracking import AnyTracker, Settings, Tracker
 from siamffn_model.tracking.opencv import parse_tracker
 
@@ -28,21 +27,25 @@ class Contestant:
     identity: dict[str, str]
 
 
-def our_tracker(model: str, weights: Path | None, device: str, settings: Settings) -> Contestant:
+def our_tracker(
+    model: str, weights: Path | None, device: str, runtime: str, settings: Settings
+) -> Contestant:
     """Return our tracker with a model of the zoo; raises the errors of `load_model` at once."""
     path = weight_file(model, weights)
-    read_weights(path, model)
+    check(model, path)
+    place, computed = choose(device, runtime)
     identity = {
         'model': model,
-        'weights': hashlib.sha256(path.read_bytes()).hexdigest(),
-        'device': choose_device(device).type,
+        'weights': fingerprint(path),
+        'device': place.partition(':')[0],
+        'runtime': computed,
         **{name: str(value) for name, value in asdict(settings).items()},
     }
-    return Contestant(model, partial(_make_ours, model, path, device, settings), identity)
+    return Contestant(model, partial(_make_ours, model, path, device, runtime, settings), identity)
 
 
-def _make_ours(model: str, weights: Path, device: str, settings: Settings) -> Tracker:
-    return Tracker(load_model(model, weights, device), settings)
+def _make_ours(model: str, weights: Path, device: str, runtime: str, settings: Settings) -> Tracker:
+    return Tracker(load_model(model, weights, device, runtime), settings)
 
 
 def opencv_tracker(text: str) -> Contestant:

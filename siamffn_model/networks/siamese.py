@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,21 +22,6 @@ from siamffn_model.networks.score_map import TEMPLATE_SIZE, ScoreMap
 
 # Widths and heights at ratios 1/3 to 3 round a square of 64 px, with SiamRPN++'s rounding.
 ANCHORS = ((104.0, 32.0), (88.0, 40.0), (64.0, 64.0), (40.0, 80.0), (32.0, 96.0))
-
-
-class Network(Protocol):
-    """What tracks: the template once a target, one search a frame (see `Siamese`)."""
-
-    score_map: ScoreMap
-
-    def template(self, crop: Tensor) -> list[Tensor]:
-        """Map template crops to features."""
-
-    def search(self, crop: Tensor, template: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Map search crops to logits and distances."""
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Return the weights: they tell the device."""
 
 
 class Siamese(nn.Module):

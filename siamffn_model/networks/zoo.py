@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,10 +14,8 @@ from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.files import whole
 from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
-from siamffn_model.networks.folding import fold_batch_norm
 from siamffn_model.networks.resnet import ResNet50
 from siamffn_model.networks.siamese import (
-    Network,
     SiamBAN,
     Siamese,
     SiamFC,
@@ -28,9 +23,6 @@ from siamffn_model.networks.siamese import (
     SiamRPN,
     SiamRPNpp,
 )
-
-WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
-
 
 MODELS: dict[str, Callable[[], Siamese]] = {
     # ours, for CPUs: the paper's head on a compact backbone
@@ -60,74 +52,9 @@ def _check_name(name: str) -> None:
         raise SiamFFNError(f'unknown model {name!r}: choose one of {", ".join(MODELS)}')
 
 
-def load_model(
-    name: str = 'siamffn_lite0', weights: Path | str | None = None, device: str = 'auto'
-) -> Network:
-    """Return the named model with its weights, ready to track (see `prepare`).
-
-    `weights` is a safetensors file written by `save_weights`; None takes the one that ships.
-    `device` is 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA where there is any). Raises
-    `WeightsError` for a missing, damaged or foreign file, `SiamFFNError` for an unknown name or
-    device.
-    """
-    model = create_model(name)
-    chosen = choose_device(device)
-    load_weights(model, name, weight_file(name, weights))
-    return prepare(model, chosen)
-
-
 def load_weights(model: Siamese, name: str, path: Path) -> None:
     """Give a model of that name the weights in a file; raises `WeightsError` as `load_model`."""
     _load_state(model, read_weights(path, name), path)
-
-
-def weight_file(name: str, weights: Path | str | None = None) -> Path:
-    """Return the file `load_model` reads; raises `SiamFFNError` for an unknown name."""
-    _check_name(name)
-    return Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
-
-
-def prepare(model: Siamese, device: torch.device) -> Network:
-    """Make a model ready to track: only inference, as quick as can be, on `device`.
-
-    Batch norm is folded in; on a CPU, OpenVINO runs the search where it is installed.
-    """
-    fold_batch_norm(model.eval().requires_grad_(False))
-    if device.type == 'cpu' and find_spec('openvino'):
-        from siamffn_model.networks.compiled import Compiled
-
-        return Compiled(model)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model.to(device)
-
-
-def free_memory() -> None:
-    """Give back what a model that is gone has left: for a process of ours, not for a library."""
-    if find_spec('openvino'):
-        from siamffn_model.networks.compiled import forget_traces
-
-        forget_traces()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn auto, cpu, cuda or cuda:N into a device that is there, or raise `SiamFFNError`."""
-    if name == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SiamFFNError(f'unknown device {name!r}: choose auto, cpu, cuda or cuda:N') from None
-    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        raise SiamFFNError(
-            f'device {name!r} is not there: this PyTorch sees {torch.cuda.device_count()} CUDA '
-            'devices; use cpu or auto, or install a PyTorch built for your GPU'
-        )
-    if device.type not in ('cpu', 'cuda'):
-        raise SiamFFNError(f'device {name!r} is not supported: choose auto, cpu, cuda or cuda:N')
-    return device
 
 
 def save_weights(model: Siamese, name: str, path: Path, card: dict[str, object]) -> None:
@@ -146,6 +73,7 @@ def save_weights(model: Siamese, name: str, path: Path, card: dict[str, object])
 
 def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     """Read a weight file of model `name` in single precision; raises `WeightsError`."""
+    _check_name(name)
     if not path.is_file():
         raise WeightsError(
             f'weight file {path} is missing: give the path of a .safetensors file for {name} '

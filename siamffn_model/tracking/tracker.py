@@ -10,30 +10,24 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from siamffn_model.crop import (
     Image,
+    View,
     check_image,
     context_side,
-    crop_square,
     mean_colour,
     search_side,
 )
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.geometry import Box
-from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
-from siamffn_model.networks.siamese import Network
+from siamffn_model.networks.score_map import SEARCH_SIZE
+from siamffn_model.runtimes.runtime import Floats, Runtime, Template
 
 SMOOTHING = 0.5  # share of the last step in the motion
 MIN_SIDE = 10.0  # pixels: a target is never shrunk below this, so that it can be found again
 LEAST_SIDE = search_side(MIN_SIDE, MIN_SIDE)  # of a search for it
 TILE = 0.7  # of the search's side between places of searches: what the score map covers, nearly
-
-
-Floats = NDArray[np.float64]
 
 
 class State(IntEnum):
@@ -88,15 +82,6 @@ class Settings:
     searches: int = 3
 
 
-class View(NamedTuple):
-    """A square of an image that is searched: the crop, centre and side in pixels of the image."""
-
-    crop: Image
-    x: float
-    y: float
-    side: float
-
-
 class Tracker:
     """Follow one target; several trackers may share one model (see `update_all`).
 
@@ -108,12 +93,10 @@ class Tracker:
     >>> box, score, state = tracker.update(next_image)          # doctest: +SKIP
     """
 
-    def __init__(self, model: Network, settings: Settings | None = None) -> None:
+    def __init__(self, model: Runtime, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self._model = model
-        self._device = next(model.parameters()).device
-        self._template: list[Tensor] | None = None
-        self._points = model.score_map.points()
+        self._template: Template | None = None
         self._window = model.score_map.window()
 
     def init(self, image: Image, box: Box) -> None:
@@ -125,10 +108,8 @@ class Tracker:
         box = Box(*map(float, box))
         box.check(width, height)
         fill = mean_colour(image)
-        side = context_side(box.w, box.h)
-        crop = crop_square(image, box.cx, box.cy, side, TEMPLATE_SIZE, fill)
-        with torch.inference_mode():
-            self._template = self._model.template(self._tensor([crop]))
+        view = View(image, box.cx, box.cy, context_side(box.w, box.h), fill)
+        self._template = self._model.template(view)
         self._box, self._fill, self._missed = box, fill, 0
         self._motion = np.zeros(2)
         self._state = State.TRACKING
@@ -151,18 +132,16 @@ class Tracker:
             count = self.settings.searches - 1
             first = (self._missed - 1) * count
             places += [tiles[(first + n) % len(tiles)] for n in range(min(count, len(tiles)))]
-        return [
-            View(crop_square(image, x, y, side, SEARCH_SIZE, self._fill), x, y, side)
-            for x, y in places
-        ]
+        return [View(image, x, y, side, self._fill) for x, y in places]
 
-    def _find(self, views: list[View], scores: Floats, boxes: Floats) -> Track:
-        """Choose among candidates: scores (V, N) and boxes (V, N, 4) from the views' centres."""
+    def _find(self, views: list[View], candidates: Floats) -> Track:
+        """Choose among the candidates (V, 5, N) of all views."""
         s, last = self.settings, self._box
         scale = views[0].side / SEARCH_SIZE
+        scores, sizes = candidates[:, 0], candidates[:, 3:]
         if not self._model.score_map.sized:
-            boxes[..., 2:] = last.w / scale, last.h / scale
-        penalty = self._penalty(boxes, last.w / scale, last.h / scale)
+            sizes[:, 0], sizes[:, 1] = last.w / scale, last.h / scale
+        penalty = self._penalty(sizes, last.w / scale, last.h / scale)
         ranked = penalty * scores
         ranked[0] = (1 - s.window) * ranked[0] + s.window * self._window
         best = ranked.argmax(axis=1)
@@ -179,7 +158,7 @@ class Tracker:
         score, factor = top[view], penalty[view, best[view]]
         self._state = self._state_of(score)
         rate = s.lr * factor * score if self._state == State.TRACKING else 0.0
-        cx, cy, w, h = boxes[view, best[view]] * scale
+        cx, cy, w, h = candidates[view, 1:, best[view]] * scale
         self._box = _inside(
             views[view].x + cx,
             views[view].y + cy,
@@ -203,21 +182,20 @@ class Tracker:
         x, y = self.settings.motion * self._motion
         return _on_image(self._box.cx + x, self._box.cy + y, *self._size)
 
-    def _penalty(self, boxes: Floats, w: float, h: float) -> Floats:
-        """Return (V, N) factors in (0, 1]: 1 for the last size and ratio (SiamRPN, Eq. 13)."""
+    def _penalty(self, sizes: Floats, w: float, h: float) -> Floats:
+        """Return (V, N) factors in (0, 1] for sizes (V, 2, N): 1 for the last size and ratio.
+
+        They are those of SiamRPN, Eq. 13.
+        """
 
         def change(ratio: Floats) -> Floats:
             return np.maximum(ratio, 1 / ratio)
 
-        new_w, new_h = np.moveaxis(np.maximum(boxes[..., 2:], 1e-3), -1, 0)
+        new_w, new_h = np.moveaxis(np.maximum(sizes, 1e-3), 1, 0)
         margin = (new_w + new_h) / 2
         size = np.sqrt((new_w + margin) * (new_h + margin)) / context_side(w, h)
         ratio = (new_w / new_h) / (w / h)
         return np.exp(-self.settings.penalty_k * (change(size) * change(ratio) - 1))
-
-    def _tensor(self, crops: Sequence[Image]) -> Tensor:
-        pixels = torch.from_numpy(np.stack(crops)).to(self._device)
-        return pixels.permute(0, 3, 1, 2).float()
 
 
 def update_all(trackers: Sequence[Tracker], images: Sequence[Image]) -> list[Track]:
@@ -228,29 +206,15 @@ def update_all(trackers: Sequence[Tracker], images: Sequence[Image]) -> list[Tra
     if not trackers:
         return []
     looks = [tracker._look(image) for tracker, image in zip(trackers, images, strict=True)]
-    scores, boxes = _search(trackers, looks)
+    templates = [tracker._template for tracker, views in zip(trackers, looks) for _ in views]
+    together = [view for views in looks for view in views]
+    candidates = trackers[0]._model.search(together, templates)
     tracks, start = [], 0
     for tracker, views in zip(trackers, looks):
-        part = slice(start, start + len(views))
-        tracks.append(tracker._find(views, scores[part], boxes[part]))
-        start = part.stop
+        stop = start + len(views)
+        tracks.append(tracker._find(views, candidates[start:stop]))
+        start = stop
     return tracks
-
-
-def _search(trackers: Sequence[Tracker], looks: list[list[View]]) -> tuple[Floats, Floats]:
-    """Return scores (V, N) and boxes (V, N, 4) of all views: centre from the crop's, and size."""
-    first = trackers[0]
-    templates = [tracker._template for tracker, views in zip(trackers, looks) for _ in views]
-    with torch.inference_mode():
-        crops = first._tensor([view.crop for views in looks for view in views])
-        template = [torch.cat(level) for level in zip(*templates)]
-        cls, reg = first._model.search(crops, template)
-        scores = cls.softmax(dim=1)[:, 1]
-        left, top, right, bottom = reg.double().cpu().numpy().swapaxes(0, 1)
-    x, y = first._points
-    center = [x + (right - left) / 2, y + (bottom - top) / 2]
-    boxes = np.stack([*center, left + right, top + bottom], axis=-1)
-    return scores.double().cpu().numpy(), boxes
 
 
 class _Tiles:

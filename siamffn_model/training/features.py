@@ -58,7 +58,7 @@ class _Pixels(nn.Module):
 
 
 def _openvino(pixels: _Pixels) -> Features:
-    from siamffn_model.networks.compiled import compile_graph, convert
+    from siamffn_model.runtimes.openvino_runtime import compile_graph, convert
 
     graph = convert(pixels, (torch.zeros(1, 127, 127, 3, dtype=torch.uint8),))
     compiled: dict[torch.Size, Any] = {}

@@ -16,7 +16,7 @@ from siamffn_model.evaluation.metrics import Scores
 from siamffn_model.evaluation.runner import track_all
 from siamffn_model.frames import FOLDER_FPS, Frames, Image
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.networks.zoo import prepare
+from siamffn_model.runtimes.loading import prepare
 from siamffn_model.tracking import Tracker
 from siamffn_model.training.sampling import Source
 from siamffn_model.training.sources import PackSource
@@ -72,5 +72,5 @@ def made_sequence(name: str, scene: Scene) -> Sequence:
 
 def validate(model: Siamese, sequences: list[Sequence], device: torch.device) -> Scores:
     """Track through the sequences with a copy of the model; return the means of the scores."""
-    tracker = Tracker(prepare(copy.deepcopy(model), device))
+    tracker = Tracker(prepare(copy.deepcopy(model), str(device)))
     return track_all(tracker, sequences).curves.scores

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.distributed.rendezvous import rendezvous
 
-from siamffn_model.networks.zoo import choose_device
+from siamffn_model.runtimes.devices import choose_device
 
 PATIENCE = timedelta(hours=2)  # the others wait while the first validates or indexes a set
 
@@ -76,11 +76,11 @@ def join(device: str) -> Iterator[World]:
     there are any.
     """
     if 'TORCHELASTIC_RUN_ID' not in os.environ:
-        yield World(0, 1, choose_device(device))
+        yield World(0, 1, torch.device(choose_device(device)))
         return
-    chosen = choose_device(device)
+    chosen = torch.device(choose_device(device))
     if chosen.type == 'cuda':
-        chosen = choose_device(f'cuda:{os.environ["LOCAL_RANK"]}')
+        chosen = torch.device(choose_device(f'cuda:{os.environ["LOCAL_RANK"]}'))
         torch.cuda.set_device(chosen)
     backend = 'nccl' if chosen.type == 'cuda' else 'gloo'
     store, rank, size = next(rendezvous('env://', timeout=PATIENCE))

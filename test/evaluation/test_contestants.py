@@ -16,7 +16,7 @@ from siamffn_model.tracking import Settings, Tracker, load_model
 
 def test_ours_is_the_same_in_another_process(scene: Scene, random_weights: Path) -> None:
     settings = Settings(window=0.3)
-    ours = our_tracker('siamffn_lite0', random_weights, 'cpu', settings)
+    ours = our_tracker('siamffn_lite0', random_weights, 'cpu', 'auto', settings)
     there = pickle.loads(pickle.dumps(ours))
     expected = Tracker(load_model('siamffn_lite0', random_weights, 'cpu'), settings)
     images, first = scene.images[:5], scene.boxes[0]
@@ -25,20 +25,24 @@ def test_ours_is_the_same_in_another_process(scene: Scene, random_weights: Path)
 
 
 def test_identity_tells_what_differs(random_weights: Path) -> None:
-    def identity(weights: Path | None = None, **settings: float) -> dict[str, str]:
-        return our_tracker('siamffn_lite0', weights, 'cpu', Settings(**settings)).identity
+    def identity(
+        weights: Path | None = None, runtime: str = 'auto', **settings: float
+    ) -> dict[str, str]:
+        settings_of = Settings(**settings)
+        return our_tracker('siamffn_lite0', weights, 'cpu', runtime, settings_of).identity
 
     assert identity() == identity()
     assert identity() != identity(random_weights)
     assert identity() != identity(window=0.2)
+    assert identity() != identity(runtime='eager')
     assert identity()['device'] == 'cpu'
 
 
 def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(SiamFFNError, match="unknown model 'yolo'"):
-        our_tracker('yolo', None, 'cpu', Settings())
+        our_tracker('yolo', None, 'cpu', 'auto', Settings())
     with pytest.raises(WeightsError, match='is missing'):
-        our_tracker('siamffn_r50', None, 'cpu', Settings())
+        our_tracker('siamffn_r50', None, 'cpu', 'auto', Settings())
     with pytest.raises(SiamFFNError, match="'opencv:goturn' is no tracker of OpenCV"):
         opencv_tracker('opencv:goturn')
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from siamffn_model.cli import main
 from siamffn_model.errors import WeightsError
 from siamffn_model.networks.pysot import read_checkpoint
-from siamffn_model.networks.zoo import create_model, load_model, read_weights
+from siamffn_model.networks.zoo import create_model, read_weights
+from siamffn_model.runtimes.loading import load_model
 
 from .conftest import pixels
 

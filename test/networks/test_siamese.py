@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from siamffn_model.networks.backbone import Backbone
 from siamffn_model.networks.fusion import ScaleAttention
 from siamffn_model.networks.resnet import ResNet50
 from siamffn_model.networks.siamese import SiamBAN, Siamese, SiamFC, SiamFFN, SiamRPN, SiamRPNpp
+from siamffn_model.runtimes.loading import prepare
 from siamffn_model.tracking import Tracker
 from siamffn_model.training.labels import edge_distances, labels
 from siamffn_model.training.losses import LOSSES, costs
@@ -53,7 +56,7 @@ def test_every_weight_learns(model: Siamese) -> None:
 
 def test_a_tracker_runs_on_it(model: Siamese) -> None:
     image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
-    tracker = Tracker(model)
+    tracker = Tracker(prepare(copy.deepcopy(model), 'cpu', 'eager'))
     tracker.init(image, Box(60, 40, 30, 20))
     box, score, _ = tracker.update(image)
     assert 0 <= score <= 1

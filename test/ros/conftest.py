@@ -37,7 +37,7 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.frames import open_frames
 from siamffn_model.geometry import Box
-from siamffn_model.networks.zoo import WEIGHTS
+from siamffn_model.runtimes.loading import WEIGHTS
 from siamffn_ros.bag import create_from
 from siamffn_ros.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
 from siamffn_ros.dds import use_profile

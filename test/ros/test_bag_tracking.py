@@ -22,7 +22,7 @@ from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import BoxError, DataError
 from siamffn_model.evaluation.metrics import score
 from siamffn_model.geometry import Box
-from siamffn_model.networks.siamese import Network
+from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, Track, Tracker, load_model
 from siamffn_ros.bag import IMAGE_TOPIC, START, TRUTH_TOPIC, create_bag, open_bag
 from siamffn_ros.bag_evaluation import evaluate
@@ -37,7 +37,7 @@ FEW = 6  # images of a short bag
 
 
 @pytest.fixture(scope='module')
-def model(weights: Path) -> Network:
+def model(weights: Path) -> Runtime:
     """The model that ships."""
     return load_model('siamffn_lite0', weights, 'cpu')
 
@@ -58,7 +58,7 @@ def images_of(scene: Scene) -> list[Image]:
     return [to_image(image, header(n)) for n, image in enumerate(scene.images[:FEW])]
 
 
-def follow(model: Network, images: Iterable[np.ndarray], box: Box) -> list[Track]:
+def follow(model: Runtime, images: Iterable[np.ndarray], box: Box) -> list[Track]:
     """What the tracker itself says of these images."""
     first, *others = images
     tracker = Tracker(model)
@@ -77,7 +77,7 @@ def read(path: Path) -> tuple[dict[int, Detection2DArray], dict[int, TrackStatus
     return told[DETECTIONS_TOPIC], told[STATUS_TOPIC]
 
 
-def test_tells_what_the_tracker_tells(tmp_path: Path, model: Network, clip: Scene) -> None:
+def test_tells_what_the_tracker_tells(tmp_path: Path, model: Runtime, clip: Scene) -> None:
     """Box, score and state of every image, in the messages of the node."""
     source = write_images(tmp_path / 'in.mcap', images_of(clip))
     result = track_bag(model, source, tmp_path / 'out.mcap', clip.boxes[0])
@@ -96,7 +96,7 @@ def test_tells_what_the_tracker_tells(tmp_path: Path, model: Network, clip: Scen
         assert status == status_of(target)
 
 
-def test_lost_target_has_no_detection(tmp_path: Path, model: Network, clip: Scene) -> None:
+def test_lost_target_has_no_detection(tmp_path: Path, model: Runtime, clip: Scene) -> None:
     """Of grey images; what follows is told of as before."""
     images = [*clip.images[:2], *[np.full_like(clip.images[0], 90)] * 3, clip.images[2]]
     messages = [to_image(image, header(n)) for n, image in enumerate(images)]
@@ -110,7 +110,7 @@ def test_lost_target_has_no_detection(tmp_path: Path, model: Network, clip: Scen
     assert lost == [False, False, True, True, True, False] and result.lost == 3
 
 
-def test_twice_the_same_bytes(tmp_path: Path, model: Network, clip: Scene) -> None:
+def test_twice_the_same_bytes(tmp_path: Path, model: Runtime, clip: Scene) -> None:
     """Without processing times, and without what ROS leaves between fields that it aligns."""
     source = write_images(tmp_path / 'in.mcap', images_of(clip))
     told = []
@@ -121,7 +121,7 @@ def test_twice_the_same_bytes(tmp_path: Path, model: Network, clip: Scene) -> No
     assert told[0] == told[1] and len(told[0]) == 2 * FEW
 
 
-def test_starts_from_ground_truth(tmp_path: Path, model: Network, bag: Path, clip: Scene) -> None:
+def test_starts_from_ground_truth(tmp_path: Path, model: Runtime, bag: Path, clip: Scene) -> None:
     """And what comes out is evaluated against the very bag that went in."""
     assert track_bag(model, bag, tmp_path / 'out.mcap').images == 30
     with open_bag(bag) as reader:
@@ -136,7 +136,7 @@ def test_starts_from_ground_truth(tmp_path: Path, model: Network, bag: Path, cli
 
 
 @pytest.mark.parametrize('case', ['none', 'other stamp', 'empty', 'two', 'other type'])
-def test_box_that_must_be_given(tmp_path: Path, model: Network, clip: Scene, case: str) -> None:
+def test_box_that_must_be_given(tmp_path: Path, model: Runtime, clip: Scene, case: str) -> None:
     boxes = {'empty': [], 'two': clip.boxes[:2]}.get(case, clip.boxes[:1])
     head = header(1 if case == 'other stamp' else 0)
     detections = [to_detection(str(n), box, 1.0, head) for n, box in enumerate(boxes)]
@@ -151,7 +151,7 @@ def test_box_that_must_be_given(tmp_path: Path, model: Network, clip: Scene, cas
     assert [file.name for file in tmp_path.iterdir()] == ['in.mcap']
 
 
-def test_bad_images_are_skipped(tmp_path: Path, model: Network, clip: Scene) -> None:
+def test_bad_images_are_skipped(tmp_path: Path, model: Runtime, clip: Scene) -> None:
     """The first image too: the box is then that of the first good one."""
     messages = images_of(clip)
     messages[0].encoding = 'nonsense'
@@ -169,7 +169,7 @@ def test_bad_images_are_skipped(tmp_path: Path, model: Network, clip: Scene) -> 
         assert to_box(array.detections[0].bbox) == pytest.approx(track.box)
 
 
-def test_no_good_image_is_told_of(tmp_path: Path, model: Network, clip: Scene) -> None:
+def test_no_good_image_is_told_of(tmp_path: Path, model: Runtime, clip: Scene) -> None:
     messages = images_of(clip)
     for message in messages:
         message.step = 7
@@ -179,7 +179,7 @@ def test_no_good_image_is_told_of(tmp_path: Path, model: Network, clip: Scene) -
     assert [file.name for file in tmp_path.iterdir()] == ['in.mcap']
 
 
-def test_compressed_images(tmp_path: Path, model: Network, clip: Scene) -> None:
+def test_compressed_images(tmp_path: Path, model: Runtime, clip: Scene) -> None:
     """PNG loses nothing; one image is damaged, one is empty."""
     messages = []
     for number, image in enumerate(clip.images[:FEW]):
@@ -196,13 +196,13 @@ def test_compressed_images(tmp_path: Path, model: Network, clip: Scene) -> None:
         assert to_box(array.detections[0].bbox) == pytest.approx(track.box)
 
 
-def test_box_outside_is_told_of(tmp_path: Path, model: Network, bag: Path) -> None:
+def test_box_outside_is_told_of(tmp_path: Path, model: Runtime, bag: Path) -> None:
     with pytest.raises(BoxError, match='lies outside the 320x240 image'):
         track_bag(model, bag, tmp_path / 'out.mcap', Box(400, 10, 20, 20))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_topic_is_chosen(tmp_path: Path, model: Network, clip: Scene) -> None:
+def test_topic_is_chosen(tmp_path: Path, model: Runtime, clip: Scene) -> None:
     with create_bag(tmp_path / 'in.mcap') as bag:
         for topic, scene in (('/left', clip), ('/right', render_scene(1, size=(100, 80)))):
             bag.write(topic, to_image(scene.images[0], header(0)), START)
@@ -214,7 +214,7 @@ def test_topic_is_chosen(tmp_path: Path, model: Network, clip: Scene) -> None:
     assert result.images == 1
 
 
-def test_truncated_bag_is_told_of(tmp_path: Path, model: Network, bag: Path) -> None:
+def test_truncated_bag_is_told_of(tmp_path: Path, model: Runtime, bag: Path) -> None:
     whole = bag.read_bytes()
     (tmp_path / 'in.mcap').write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r'in.mcap is truncated or not a bag'):
@@ -222,7 +222,7 @@ def test_truncated_bag_is_told_of(tmp_path: Path, model: Network, bag: Path) -> 
     assert [file.name for file in tmp_path.iterdir()] == ['in.mcap']
 
 
-def test_bag_is_not_overwritten(tmp_path: Path, model: Network, bag: Path) -> None:
+def test_bag_is_not_overwritten(tmp_path: Path, model: Runtime, bag: Path) -> None:
     """Not even by itself."""
     before = bag.read_bytes()
     with pytest.raises(DataError, match='exists already'):

@@ -10,7 +10,7 @@ import pytest
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.geometry import Box, iou
-from siamffn_model.networks.siamese import Network
+from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, Tracker, load_model
 from siamffn_ros.conversions import to_box
 
@@ -23,7 +23,7 @@ WIDTH = 480  # of the view in which a target leaves and returns
 
 
 @pytest.fixture(scope='module')
-def model() -> Network:
+def model() -> Runtime:
     return load_model(device='cpu')
 
 
@@ -40,7 +40,7 @@ def follow(user: Peer, images: list[np.ndarray], start: int) -> list[dict[str, B
     return found
 
 
-def test_eight_targets_are_followed_as_each_alone(user: Peer, clip: Scene, model: Network) -> None:
+def test_eight_targets_are_followed_as_each_alone(user: Peer, clip: Scene, model: Runtime) -> None:
     start = 10 * SECOND
     places = [Box(20 + 34 * n, 30 + 22 * n, 30 + 2 * n, 40 - 2 * n) for n in range(7)]
     boxes = {str(n): box for n, box in enumerate([clip.boxes[0], *places])}

@@ -12,6 +12,7 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import BoxError, ImageError, SiamFFNError
 from siamffn_model.geometry import Box
 from siamffn_model.networks.zoo import create_model
+from siamffn_model.runtimes.loading import prepare
 from siamffn_model.tracking import Settings, State
 from siamffn_ros.frames import Frame, FrameRing
 from siamffn_ros.targets import Targets
@@ -28,7 +29,7 @@ def frame(stamp: int, image: np.ndarray | None = None, size: int = 1) -> Frame:
 def model() -> Any:
     """Random weights do: what is tested here does not depend on where a box goes."""
     torch.manual_seed(0)
-    return create_model('siamffn_lite0').eval()
+    return prepare(create_model('siamffn_lite0'), runtime='eager')
 
 
 class Camera:

@@ -21,7 +21,8 @@ from siamffn_model.errors import BoxError, ImageError, SiamFFNError
 from siamffn_model.frames import open_frames
 from siamffn_model.geometry import Box, iou
 from siamffn_model.networks.score_map import ScoreMap
-from siamffn_model.networks.siamese import Network
+from siamffn_model.runtimes.runtime import Runtime
+from siamffn_model.runtimes.torch_runtime import eager
 from siamffn_model.tracking import Settings, State, Track, Tracker, load_model, update_all
 from siamffn_model.tracking.tracker import LEAST_SIDE, SMOOTHING, TILE, _Tiles
 
@@ -30,7 +31,7 @@ BOX = Box(60, 40, 30, 20)
 
 
 @pytest.fixture(scope='module')
-def model() -> Network:
+def model() -> Runtime:
     return load_model(device='cpu')
 
 
@@ -73,7 +74,7 @@ def test_a_candidate_and_its_distances_become_a_box(
 ) -> None:
     settings = Settings(window=0, penalty_k=0, lr=1)
     box = Box.from_center(320, 240, 63.5, 63.5)  # context square of 127: one pixel of crop each
-    tracker = Tracker(Pointer(score_map, candidate, (20, 30, 40, 50)), settings)
+    tracker = Tracker(eager(Pointer(score_map, candidate, (20, 30, 40, 50)), 'cpu'), settings)
     image = np.zeros((480, 640, 3), np.uint8)
     tracker.init(image, box)
     track = tracker.update(image)
@@ -86,7 +87,9 @@ def test_a_candidate_and_its_distances_become_a_box(
 
 def test_a_target_is_looked_for_where_its_motion_leads() -> None:
     found = 12 * 25 + 15  # three cells, 24 pixels, to the right of the search's middle
-    tracker = Tracker(Pointer(ScoreMap(25), found, (31, 31, 31, 31)), Settings(motion=0.5))
+    tracker = Tracker(
+        eager(Pointer(ScoreMap(25), found, (31, 31, 31, 31)), 'cpu'), Settings(motion=0.5)
+    )
     image = np.zeros((480, 640, 3), np.uint8)
     tracker.init(image, Box.from_center(200, 240, 63.5, 63.5))
     first, second, third = (tracker.update(image).box.cx - 200 for _ in range(3))
@@ -98,12 +101,12 @@ def test_a_target_is_looked_for_where_its_motion_leads() -> None:
     assert tracker.update(image).box.cx == pytest.approx(200 + first)  # another target stands
 
 
-def test_update_before_init_is_refused(model: Network) -> None:
+def test_update_before_init_is_refused(model: Runtime) -> None:
     with pytest.raises(SiamFFNError, match='before init'):
         Tracker(model).update(IMAGE)
 
 
-def test_bad_input_is_refused_and_loses_nothing(model: Network) -> None:
+def test_bad_input_is_refused_and_loses_nothing(model: Runtime) -> None:
     tracker, untouched = Tracker(model), Tracker(model)
     tracker.init(IMAGE, BOX)
     untouched.init(IMAGE, BOX)
@@ -118,7 +121,7 @@ def test_bad_input_is_refused_and_loses_nothing(model: Network) -> None:
     assert tracker.update(IMAGE) == untouched.update(IMAGE)
 
 
-def test_trackers_share_a_model_without_mixing(model: Network) -> None:
+def test_trackers_share_a_model_without_mixing(model: Runtime) -> None:
     one, two = Tracker(model), Tracker(model)
     one.init(IMAGE, BOX)
     alone = one.update(IMAGE)
@@ -128,7 +131,7 @@ def test_trackers_share_a_model_without_mixing(model: Network) -> None:
 
 
 @pytest.mark.parametrize('box', [Box(0, 0, 160, 120), Box(158, 118, 1, 1), Box(-20, -20, 30, 30)])
-def test_extreme_boxes_stay_finite_and_on_the_image(model: Network, box: Box) -> None:
+def test_extreme_boxes_stay_finite_and_on_the_image(model: Runtime, box: Box) -> None:
     tracker = Tracker(model)
     tracker.init(IMAGE, box)
     for _ in range(5):
@@ -138,14 +141,14 @@ def test_extreme_boxes_stay_finite_and_on_the_image(model: Network, box: Box) ->
         assert track.box.clip(160, 120).area > 0
 
 
-def test_images_may_change_size(model: Network) -> None:
+def test_images_may_change_size(model: Runtime) -> None:
     tracker = Tracker(model)
     tracker.init(IMAGE, BOX)
     assert tracker.update(IMAGE[:50, :70].copy()).box.cx <= 70
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_shipped_weights_follow_a_rendered_scene(model: Network, seed: int) -> None:
+def test_shipped_weights_follow_a_rendered_scene(model: Runtime, seed: int) -> None:
     scene: Scene = render_scene(60, seed=seed)
     tracker = Tracker(model)
     tracker.init(scene.images[0], scene.boxes[0])
@@ -155,7 +158,7 @@ def test_shipped_weights_follow_a_rendered_scene(model: Network, seed: int) -> N
     assert overlaps.min() > 0.3
 
 
-def test_shipped_weights_follow_a_real_sequence(model: Network, shared: Path) -> None:
+def test_shipped_weights_follow_a_real_sequence(model: Runtime, shared: Path) -> None:
     frames = open_frames(shared / 'data/sequences/vot15_ball1')
     assert frames.groundtruth is not None
     tracker = Tracker(model)
@@ -170,7 +173,7 @@ def test_shipped_weights_follow_a_real_sequence(model: Network, shared: Path) ->
     assert np.mean(overlaps) > 0.5
 
 
-def test_shipped_weights_lose_what_is_gone_and_find_it_again_elsewhere(model: Network) -> None:
+def test_shipped_weights_lose_what_is_gone_and_find_it_again_elsewhere(model: Runtime) -> None:
     scene: Scene = render_scene(20, (640, 480), seed=1)
     tracker = Tracker(model)
     tracker.init(scene.images[0], scene.boxes[0])
@@ -225,7 +228,7 @@ class Followed:
 
     def __init__(self, **settings: Any) -> None:
         self.network = Scorer()
-        self.tracker = Tracker(self.network, Settings(**settings))
+        self.tracker = Tracker(eager(self.network, 'cpu'), Settings(**settings))
         self.image = np.zeros((480, 640, 3), np.uint8)
         self.tracker.init(self.image, Box.from_center(320, 240, 60, 60))
 
@@ -284,7 +287,7 @@ def test_a_lost_target_takes_no_memory_however_many_places_an_image_has() -> Non
         tracemalloc.stop()
 
 
-def test_many_are_followed_as_each_alone(model: Network) -> None:
+def test_many_are_followed_as_each_alone(model: Runtime) -> None:
     scenes = [render_scene(12, (320, 240), seed=seed) for seed in range(3)]
     alone, together = ([Tracker(model) for _ in scenes] for _ in range(2))
     for trackers in (alone, together):
@@ -297,7 +300,7 @@ def test_many_are_followed_as_each_alone(model: Network) -> None:
     assert {track.state for track in expected} == {State.LOST}, 'the searches round about too'
 
 
-def test_one_bad_image_moves_none_on(model: Network) -> None:
+def test_one_bad_image_moves_none_on(model: Runtime) -> None:
     trackers = [Tracker(model) for _ in range(2)]
     for tracker in trackers:
         tracker.init(IMAGE, BOX)

@@ -21,7 +21,8 @@ from siamffn_model.errors import DataError
 from siamffn_model.geometry import iou
 from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.neck import center_crop
-from siamffn_model.networks.zoo import create_model, load_model, read_weights
+from siamffn_model.networks.zoo import create_model, read_weights
+from siamffn_model.runtimes.loading import load_model
 from siamffn_model.tracking import Tracker
 from siamffn_model.training.recipe import Recipe, read_recipe
 from siamffn_model.training.trainer import BAD_STEPS, _Run, respond, train

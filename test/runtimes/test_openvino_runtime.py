@@ -13,7 +13,7 @@ PROGRAM = """
 import os, signal
 import torch
 from torch import nn
-from siamffn_model.networks.compiled import compile_graph, convert
+from siamffn_model.runtimes.openvino_runtime import compile_graph, convert
 
 heard = []
 signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
@@ -33,13 +33,14 @@ def test_a_signal_after_models_that_are_gone_does_no_harm() -> None:
 
 LOADING = """
 from pathlib import Path
-from siamffn_model.networks.zoo import free_memory, load_model
+from siamffn_model.networks.zoo import create_model
+from siamffn_model.runtimes.loading import free_memory, prepare
 
 def pages():
     return int(Path('/proc/self/statm').read_text().split()[1])
 
 for count in range(6):
-    load_model(device='cpu')
+    prepare(create_model('siamffn_lite0'), 'cpu')
     free_memory()
     before = before if count > 2 else pages()
 print((pages() - before) * 4096 / 1e6)
