@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from siamffn_model.crop import Image, mean_colour, search_side
+from siamffn_model.crop import Image, View, mean_colour, search_side
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.geometry import Box
 from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE

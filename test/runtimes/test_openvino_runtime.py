@@ -39,10 +39,10 @@ from siamffn_model.runtimes.loading import free_memory, prepare
 def pages():
     return int(Path('/proc/self/statm').read_text().split()[1])
 
-for count in range(6):
+for count in range(4):
     prepare(create_model('siamffn_lite0'), 'cpu')
     free_memory()
-    before = before if count > 2 else pages()
+    before = before if count > 1 else pages()
 print((pages() - before) * 4096 / 1e6)
 """
 
