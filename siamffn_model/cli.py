@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from siamffn_model import __version__, cli_evaluation
+from siamffn_model.cli_benchmark import benchmark
 from siamffn_model.cli_options import (
     device_option,
     extra,
@@ -90,6 +91,7 @@ def main() -> None:
 
 
 for command in (
+    benchmark,
     cli_evaluation.evaluate,
     cli_evaluation.score,
     cli_evaluation.tune,

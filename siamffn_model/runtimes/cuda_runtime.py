@@ -103,7 +103,7 @@ class _Batch:
     def __init__(self, compute: Callable[[], Tensor], levels: list[Tensor], cuda: str) -> None:
         self._compute, self._levels = compute, levels
         self._known: list[object] = [None] * len(levels[0])
-        self._graph = None
+        self._graph: torch.cuda.CUDAGraph | None = None
         if cuda:
             with torch.cuda.device(cuda), torch.backends.cudnn.flags(benchmark=True):
                 self._capture()
@@ -115,9 +115,10 @@ class _Batch:
             for _ in range(WARM_UP):
                 self._compute()
         torch.cuda.current_stream().wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             self._found = self._compute()
+        self._graph = graph
         self._answer = torch.empty(self._found.shape, pin_memory=True)
 
     def run(self, templates: Sequence[list[Tensor]]) -> Tensor:

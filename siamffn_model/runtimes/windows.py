@@ -12,9 +12,7 @@ from torch import Tensor
 
 from siamffn_model.crop import View
 
-NUMBERS = (
-    9  # of each view: x, y, step, offset, width, height of its window; blue, green, red beyond
-)
+NUMBERS = 9  # of each view: x, y, step; its window's offset, width, height; the colour beyond
 
 
 def head_size(views: int) -> int:

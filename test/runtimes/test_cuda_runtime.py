@@ -34,7 +34,7 @@ def runtime(trained: Siamese) -> CUDARuntime:
 def follow(tracker: Tracker, scene: Scene) -> list[float]:
     tracker.init(scene.images[0], scene.boxes[0])
     boxes = [tracker.update(image).box for image in scene.images[1:]]
-    return [iou(box, truth) for box, truth in zip(boxes, scene.boxes[1:])]
+    return [float(iou(box, truth)) for box, truth in zip(boxes, scene.boxes[1:])]
 
 
 def test_it_follows_as_the_trained_network_does(trained: Siamese, runtime: CUDARuntime) -> None:
