@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import re
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ import numpy as np
 from siamffn_model.crop import View, context_side, mean_colour, search_side
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.networks.score_map import SEARCH_SIZE
+from siamffn_model.runtimes.devices import gpu_memory
 from siamffn_model.runtimes.loading import load_model, prepare, weight_file
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import AnyTracker, Settings, Tracker, update_all
@@ -82,7 +82,7 @@ class Row:
         crop, network, decode: medians; of those that cut crops on the GPU `network` has the crops
             too; None for trackers of OpenCV.
         memory_mb: resident memory of a process that has nothing but this tracker.
-        cuda_mb: GPU memory of it, None without.
+        cuda_mb: GPU memory of it.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Row:
     network: float | None = None
     decode: float | None = None
     memory_mb: float | None = None
-    cuda_mb: float | None = None
+    cuda_mb: float = 0.0
 
 
 @dataclass
@@ -123,11 +123,11 @@ class Contender:
         there_and_back = chain(self.scene.images, self.scene.images[-2:0:-1])
         self._images = cycle(there_and_back)
 
-    def turn(self, seconds: float = SHARE) -> None:
-        """Track on for so long."""
+    def turn(self) -> None:
+        """Track on for a while."""
         for _ in range(WARM_UP):
             self._update(next(self._images))
-        stop = time.perf_counter() + seconds
+        stop = time.perf_counter() + SHARE
         count = 0
         while count < LEAST or time.perf_counter() < stop:
             self._time('update', lambda: self._update(next(self._images)))
@@ -178,36 +178,36 @@ class Contender:
         return row
 
 
-def compare(entries: Iterable[Entry], targets: int, rounds: int = ROUNDS) -> list[Row]:
+def compare(entries: Iterable[Entry], targets: int) -> list[Row]:
     """Measure trackers in turns, on so many targets in a rendered scene of 720p.
 
     Raises `SiamFFNError` for what is not there.
     """
     scene = render_scene(LENGTH, SIZE, seed=1)
     contenders = [Contender(entry, scene, targets) for entry in entries]
-    _take_turns(contenders, rounds)
+    _take_turns(contenders)
     rows = [contender.row() for contender in contenders]
     for row, contender in zip(rows, contenders):
         row.memory_mb, row.cuda_mb = _memory(contender.entry)
     return rows
 
 
-def by_targets(entry: Entry, rounds: int = ROUNDS) -> list[Row]:
+def by_targets(entry: Entry) -> list[Row]:
     """Measure a model with one target and more, in turns."""
     scene = render_scene(LENGTH, SIZE, seed=1)
     contenders = [Contender(entry, scene, count) for count in TARGETS]
-    _take_turns(contenders, rounds)
+    _take_turns(contenders)
     return [contender.row() for contender in contenders]
 
 
-def by_size(entry: Entry, rounds: int = ROUNDS) -> list[tuple[str, Row]]:
+def by_size(entry: Entry) -> list[tuple[str, Row]]:
     """Measure a model with the same target in larger and larger images, in turns."""
     small = render_scene(4, SIZES[0], seed=1)
     contenders = {
         f'{width}x{height}': Contender(entry, _enlarged(small, width, height), 1)
         for width, height in SIZES
     }
-    _take_turns(list(contenders.values()), rounds)
+    _take_turns(list(contenders.values()))
     return [(size, contender.row()) for size, contender in contenders.items()]
 
 
@@ -221,28 +221,25 @@ def _enlarged(scene: Scene, width: int, height: int) -> Scene:
     return Scene(images, scene.boxes)
 
 
-def _take_turns(contenders: Sequence[Contender], rounds: int) -> None:
-    for _ in range(rounds):
+def _take_turns(contenders: Sequence[Contender]) -> None:
+    for _ in range(ROUNDS):
         for contender in contenders:
             contender.turn()
 
 
-def _memory(entry: Entry) -> tuple[float, float | None]:
+def _memory(entry: Entry) -> tuple[float, float]:
     """Return megabytes of a new process that tracks, and of the GPU in it."""
     with multiprocessing.get_context('spawn').Pool(1) as pool:
         return pool.apply(_memory_here, (entry,))
 
 
-def _memory_here(entry: Entry) -> tuple[float, float | None]:
+def _memory_here(entry: Entry) -> tuple[float, float]:
     contender = Contender(entry, render_scene(2, SIZE, seed=1), 1)
-    contender.turn(0)
+    contender.turn()
     status = Path('/proc/self/status').read_text(encoding='utf-8')
     found = re.search(r'VmRSS:\s*(\d+) kB', status)
     assert found
-    torch = sys.modules.get('torch')
-    on_gpu = torch is not None and contender.runtime and contender.runtime.device != 'cpu'
-    cuda = torch.cuda.max_memory_reserved() / 1e6 if torch and on_gpu else None
-    return int(found[1]) / 1e3, cuda
+    return int(found[1]) / 1e3, gpu_memory() / 1e6
 
 
 def _median(times: Any) -> float:

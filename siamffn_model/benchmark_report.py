@@ -55,7 +55,7 @@ def table(rows: Sequence[Row]) -> str:
         cells += [_number(v) for v in (row.crop, row.network, row.decode, row.update)]
         cells += [_number(row.update_p95), f'{row.updates_per_second:.0f}']
         cells += [_number(row.memory_mb, 0)]
-        if row.cuda_mb is not None:
+        if row.cuda_mb:
             cells[-1] += f' + {row.cuda_mb:.0f} of the GPU'
         lines.append([*cells, *ratios[number : number + 1]])
     return markdown(head, lines)

@@ -43,6 +43,7 @@ COUNT = 15 * RATE  # images of a phase
 WARM_UP = 3.0  # seconds from the first image with a target, which are not measured
 SETTLE = 2.0  # seconds for connections before the first image, for messages after the last
 PATIENCE = 120.0  # seconds for a phase
+STARTS = 5
 AIM = 3.0  # milliseconds that the node may add to the network
 
 
@@ -194,6 +195,23 @@ def measure_node(targets: int) -> Listener:
             tracker.stop()
 
 
+def measure_start() -> float:
+    """Return the seconds from the start of the node's process until it is active."""
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch) / 'node.log'
+        start = time.monotonic()
+        tracker = TrackerProcess(log, [])
+        try:
+            while 'waiting for images' not in log.read_text(errors='replace'):
+                tracker.check()
+                if time.monotonic() > start + PATIENCE:
+                    tracker.fail('the node is not active')
+                time.sleep(0.01)
+            return time.monotonic() - start
+        finally:
+            tracker.stop()
+
+
 def main(arguments: Sequence[str]) -> None:
     """Measure and print the figures; with the argument `camera`, be the camera."""
     if arguments:
@@ -203,6 +221,9 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     use_profile()
     print(f'{COUNT} images of {SIZE[0]}x{SIZE[1]}, bgr8, {RATE}/s; medians, 95th percentiles')
+    starts = [measure_start() for _ in range(STARTS)]
+    told = ' '.join(f'{seconds:.2f}' for seconds in starts)
+    _row('process to active node', f'{np.median(starts):.2f} s', f'of {told}, under 3 is the aim')
     delays = measure_transport()
     transport = float(np.median(delays))
     _row('publisher to a bare subscriber', *_spread(delays), f'{COUNT - len(delays)} images lost')

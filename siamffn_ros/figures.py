@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from siamffn_model.runtimes.devices import gpu_memory
 from siamffn_model.tracking import State
 from siamffn_ros.targets import Target
 
@@ -138,6 +138,6 @@ def _memory() -> dict[str, str]:
     statm = Path('/proc/self/statm')
     if statm.exists():
         told['memory (MB)'] = f'{int(statm.read_text().split()[1]) * PAGESIZE / 1e6:.0f}'
-    if torch.cuda.is_available():
-        told['GPU memory (MB)'] = f'{torch.cuda.memory_reserved() / 1e6:.0f}'
+    if gpu := gpu_memory():
+        told['GPU memory (MB)'] = f'{gpu / 1e6:.0f}'
     return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import sys
 from functools import cache
 
 from siamffn_model.errors import SiamFFNError
@@ -22,6 +23,12 @@ def cuda_devices() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def gpu_memory() -> int:
+    """Return the bytes that PyTorch holds on the GPU; 0 where it has none, or is not loaded."""
+    torch = sys.modules.get('torch')
+    return int(torch.cuda.memory_reserved()) if torch and torch.cuda.is_available() else 0
 
 
 def choose_device(name: str) -> str:
