@@ -131,7 +131,9 @@ def track(
 
     frames = open_frames(source)
     box = first_box(frames, box)
-    tracker = Tracker(load_model(model, weights, device, runtime), Settings(**changes))
+    network = load_model(model, weights, device, runtime)
+    click.echo(f'{model}: {network.name} on {network.device}')
+    tracker = Tracker(network, Settings(**changes))
     tracks = track_video(tracker, frames, box, out, show)
     states = Counter(item.state.name for item in tracks)
     click.echo(

@@ -109,13 +109,22 @@ def read_graphs(folder: Path, score_map: ScoreMap) -> Graphs:
 
 
 def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    """Return the OpenVINO graph of what a module in evaluation mode does with such inputs."""
+    """Return the OpenVINO graph of what a module in evaluation mode does with such inputs.
+
+    It is not `openvino.convert_model`, which takes twice as long: it tells OpenVINO's makers of
+    each model, by dozens of forks of the process that wait for the network.
+    """
     import torch
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore', DeprecationWarning)  # of torch.jit, which OpenVINO uses
         traced = torch.jit.trace(module, inputs, check_trace=False)  # once is enough
-        return openvino.convert_model(traced, example_input=inputs)
+        front_end = openvino.frontend.FrontEndManager().load_by_framework('pytorch')
+        decoder = TorchScriptPythonDecoder(
+            traced, example_input=inputs
+        )  # must outlive the next line
+        return front_end.convert(front_end.load(decoder))
 
 
 def convert_model(model: Siamese) -> Graphs:
