@@ -37,7 +37,9 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.frames import open_frames
 from siamffn_model.geometry import Box
+from siamffn_model.networks.siamese import Network
 from siamffn_model.networks.zoo import WEIGHTS
+from siamffn_model.tracking import load_model
 from siamffn_ros.bag import create_from
 from siamffn_ros.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
 from siamffn_ros.dds import use_profile
@@ -61,6 +63,12 @@ def own_graph() -> Iterator[None]:
 def weights() -> Path:
     """The weights that ship."""
     return WEIGHTS / 'siamffn_lite0.safetensors'
+
+
+@pytest.fixture(scope='session')
+def model(weights: Path) -> Network:
+    """The model that ships."""
+    return load_model('siamffn_lite0', weights, 'cpu')
 
 
 @pytest.fixture(scope='session')
