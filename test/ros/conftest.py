@@ -132,9 +132,14 @@ class NodeProcess:
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+    def stop(self) -> None:
+        """End it, whatever it does; by itself, so that it takes its shared memory with it."""
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 @pytest.fixture
@@ -149,7 +154,7 @@ def start_node(tmp_path: Path, weights: Path) -> Iterator[Callable[..., NodeProc
 
     yield start
     for node in nodes:
-        node.kill()
+        node.stop()
 
 
 class Peer:
@@ -297,7 +302,7 @@ def live_node(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A node for all tests of a module."""
     node = NodeProcess(tmp_path_factory.mktemp('live') / 'node.log', weights)
     yield node
-    node.kill()
+    node.stop()
 
 
 @pytest.fixture(scope='module')
