@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -32,12 +33,13 @@ def scene() -> Scene:
     return render_scene(40)
 
 
-@pytest.fixture
-def sequence_folder(tmp_path: Path) -> Path:
-    """Two rendered sequences of 30 frames; in the second the target is absent in four."""
+@pytest.fixture(scope='session')
+def rendered_sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `sequence_folder` copies."""
+    sequences = tmp_path_factory.mktemp('rendered') / 'sequences'
     for name, seed, absent in (('clip1', 3, range(0)), ('clip2', 4, range(10, 14))):
         images, boxes = render_scene(30, seed=seed)
-        folder = tmp_path / 'sequences' / name
+        folder = sequences / name
         (folder / 'img').mkdir(parents=True)
         for number, image in enumerate(images, 1):
             assert cv2.imwrite(str(folder / 'img' / f'{number:06d}.jpg'), image)
@@ -45,7 +47,13 @@ def sequence_folder(tmp_path: Path) -> Path:
         for number in absent:
             rows[number] = 'NaN,NaN,NaN,NaN'
         (folder / 'groundtruth.txt').write_text('\n'.join(rows) + '\n')
-    return tmp_path / 'sequences'
+    return sequences
+
+
+@pytest.fixture
+def sequence_folder(rendered_sequences: Path, tmp_path: Path) -> Path:
+    """Two rendered sequences of 30 frames; in the second the target is absent in four."""
+    return shutil.copytree(rendered_sequences, tmp_path / 'sequences')
 
 
 @pytest.fixture

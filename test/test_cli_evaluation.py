@@ -155,7 +155,7 @@ def test_every_set_is_named_in_the_help() -> None:
 def test_tune(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     study = tmp_path / 'tune.db'
     words = ['sequences', '--data', clips, '--weights', random_weights, '--study', study]
-    done = siamffn('tune', *words, '--trials', '3')
+    done = siamffn('tune', *words, '--trials', '2')
     assert done.exit_code == 0, done.output
     found = re.fullmatch(
         r'(0\.\d{4}) with --set window=(\S+) --set penalty_k=(\S+) --set lr=(\S+) '
@@ -163,7 +163,7 @@ def test_tune(clips: Path, random_weights: Path, tmp_path: Path) -> None:
         done.stdout,
     )
     assert found, done.stdout
-    assert siamffn('tune', *words, '--trials', '3').stdout == done.stdout, 'nothing was left to do'
+    assert siamffn('tune', *words, '--trials', '2').stdout == done.stdout, 'nothing was left to do'
     other = siamffn('tune', 'sequences', '--data', clips, '--study', study)
     assert other.exit_code == 2
     assert str(study) in other.stderr

@@ -201,10 +201,9 @@ def test_what_is_done_is_known_by_tracker_and_file(
     assert not job.done()
 
 
-def test_a_damaged_image_is_named_and_the_rest_is_run(
-    sequences: list[Sequence], sequence_folder: Path, tmp_path: Path
-) -> None:
-    (sequence_folder / 'clip1/img/000005.jpg').write_bytes(b'no picture')
+def test_a_damaged_image_is_named_and_the_rest_is_run(clips: Path, tmp_path: Path) -> None:
+    sequences = read_sequences(clips)
+    (clips / 'clip1/img/000005.jpg').write_bytes(b'no picture')
     for workers in (1, 2):
         jobs = plan(PLAIN, sequences, [opencv_tracker('opencv:mil')], tmp_path / str(workers))
         with pytest.raises(ImageError, match=r'opencv-mil, clip1: .*000005\.jpg: damaged [^(]*$'):
@@ -224,12 +223,12 @@ def test_of_several_failures_the_first_is_named(
 # --- several processes
 
 
-def test_several_processes_give_the_same(sequences: list[Sequence], tmp_path: Path) -> None:
+def test_several_processes_give_the_same(clips: Path, tmp_path: Path) -> None:
     if not hasattr(cv2, 'TrackerKCF_create'):
         pytest.skip('this build of OpenCV has no KCF and CSRT: opencv-contrib-python-headless has')
     trackers = [opencv_tracker('opencv:kcf'), opencv_tracker('opencv:csrt')]
     for workers in (1, 2):
-        jobs = plan(PLAIN, sequences, trackers, tmp_path / str(workers))
+        jobs = plan(PLAIN, read_sequences(clips), trackers, tmp_path / str(workers))
         run_all(jobs, workers)
         assert all(job.done() for job in jobs)
     assert results(tmp_path / '1') == results(tmp_path / '2')

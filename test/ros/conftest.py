@@ -38,6 +38,8 @@ from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.frames import open_frames
 from siamffn_model.geometry import Box
 from siamffn_model.runtimes.loading import WEIGHTS
+from siamffn_model.runtimes.runtime import Runtime
+from siamffn_model.tracking import load_model
 from siamffn_ros.bag import create_from
 from siamffn_ros.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
 from siamffn_ros.dds import use_profile
@@ -61,6 +63,12 @@ def own_graph() -> Iterator[None]:
 def weights() -> Path:
     """The weights that ship."""
     return WEIGHTS / 'siamffn_lite0.safetensors'
+
+
+@pytest.fixture(scope='session')
+def model(weights: Path) -> Runtime:
+    """The model that ships."""
+    return load_model('siamffn_lite0', weights, 'cpu')
 
 
 @pytest.fixture(scope='session')
@@ -124,9 +132,14 @@ class NodeProcess:
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+    def stop(self) -> None:
+        """End it, whatever it does; by itself, so that it takes its shared memory with it."""
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 @pytest.fixture
@@ -141,7 +154,7 @@ def start_node(tmp_path: Path, weights: Path) -> Iterator[Callable[..., NodeProc
 
     yield start
     for node in nodes:
-        node.kill()
+        node.stop()
 
 
 class Peer:
@@ -289,7 +302,7 @@ def live_node(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A node for all tests of a module."""
     node = NodeProcess(tmp_path_factory.mktemp('live') / 'node.log', weights)
     yield node
-    node.kill()
+    node.stop()
 
 
 @pytest.fixture(scope='module')

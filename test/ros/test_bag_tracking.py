@@ -23,7 +23,7 @@ from siamffn_model.errors import BoxError, DataError
 from siamffn_model.evaluation.metrics import score
 from siamffn_model.geometry import Box
 from siamffn_model.runtimes.runtime import Runtime
-from siamffn_model.tracking import State, Track, Tracker, load_model
+from siamffn_model.tracking import State, Track, Tracker
 from siamffn_ros.bag import IMAGE_TOPIC, START, TRUTH_TOPIC, create_bag, open_bag
 from siamffn_ros.bag_evaluation import evaluate
 from siamffn_ros.bag_tracking import DETECTIONS_TOPIC, STATUS_TOPIC, Tracked, track_bag
@@ -34,12 +34,6 @@ from siamffn_ros.targets import Target
 STEP = 40_000_000  # nanoseconds from image to image
 DELAY = 7_000_000  # nanoseconds from stamp to record time
 FEW = 6  # images of a short bag
-
-
-@pytest.fixture(scope='module')
-def model(weights: Path) -> Runtime:
-    """The model that ships."""
-    return load_model('siamffn_lite0', weights, 'cpu')
 
 
 def header(number: int) -> Header:

@@ -11,7 +11,7 @@ import pytest
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.geometry import Box, iou
 from siamffn_model.runtimes.runtime import Runtime
-from siamffn_model.tracking import State, Tracker, load_model
+from siamffn_model.tracking import State, Tracker
 from siamffn_ros.conversions import to_box
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 SECOND = 10**9
 PERIOD = SECOND // 30
 WIDTH = 480  # of the view in which a target leaves and returns
-
-
-@pytest.fixture(scope='module')
-def model() -> Runtime:
-    return load_model(device='cpu')
 
 
 def seen_boxes(user: Peer, stamp: int) -> dict[str, Box]:
@@ -47,7 +42,7 @@ def test_eight_targets_are_followed_as_each_alone(user: Peer, clip: Scene, model
     user.track(clip.images[0], start)
     for name, box in boxes.items():
         assert user.init(box, start, name).success
-    together = follow(user, clip.images[1:20], start + PERIOD)
+    together = follow(user, clip.images[1:10], start + PERIOD)
     for name, box in boxes.items():
         alone = Tracker(model)
         alone.init(clip.images[0], box)

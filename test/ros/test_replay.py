@@ -208,6 +208,11 @@ def test_parameters_of_the_node() -> None:
 # --- what is wrong
 
 
+@pytest.fixture(scope='module')
+def without_truth(folder: Path, clip: Scene) -> Path:
+    return write_bag(folder / 'clip.mcap', clip, NOW)
+
+
 @pytest.mark.parametrize('text', ['', 'NaN,NaN,NaN,NaN\n1,2,3,4', '1,2,3'])
 def test_file_without_a_box_is_told_of(tmp_path: Path, text: str) -> None:
     (tmp_path / 'init.txt').write_text(text)
@@ -228,10 +233,9 @@ def test_file_without_a_box_is_told_of(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_wrong_options_are_told_of(
-    tmp_path: Path, clip: Scene, options: Sequence[str], told: str
+    tmp_path: Path, without_truth: Path, options: Sequence[str], told: str
 ) -> None:
-    source = write_bag(tmp_path / 'clip.mcap', clip, NOW)
-    result = command(source, '-o', tmp_path / 'out', *options)
+    result = command(without_truth, '-o', tmp_path / 'out', *options)
     assert result.exit_code == 2 and told in result.output, result.output
 
 

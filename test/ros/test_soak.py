@@ -46,7 +46,7 @@ from siamffn_ros.dds import use_profile
 if TYPE_CHECKING:
     from conftest import NodeProcess, Peer
 
-SECONDS = float(os.environ.get('SIAMFFN_SOAK_SECONDS', '20'))
+SECONDS = float(os.environ.get('SIAMFFN_SOAK_SECONDS', '10'))
 REPORT = Path(__file__).parents[2] / 'out' / 'soak.json'
 SECOND = 10**9
 RATE = 60  # images a second

@@ -120,7 +120,7 @@ def test_pairs_of_a_published_set_show_one_target(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     WRITERS[name](tmp_path)
-    wanted = recipe({name: {'pairs': 200, 'range': 2}})
+    wanted = recipe({name: {'pairs': 100, 'range': 2}})
     pairs = Pairs(wanted, open_sources(wanted, {name: tmp_path}), 9)
     index, image, rows = open_index(SETS[name], tmp_path), Index.image, []
 
@@ -130,7 +130,7 @@ def test_pairs_of_a_published_set_show_one_target(
 
     monkeypatch.setattr(Index, 'image', note)
     found, apart, broken = set(), set(), []
-    for number in range(200):
+    for number in range(100):
         pair = pairs[number]
         broken += pair.broken
         template, search = rows[-2:]

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
 import torch
+from torch import Tensor
 
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DataError
@@ -24,6 +26,7 @@ from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.zoo import create_model, read_weights
 from siamffn_model.runtimes.loading import load_model
 from siamffn_model.tracking import Tracker
+from siamffn_model.training import trainer
 from siamffn_model.training.recipe import Recipe, read_recipe
 from siamffn_model.training.trainer import BAD_STEPS, _Run, respond, train
 from siamffn_model.training.world import World
@@ -122,7 +125,7 @@ def test_all_published_sets_train_together(
 def test_a_backbone_that_is_unfrozen_learns_from_its_epoch_on(
     tmp_path: Path, validation: Path
 ) -> None:
-    plan = recipe('unfreeze=1', 'epochs=2', 'rate.warmup=0', 'ema=0')
+    plan = recipe('data.rendered.pairs=4', 'unfreeze=1', 'rate.warmup=0', 'ema=0')
     run = _Run(plan, tmp_path, ALONE)
     before = {name: value.clone() for name, value in run.model.backbone.named_parameters()}
     path = train(plan, {'validation': validation}, tmp_path, 'cpu', workers=0)
@@ -137,14 +140,16 @@ def test_a_batch_in_parts_teaches_what_the_whole_does(
 ) -> None:
     """With a model whose only batch norms are frozen: others depend on the part they see."""
     monkeypatch.setattr(AlexNet, 'load_imagenet', lambda _: None)  # there are none
+    monkeypatch.setattr(trainer, 'LOG_STEPS', 1)
     losses = {}
     for micro_batch in (None, 3):
         plan = recipe(
-            'model=siamfc_alex', 'data.rendered.pairs=40', 'batch=4', 'epochs=1'
+            'model=siamfc_alex', 'data.rendered.pairs=12', 'batch=4', 'epochs=1', 'rate.warmup=0'
         ).model_copy(update={'micro_batch': micro_batch})
         out = tmp_path / str(micro_batch)
         train(plan, {'validation': validation}, out, 'cpu', workers=0)
         losses[micro_batch] = [line['loss'] for line in log(out) if 'loss' in line]
+    assert len(losses[3]) == 3
     assert losses[3] == pytest.approx(losses[None], rel=1e-5)
 
 
@@ -183,10 +188,8 @@ def lines(out: Path) -> int:
     return file.read_text().count('\n') if file.is_file() else 0
 
 
-def same_weights(one: Path, other: Path) -> bool:
-    name = 'siamffn_lite0'
-    first, second = (read_weights(out / f'{name}.safetensors', name) for out in (one, other))
-    return all(torch.equal(value, second[key]) for key, value in first.items())
+def weights(out: Path) -> dict[str, Tensor]:
+    return read_weights(out / 'siamffn_lite0.safetensors', 'siamffn_lite0')
 
 
 @pytest.fixture
@@ -229,28 +232,32 @@ def test_interrupted_and_killed_it_goes_on_as_if_nothing_had_happened(
     finish(start(out, *data, '--workers=2', '--resume'))
     assert (out / 'log.jsonl').read_text() == (whole / 'log.jsonl').read_text()
     assert [line['step'] for line in log(out)] == [10, 12, 20, 24]
-    assert same_weights(out, whole)
+    first, second = map(weights, (out, whole))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert not (out / 'checkpoint.pt').exists()
 
 
 def test_two_processes_learn_what_one_does_and_survive_the_death_of_one(
-    whole: Path, tmp_path: Path, validation: Path, cleanly: list[subprocess.Popen[str]]
+    tmp_path: Path, validation: Path, cleanly: list[subprocess.Popen[str]]
 ) -> None:
-    words = ('--data', f'validation={validation}', '--workers=0')
-    together, out = tmp_path / 'together', tmp_path / 'out'
-    finish(start(together, *words, torchrun=2))
-    for one, two in zip(log(whole), log(together), strict=True):
+    """It dies in the first of two epochs of five steps; what is logged comes after it."""
+    few = 'data.rendered.pairs=11'
+    words = ('--data', f'validation={validation}', '--workers=0', '--set', few)
+    alone, together = tmp_path / 'alone', tmp_path / 'together'
+    process = start(together, *words, torchrun=2)
+    cleanly.append(process)
+    wait(process, lambda: (together / 'checkpoint.pt').is_file())
+    os.kill(trainers(process.pid)[1], signal.SIGKILL)
+    finish(process)
+    train(recipe(few), {'validation': validation}, alone, 'cpu', workers=0)
+    assert [line['step'] for line in log(together)] == [5, 10, 10]
+    for one, two in zip(log(alone), log(together), strict=True):
         assert one['step'] == two['step']
         for name in {'loss', 'positive', 'overlap', 'negative'} & one.keys():
             assert two[name] == pytest.approx(one[name], rel=1e-4)
-
-    process = start(out, *words, torchrun=2)
-    cleanly.append(process)
-    wait(process, lambda: (out / 'checkpoint.pt').is_file())
-    os.kill(trainers(process.pid)[1], signal.SIGKILL)
-    finish(process)
-    assert (out / 'log.jsonl').read_text() == (together / 'log.jsonl').read_text()
-    assert same_weights(out, together)
+    first, second = map(weights, (alone, together))
+    for name, value in first.items():
+        assert torch.allclose(value, second[name], rtol=2e-3, atol=1e-4), name
 
 
 def trainers(parent: int) -> list[int]:
@@ -334,10 +341,9 @@ def test_too_little_memory_is_told_with_a_remedy(
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(
-    tmp_path: Path, cleanly: list[subprocess.Popen[str]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = start(tmp_path, '--set', 'batch=3', torchrun=2)
-    cleanly.append(process)
-    output, _ = process.communicate(timeout=100)
-    assert process.returncode != 0
-    assert 'a batch of 3 pairs cannot be shared evenly by 2 processes' in output
+    two = World(0, 2, torch.device('cpu'))
+    monkeypatch.setattr(trainer.worlds, 'join', lambda _: nullcontext(two))
+    with pytest.raises(DataError, match='batch of 3 pairs cannot be shared evenly by 2 processes'):
+        train(recipe('batch=3'), {}, tmp_path, 'cpu')
