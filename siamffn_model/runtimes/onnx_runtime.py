@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,12 @@ def convert_model(model: Siamese) -> Graphs:
 
     Raises `SiamFFNError` where the packages that PyTorch needs for it are not installed.
     """
+    for package in ('onnx', 'onnxscript'):
+        if not find_spec(package):
+            raise SiamFFNError(
+                f'{package} is not installed: to turn a model into ONNX PyTorch needs '
+                '`pip install onnx onnxscript`; or give a folder that `siamffn export` wrote'
+            )
     from siamffn_model.networks.stages import example_inputs, stages
 
     template, search = stages(model)
@@ -161,22 +168,16 @@ def _convert(
 ) -> bytes:
     import torch
 
-    with _quietly():
-        try:
-            program = torch.onnx.export(
-                stage,
-                inputs,
-                input_names=names,
-                output_names=outputs,
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-            )
-        except ModuleNotFoundError as error:
-            raise SiamFFNError(
-                f'{error.name} is not installed: to turn a model into ONNX PyTorch needs '
-                '`pip install onnx onnxscript`; or give a folder that `siamffn export` wrote'
-            ) from None
+    with _quietly(), torch.no_grad():
+        program = torch.onnx.export(
+            stage,
+            inputs,
+            input_names=names,
+            output_names=outputs,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     graph: bytes = program.model_proto.SerializeToString()
     return graph

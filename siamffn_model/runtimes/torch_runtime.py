@@ -107,7 +107,13 @@ def read_graphs(folder: Path, score_map: ScoreMap, device: str = 'cpu') -> Graph
 
 def scripted(graphs: Graphs, device: str) -> TorchRuntime:
     """Return a model from TorchScript that lies on the device."""
-    return TorchRuntime('TorchScript', *graphs, device)
+
+    def search(crops: Tensor, *levels: Tensor) -> Tensor:
+        """Search one crop after the other: a trace has the number of crops fixed."""
+        singly = zip(crops.split(1), *(level.split(1) for level in levels))
+        return torch.cat([graphs.search(*inputs) for inputs in singly])
+
+    return TorchRuntime('TorchScript', graphs.template, search, graphs.score_map, device)
 
 
 def forget_traces() -> None:
