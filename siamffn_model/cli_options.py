@@ -47,6 +47,11 @@ device_option = click.option(
 )
 
 
+model_option = click.option(
+    '--model', default='siamffn_lite0', show_default=True, help="Model's name."
+)
+
+
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add --model, --weights, --device and --runtime, the arguments of `load_model`."""
     for option in (
@@ -63,7 +68,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
             '`siamffn export` wrote.',
         ),
         device_option,
-        click.option('--model', default='siamffn_lite0', show_default=True, help="Model's name."),
+        model_option,
     ):
         command = option(command)
     return command

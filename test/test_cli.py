@@ -1,4 +1,4 @@
-"""The command line: track, train, data, weights, complexity, and the commands of plugins."""
+"""The command line: track, train, data, export, weights, complexity, and the commands of plugins."""
 
 from __future__ import annotations
 
@@ -208,6 +208,53 @@ def test_data_speed_measures(tiny_pack: Path) -> None:
         done = siamffn('data', 'speed', *options, '--config', RECIPES / words[0], *words[1:])
         assert done.exit_code == 0, done.output
         assert re.fullmatch(r'[1-9]\d* pairs/s\n', done.stdout)
+
+
+# --- export
+
+
+def test_export_writes_a_folder_that_track_uses(clips: Path, tmp_path: Path) -> None:
+    pytest.importorskip('openvino', reason='extra [openvino] not installed')
+    folder = tmp_path / 'model'
+    done = siamffn('export', '--format', 'openvino', '--out', folder, '--sequences', clips)
+    assert done.exit_code == 0, done.output
+    first, second, third = done.stdout.splitlines()
+    assert re.match(r'OpenVINO \w+ against PyTorch eager, 10 crops: largest difference of ', first)
+    assert re.fullmatch(
+        r'success over 2 sequences: 0\.\d{4} as trained, 0\.\d{4} exported \([+-]0\.\d{4}\)', second
+    )
+    assert third == f'see {folder}: `siamffn track --weights {folder} ...`'
+    boxes = []
+    for words in ([], ['--weights', folder]):
+        done = siamffn('track', clips / 'clip1', '--device', 'cpu', '--out', tmp_path, *words)
+        assert done.exit_code == 0, done.output
+        boxes.append((tmp_path / 'boxes.csv').read_text())
+    assert boxes[0] == boxes[1], 'the same boxes as with the weights'
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--format', 'tvm'], "'tvm' is not one of 'onnx', 'openvino', 'torchscript'"),
+        (['--format', 'openvino', '--int8'], '--int8 and --calibration DIR go together'),
+        (['--format', 'openvino', '--sequences', 'nowhere'], 'nowhere: no such folder'),
+        (['--format', 'torchscript', '--model', 'yolo'], "unknown model 'yolo'"),
+        (['--format', 'torchscript', '--out', '.'], '. is there already: choose a folder'),
+        (
+            ['--format', 'torchscript', '--int8', '--calibration', 'sequences'],
+            'int8 is for the format openvino only, not for torchscript: leave out --int8',
+        ),
+    ],
+)
+def test_export_refuses_what_cannot_be(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(clips.parent)
+    done = siamffn('export', '--out', 'out', *words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert 'Traceback' not in done.output
+    assert not Path('out').exists()
 
 
 # --- complexity and weights

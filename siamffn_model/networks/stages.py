@@ -48,7 +48,8 @@ class SearchStage(nn.Module):
 
 def _pixels(crops: Tensor, model: Siamese) -> Tensor:
     kind = next(model.parameters()).dtype
-    return crops.permute(0, 3, 1, 2).to(kind)
+    # Converted before anything else: TensorRT takes bytes at a network's inputs only.
+    return crops.to(kind).permute(0, 3, 1, 2)
 
 
 def stages(model: Siamese) -> tuple[TemplateStage, SearchStage]:

@@ -11,14 +11,22 @@ from siamffn_model.errors import SiamFFNError
 
 
 @cache
-def cuda_devices() -> int:
-    """Return how many CUDA devices PyTorch sees.
-
-    It is only asked where NVIDIA's driver is, for its import takes longer than the rest of a start.
-    """
+def has_driver() -> bool:
+    """Tell whether NVIDIA's driver is there."""
     try:
         ctypes.CDLL('libcuda.so.1')
     except OSError:
+        return False
+    return True
+
+
+@cache
+def cuda_devices() -> int:
+    """Return how many CUDA devices PyTorch sees.
+
+    It is only asked where the driver is, for its import takes longer than the rest of a start.
+    """
+    if not has_driver():
         return 0
     import torch
 
@@ -31,14 +39,18 @@ def gpu_memory() -> int:
     return int(torch.cuda.memory_reserved()) if torch and torch.cuda.is_available() else 0
 
 
+def device_number(name: str) -> int:
+    """Return N of cpu, cuda or cuda:N, 0 where there is none; raises `SiamFFNError`."""
+    if not re.fullmatch(r'cpu|cuda(:\d+)?', name):
+        raise SiamFFNError(f'unknown device {name!r}: choose auto, cpu, cuda or cuda:N')
+    return int(name.partition(':')[2] or 0)
+
+
 def choose_device(name: str) -> str:
     """Turn auto, cpu, cuda or cuda:N into a device that is there, or raise `SiamFFNError`."""
     if name == 'auto':
         return 'cuda' if cuda_devices() else 'cpu'
-    if not re.fullmatch(r'cpu|cuda(:\d+)?', name):
-        raise SiamFFNError(f'unknown device {name!r}: choose auto, cpu, cuda or cuda:N')
-    number = int(name.partition(':')[2] or 0)
-    if name != 'cpu' and number >= cuda_devices():
+    if name != 'cpu' and device_number(name) >= cuda_devices():
         raise SiamFFNError(
             f'device {name!r} is not there: this PyTorch sees {cuda_devices()} CUDA devices; use '
             'cpu or auto, or install a PyTorch built for your GPU'

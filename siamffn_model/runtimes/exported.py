@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from siamffn_model import __version__
 from siamffn_model.errors import WeightsError
@@ -35,6 +35,14 @@ class Card:
     score_map: ScoreMap
     precision: str = 'f32'
     version: str = __version__
+
+
+class Graphs(NamedTuple):
+    """The two stages of a model (see `networks.stages`) in a format, for one crop of a target."""
+
+    template: Any
+    search: Any
+    score_map: ScoreMap
 
 
 @contextmanager

@@ -6,20 +6,21 @@ import gc
 import hashlib
 import shutil
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from siamffn_model.errors import DataError, SiamFFNError, WeightsError
 from siamffn_model.files import cache_folder
-from siamffn_model.runtimes.devices import choose_device
-from siamffn_model.runtimes.exported import Card, read_card, writing
+from siamffn_model.networks.score_map import ScoreMap
+from siamffn_model.runtimes.devices import choose_device, device_number
+from siamffn_model.runtimes.exported import Card, Graphs, read_card, writing
 from siamffn_model.runtimes.runtime import Runtime
 
 if TYPE_CHECKING:  # its import takes longer than the start of a node: only where it is needed
     from siamffn_model.networks.siamese import Siamese
-    from siamffn_model.runtimes.openvino_runtime import Graphs
 
 PACKAGE = Path(__file__).resolve().parents[1]
 WEIGHTS = PACKAGE / 'weights'
@@ -31,8 +32,27 @@ RUNTIMES = {
     'torch': 'PyTorch, made quick: on CUDA in half precision, each search one CUDA graph',
     'openvino': 'OpenVINO in the precision that is quickest on this CPU',
     'openvino-f32': 'OpenVINO in single precision',
+    'onnx': 'ONNX Runtime, on CPU, CUDA or TensorRT',
 }
-KEPT = 4  # models that OpenVINO's cache holds
+COMPUTED_BY = {  # by format of an exported folder: the runtimes that compute it, first the quickest
+    'onnx': ('onnx',),
+    'openvino': ('openvino', 'openvino-f32'),
+    'torchscript': ('torch',),
+}
+KEPT = 4  # models that the cache holds of each format
+
+
+class Format(Protocol):
+    """What makes graphs in one of `exported.FORMATS`, writes them and reads them: a module."""
+
+    def convert_model(self, model: Siamese) -> Graphs:
+        """Return the graphs of a model in evaluation mode, its batch norm folded."""
+
+    def save_graphs(self, graphs: Graphs, folder: Path) -> None:
+        """Write them to a folder."""
+
+    def read_graphs(self, folder: Path, score_map: ScoreMap) -> Graphs:
+        """Read what `save_graphs` wrote; raises `WeightsError`."""
 
 
 def load_model(
@@ -56,11 +76,11 @@ def load_model(
     """
     path = weight_file(name, weights)
     if path.is_dir():
-        return _load_exported(name, path, runtime)
+        return _load_exported(name, path, device, runtime)
     device, runtime = choose(device, runtime)
-    if runtime.startswith('openvino'):
-        return _openvino(_cached_graphs(name, path), runtime)
-    return prepare(_read(name, path), device, runtime)
+    if form := _format_of(runtime):
+        return _load_cached(form, name, path, lambda graphs: _start(graphs, device, runtime))
+    return prepare(read_model(name, path), device, runtime)
 
 
 def weight_file(name: str, weights: Path | str | None = None) -> Path:
@@ -99,10 +119,30 @@ def choose(device: str, runtime: str) -> tuple[str, str]:
                 'OpenVINO is not installed: `pip install openvino`, or choose another runtime'
             )
         return 'cpu', runtime
+    if runtime == 'onnx':
+        return _onnx_device(device), runtime
     chosen = choose_device(device)
     if runtime != 'auto':
         return chosen, runtime
-    return chosen, 'openvino' if chosen == 'cpu' and find_spec('openvino') else 'torch'
+    if chosen == 'cpu' and find_spec('openvino'):
+        return chosen, 'openvino'
+    if chosen == 'cpu' and find_spec('onnxruntime') and find_spec('onnxscript'):
+        return chosen, 'onnx'
+    return chosen, 'torch'
+
+
+def _onnx_device(device: str) -> str:
+    if not find_spec('onnxruntime'):
+        raise SiamFFNError(
+            "ONNX Runtime is not installed: `pip install onnxruntime` (on a Jetson NVIDIA's "
+            'onnxruntime-gpu), or choose another runtime'
+        )
+    if device == 'auto':
+        from siamffn_model.runtimes.onnx_runtime import quickest_device
+
+        return quickest_device()
+    device_number(device)
+    return device
 
 
 def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runtime:
@@ -112,8 +152,8 @@ def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runt
     """
     device, runtime = choose(device, runtime)
     model.eval().requires_grad_(False)
-    if runtime.startswith('openvino'):
-        return _openvino(_convert(model), runtime)
+    if form := _format_of(runtime):
+        return _start(convert(model, form), device, runtime)
     if runtime == 'torch' and device != 'cpu':
         from siamffn_model.runtimes.cuda_runtime import CUDARuntime
 
@@ -123,7 +163,31 @@ def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runt
     return eager(model, device) if runtime == 'eager' else optimised(model)
 
 
-def _read(name: str, path: Path) -> Siamese:
+def convert(model: Siamese, form: str) -> Graphs:
+    """Return a model in evaluation mode, which is of no more use, in one of `exported.FORMATS`."""
+    from siamffn_model.networks.folding import fold_batch_norm
+
+    fold_batch_norm(model)
+    return format_module(form).convert_model(model)
+
+
+def format_module(form: str) -> Format:
+    """Return what makes, writes and reads one of `exported.FORMATS`."""
+    if form == 'onnx':
+        from siamffn_model.runtimes import onnx_runtime
+
+        return onnx_runtime
+    if form == 'openvino':
+        from siamffn_model.runtimes import openvino_runtime
+
+        return openvino_runtime
+    from siamffn_model.runtimes import torch_runtime
+
+    return torch_runtime
+
+
+def read_model(name: str, path: Path) -> Siamese:
+    """Return a model in evaluation mode with the weights of a file; raises as `load_model`."""
     from siamffn_model.networks.zoo import create_model, load_weights
 
     model = create_model(name)
@@ -131,11 +195,20 @@ def _read(name: str, path: Path) -> Siamese:
     return model.eval().requires_grad_(False)
 
 
-def _load_exported(name: str, folder: Path, runtime: str) -> Runtime:
+def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtime:
     card = _read_card(name, folder)
-    from siamffn_model.runtimes.openvino_runtime import read_graphs
+    fitting = COMPUTED_BY[card.format]
+    device, runtime = choose(device, fitting[0] if runtime == 'auto' else runtime)
+    if runtime not in fitting:
+        raise SiamFFNError(
+            f'{folder} is of the format {card.format}, which the runtime {runtime!r} does not '
+            f'compute: choose auto or {" or ".join(fitting)}, or give a .safetensors file'
+        )
+    if card.format == 'torchscript':
+        from siamffn_model.runtimes.torch_runtime import read_graphs, scripted
 
-    return _openvino(read_graphs(folder, card.score_map), runtime)
+        return scripted(read_graphs(folder, card.score_map, device), device)
+    return _start(format_module(card.format).read_graphs(folder, card.score_map), device, runtime)
 
 
 def _read_card(name: str, folder: Path) -> Card:
@@ -148,45 +221,46 @@ def _read_card(name: str, folder: Path) -> Card:
     return card
 
 
-def _openvino(graphs: Graphs, runtime: str) -> Runtime:
+def _format_of(runtime: str) -> str:
+    """Return the format that a runtime reads, '' for PyTorch, which takes the model itself."""
+    form = runtime.partition('-')[0]
+    return form if form in ('onnx', 'openvino') else ''
+
+
+def _start(graphs: Graphs, device: str, runtime: str) -> Runtime:
+    if runtime == 'onnx':
+        from siamffn_model.runtimes.onnx_runtime import ONNXRuntime
+
+        return ONNXRuntime(graphs, device)
     from siamffn_model.runtimes.openvino_runtime import OpenVINORuntime
 
     return OpenVINORuntime(graphs, runtime.partition('-')[2])
 
 
-def _convert(model: Siamese) -> Graphs:
-    from siamffn_model.networks.folding import fold_batch_norm
-    from siamffn_model.runtimes.openvino_runtime import convert_model
-
-    fold_batch_norm(model)
-    return convert_model(model)
-
-
-def _cached_graphs(name: str, path: Path) -> Graphs:
-    """Return a model as OpenVINO reads it: to convert it takes PyTorch, and seconds, but once."""
-    from siamffn_model.runtimes.openvino_runtime import read_graphs, save_graphs
-
-    folder = cache_folder() / 'openvino' / f'{name}-{_key(path)}'
+def _load_cached(form: str, name: str, path: Path, start: Callable[[Graphs], Runtime]) -> Runtime:
+    """Start a model in a format: to convert it takes PyTorch, and seconds, but once."""
+    folder = cache_folder() / form / f'{name}-{_key(form, path)}'
     try:
-        return read_graphs(folder, read_card(folder).score_map)
+        return start(format_module(form).read_graphs(folder, read_card(folder).score_map))
     except WeightsError:  # not there, or damaged
         shutil.rmtree(folder, ignore_errors=True)
-    graphs = _convert(_read(name, path))
+    graphs = convert(read_model(name, path), form)
     try:
-        with writing(folder, Card(name, 'openvino', graphs.score_map)) as partial:
-            save_graphs(graphs, partial)
+        with writing(folder, Card(name, form, graphs.score_map)) as partial:
+            format_module(form).save_graphs(graphs, partial)
         for old in sorted(folder.parent.iterdir(), key=lambda f: f.stat().st_mtime)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
     except (DataError, OSError, RuntimeError):
         pass  # a cache that cannot be written costs time at the next start, no more
-    return graphs
+    return start(graphs)
 
 
-def _key(path: Path) -> str:
+def _key(form: str, path: Path) -> str:
     """Return a text that changes with all that a converted model depends on."""
     files = [path] if path.is_file() else []
     code = fingerprint(*files, *sorted(NETWORKS.glob('*.py')))
-    return f'{version("openvino")}-{code[:16]}'
+    converter = {'openvino': 'openvino', 'onnx': 'torch'}[form]
+    return f'{version(converter)}-{code[:16]}'
 
 
 def free_memory() -> None:

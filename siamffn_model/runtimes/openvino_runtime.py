@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino
@@ -14,20 +14,13 @@ import openvino
 from siamffn_model.crop import View
 from siamffn_model.errors import WeightsError
 from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE, ScoreMap
+from siamffn_model.runtimes.exported import Graphs
 from siamffn_model.runtimes.runtime import Floats
 
 if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
     from torch import Tensor, nn
 
     from siamffn_model.networks.siamese import Siamese
-
-
-class Graphs(NamedTuple):
-    """The two stages of a model (see `networks.stages`) for one crop, as OpenVINO's graphs."""
-
-    template: Any
-    search: Any
-    score_map: ScoreMap
 
 
 class OpenVINORuntime:

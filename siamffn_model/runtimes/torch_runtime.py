@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from siamffn_model.crop import View
+from siamffn_model.errors import WeightsError
 from siamffn_model.networks.folding import fold_batch_norm
 from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE, ScoreMap
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.networks.stages import stages
+from siamffn_model.networks.stages import example_inputs, stages
+from siamffn_model.runtimes.exported import Graphs
 from siamffn_model.runtimes.runtime import Floats
 
 
@@ -65,6 +69,51 @@ def optimised(model: Siamese) -> TorchRuntime:
     fold_batch_norm(model)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return TorchRuntime('PyTorch f32', *stages(model), model.score_map, 'cpu')
+
+
+def convert_model(model: Siamese) -> Graphs:
+    """Return the TorchScript of a model in evaluation mode, its batch norm folded."""
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter('ignore', DeprecationWarning)  # of torch.jit: this is what it is for
+        template, search = (
+            torch.jit.trace(stage, inputs, check_trace=False)
+            for stage, inputs in zip(stages(model), example_inputs(model), strict=True)
+        )
+    return Graphs(template, search, model.score_map)
+
+
+def save_graphs(graphs: Graphs, folder: Path) -> None:
+    """Write template.pt and search.pt."""
+    for name in ('template', 'search'):
+        getattr(graphs, name).save(str(folder / f'{name}.pt'))
+
+
+def read_graphs(folder: Path, score_map: ScoreMap, device: str = 'cpu') -> Graphs:
+    """Read what `save_graphs` wrote, to a device; raises `WeightsError`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)
+        try:
+            template, search = (
+                torch.jit.load(str(folder / f'{name}.pt'), device)
+                for name in ('template', 'search')
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            reason = str(error).partition('\n')[0]
+            raise WeightsError(
+                f'{folder} holds no model in TorchScript ({reason}); export it anew'
+            ) from None
+    return Graphs(template, search, score_map)
+
+
+def scripted(graphs: Graphs, device: str) -> TorchRuntime:
+    """Return a model from TorchScript that lies on the device."""
+
+    def search(crops: Tensor, *levels: Tensor) -> Tensor:
+        """Search one crop after the other: a trace has the number of crops fixed."""
+        singly = zip(crops.split(1), *(level.split(1) for level in levels))
+        return torch.cat([graphs.search(*inputs) for inputs in singly])
+
+    return TorchRuntime('TorchScript', graphs.template, search, graphs.score_map, device)
 
 
 def forget_traces() -> None:
