@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from siamffn_model.crop import View, context_side, mean_colour, search_side
 from siamffn_model.datasets.synthetic import Scene, render_scene
@@ -222,7 +223,7 @@ def _enlarged(scene: Scene, width: int, height: int) -> Scene:
 
 
 def _take_turns(contenders: Sequence[Contender]) -> None:
-    for _ in range(ROUNDS):
+    for _ in tqdm(range(ROUNDS), unit='round', leave=False, disable=None):
         for contender in contenders:
             contender.turn()
 

@@ -1,4 +1,4 @@
-"""The command line: track, train, data, export, weights, complexity, and the commands of plugins."""
+"""The command line: track, train, data, export, weights, complexity, and plugins."""
 
 from __future__ import annotations
 
