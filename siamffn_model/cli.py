@@ -356,7 +356,7 @@ def export(
     Use it with --weights DIR in the place of a .safetensors file. See docs/export.md.
     """
     from siamffn_model.datasets.sequences import read_sequences
-    from siamffn_model.runtimes.export import change_in_success, difference, export_model
+    from siamffn_model.export import change_in_success, difference, export_model
     from siamffn_model.runtimes.loading import load_model
 
     if int8 != (calibration is not None):

@@ -102,6 +102,18 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='session')
+def onnx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped model, exported to ONNX, which takes seconds."""
+    for package in ('onnxruntime', 'onnxscript'):
+        pytest.importorskip(package, reason='extra [export] not installed')
+    from siamffn_model.export import export_model
+
+    folder = tmp_path_factory.mktemp('exported') / 'onnx'
+    export_model('siamffn_lite0', None, 'onnx', folder, [])
+    return folder
+
+
+@pytest.fixture(scope='session')
 def tiny_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training pack in the layout of the real one: 3 objects, 2 backgrounds, 1 video."""
     folder = tmp_path_factory.mktemp('pack')

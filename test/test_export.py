@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from siamffn_model import export
 from siamffn_model.crop import View
 from siamffn_model.datasets.sequences import read_sequences
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import DataError, SiamFFNError, WeightsError
-from siamffn_model.runtimes import export
-from siamffn_model.runtimes.export import difference, export_model, pairs
+from siamffn_model.export import difference, export_model, pairs
 from siamffn_model.runtimes.exported import FORMATS, read_card
 from siamffn_model.runtimes.loading import load_model
 from siamffn_model.tracking import Tracker
 
-from .test_loading import candidates
+from .runtimes.test_loading import candidates
 
 for package in ('nncf', 'onnxruntime', 'onnxscript', 'openvino'):
     pytest.importorskip(package, reason='extra [export] not installed')
