@@ -30,9 +30,9 @@ from siamffn_model.tracking.opencv import PREFIX, parse_tracker
 
 SIZE = (1280, 720)
 LENGTH = 30  # images of the scene, which are shown there and back
-ROUNDS = 12
-SHARE = 0.4  # seconds of each tracker in a round, and at least LEAST updates
-LEAST, WARM_UP = 2, 2
+ROUNDS = 24
+SHARE = 0.15  # seconds of each tracker in a round, and at least LEAST updates
+LEAST, WARM_UP = 1, 1
 REFERENCE = ('siamban_r50', 'eager')  # as its authors run it
 TARGETS = (1, 2, 4, 8, 16)
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
@@ -100,21 +100,21 @@ class Row:
 
 @dataclass
 class Contender:
-    """A tracker that takes its turns, and its times in seconds."""
+    """A tracker that takes its turns, and its times in seconds; its runtime if one is there."""
 
     entry: Entry
     scene: Scene
     targets: int
+    runtime: Runtime | None = None
     times: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.runtime: Runtime | None = None
         if self.entry.model.startswith(PREFIX):
             made = [parse_tracker(self.entry.model) for _ in range(self.targets)]
             self._trackers: list[AnyTracker] = [*made]
             self.name = f'OpenCV {made[0].name}'
         else:
-            self.runtime = self.entry.load()
+            self.runtime = self.runtime or self.entry.load()
             self._trackers = [Tracker(self.runtime, ALWAYS_FOUND) for _ in range(self.targets)]
             self.name = f'{self.entry.model}, {self.runtime.name}'
         image, box = self.scene.images[0], self.scene.boxes[0]
@@ -195,17 +195,17 @@ def compare(entries: Iterable[Entry], targets: int) -> list[Row]:
 
 def by_targets(entry: Entry) -> list[Row]:
     """Measure a model with one target and more, in turns."""
-    scene = render_scene(LENGTH, SIZE, seed=1)
-    contenders = [Contender(entry, scene, count) for count in TARGETS]
+    scene, runtime = render_scene(LENGTH, SIZE, seed=1), entry.load()
+    contenders = [Contender(entry, scene, count, runtime) for count in TARGETS]
     _take_turns(contenders)
     return [contender.row() for contender in contenders]
 
 
 def by_size(entry: Entry) -> list[tuple[str, Row]]:
     """Measure a model with the same target in larger and larger images, in turns."""
-    small = render_scene(4, SIZES[0], seed=1)
+    small, runtime = render_scene(4, SIZES[0], seed=1), entry.load()
     contenders = {
-        f'{width}x{height}': Contender(entry, _enlarged(small, width, height), 1)
+        f'{width}x{height}': Contender(entry, _enlarged(small, width, height), 1, runtime)
         for width, height in SIZES
     }
     _take_turns(list(contenders.values()))
