@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,6 +65,7 @@ def export_model(
         _check_int8(form)
     graphs = convert(read_model(name, path), form)
     if calibration:
+        os.environ['NNCF_CI'] = 'yes'  # else nncf tells its makers of each run over the network
         from siamffn_model.runtimes.quantisation import quantise
 
         graphs = quantise(graphs, list(pairs(calibration, CALIBRATED_ON)))

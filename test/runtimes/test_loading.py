@@ -109,12 +109,24 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
         load_model(weights=tmp_path)
 
 
+def test_auto_takes_onnx_on_a_cpu_without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = ['onnxruntime']
+    monkeypatch.setattr(
+        'siamffn_model.runtimes.loading.find_spec', lambda name: name in there or None
+    )
+    assert choose('cpu', 'auto') == ('cpu', 'torch'), 'the model could not be converted'
+    there.append('onnxscript')
+    assert choose('cpu', 'auto') == ('cpu', 'onnx')
+
+
 def test_auto_takes_openvino_on_a_cpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose('cpu', 'eager') == ('cpu', 'eager')
     monkeypatch.setattr('siamffn_model.runtimes.loading.find_spec', lambda _: True)
     assert choose('cpu', 'auto') == ('cpu', 'openvino')
     monkeypatch.setattr('siamffn_model.runtimes.loading.find_spec', lambda _: None)
     assert choose('cpu', 'auto') == ('cpu', 'torch')
+    with pytest.raises(SiamFFNError, match='ONNX Runtime is not installed: `pip install onnxr'):
+        choose('cpu', 'onnx')
     with pytest.raises(SiamFFNError, match='OpenVINO is not installed'):
         choose('cpu', 'openvino')
 
