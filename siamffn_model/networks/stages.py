@@ -33,7 +33,7 @@ class SearchStage(nn.Module):
     def __init__(self, model: Siamese) -> None:
         super().__init__()
         self.model = model
-        points = torch.tensor(model.score_map.points(), dtype=torch.float32)
+        points = torch.tensor(model.score_map.points(), dtype=torch.float32, device=_device(model))
         self.register_buffer('points', points, persistent=False)
 
     def forward(self, crops: Tensor, *template: Tensor) -> Tensor:
@@ -52,6 +52,10 @@ def _pixels(crops: Tensor, model: Siamese) -> Tensor:
     return crops.to(kind).permute(0, 3, 1, 2)
 
 
+def _device(model: Siamese) -> torch.device:
+    return next(model.parameters()).device
+
+
 def stages(model: Siamese) -> tuple[TemplateStage, SearchStage]:
     """Return both halves of a model in evaluation mode."""
     return TemplateStage(model).eval(), SearchStage(model).eval()
@@ -60,7 +64,8 @@ def stages(model: Siamese) -> tuple[TemplateStage, SearchStage]:
 def example_inputs(model: Siamese) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Return what the two stages take for one target, as their graphs are made with."""
     template_crop, search_crop = (
-        torch.zeros(1, size, size, 3, dtype=torch.uint8) for size in (TEMPLATE_SIZE, SEARCH_SIZE)
+        torch.zeros(1, size, size, 3, dtype=torch.uint8, device=_device(model))
+        for size in (TEMPLATE_SIZE, SEARCH_SIZE)
     )
     with torch.no_grad():
         template = TemplateStage(model)(template_crop)

@@ -130,7 +130,8 @@ class _Batch:
                 self._known[place] = template
         if self._graph is None:
             return self._compute()
-        self._graph.replay()
-        self._answer.copy_(self._found, non_blocking=True)
-        torch.cuda.current_stream(self._found.device).synchronize()
+        with torch.cuda.device(self._found.device):
+            self._graph.replay()
+            self._answer.copy_(self._found, non_blocking=True)
+            torch.cuda.current_stream().synchronize()
         return self._answer

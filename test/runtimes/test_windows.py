@@ -57,3 +57,8 @@ def test_only_what_is_shown_is_uploaded() -> None:
     large = np.zeros((2160, 3840, 3), np.uint8)
     view = View(large, 2000, 1000, 200, FILL)
     assert bytes_needed([view], 255) - head_size(1) == pytest.approx(3 * 200**2, rel=0.03)
+
+
+def test_crops_are_cut_on_the_device_of_the_buffer() -> None:
+    crops = sample(torch.zeros(head_size(2), dtype=torch.uint8, device='meta'), 2, 31)
+    assert crops.device.type == 'meta' and crops.shape == (2, 31, 31, 3)
