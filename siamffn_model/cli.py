@@ -363,14 +363,14 @@ def export(
         raise SiamFFNError('--int8 and --calibration DIR go together: give both, or neither')
     compared = read_sequences(sequences) if sequences else []
     ranges = read_sequences(calibration) if calibration else []
-    export_model(model, weights, form, out, ranges)
+    exported = export_model(model, weights, form, out, ranges)
     trained = load_model(model, weights, 'cpu', 'eager')
-    exported = load_model(model, out, 'cpu')
     click.echo(difference(trained, exported, compared))
     if compared:
         click.echo(change_in_success(trained, exported, compared))
     named = '' if model == 'siamffn_lite0' else f'--model {model} '
-    click.echo(f'see {out}: `siamffn track {named}--weights {out} ...`')
+    usage = '' if form == 'torchscript' else f': `siamffn track {named}--weights {out} ...`'
+    click.echo(f'see {out}{usage}')
 
 
 @main.group()

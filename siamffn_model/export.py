@@ -24,6 +24,7 @@ from siamffn_model.runtimes.loading import (
     choose,
     convert,
     format_module,
+    load_model,
     read_model,
     weight_file,
 )
@@ -40,8 +41,8 @@ Pair = tuple[View, View]  # what a template is made of, and a search for it
 
 def export_model(
     name: str, weights: Path | None, form: str, out: Path, calibration: list[Sequence]
-) -> None:
-    """Write a model to the folder `out`.
+) -> Runtime:
+    """Write a model to the folder `out`; return what computes what was written.
 
     Args:
         name: one of `networks.zoo.MODELS`.
@@ -72,6 +73,11 @@ def export_model(
     card = Card(name, form, graphs.score_map, 'int8' if calibration else 'f32')
     with writing(out, card) as partial:
         format_module(form).save_graphs(graphs, partial)
+    if form != 'torchscript':
+        return load_model(name, out, 'cpu')
+    from siamffn_model.runtimes.torch_runtime import scripted
+
+    return scripted(graphs)
 
 
 def _check_int8(form: str) -> None:

@@ -204,10 +204,6 @@ def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtim
             f'{folder} is of the format {card.format}, which the runtime {runtime!r} does not '
             f'compute: choose auto or {" or ".join(fitting)}, or give a .safetensors file'
         )
-    if card.format == 'torchscript':
-        from siamffn_model.runtimes.torch_runtime import read_graphs, scripted
-
-        return scripted(read_graphs(folder, card.score_map, device), device)
     return _start(format_module(card.format).read_graphs(folder, card.score_map), device, runtime)
 
 

@@ -88,32 +88,23 @@ def save_graphs(graphs: Graphs, folder: Path) -> None:
         getattr(graphs, name).save(str(folder / f'{name}.pt'))
 
 
-def read_graphs(folder: Path, score_map: ScoreMap, device: str = 'cpu') -> Graphs:
-    """Read what `save_graphs` wrote, to a device; raises `WeightsError`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', DeprecationWarning)
-        try:
-            template, search = (
-                torch.jit.load(str(folder / f'{name}.pt'), device)
-                for name in ('template', 'search')
-            )
-        except (RuntimeError, ValueError, OSError) as error:
-            reason = str(error).partition('\n')[0]
-            raise WeightsError(
-                f'{folder} holds no model in TorchScript ({reason}); export it anew'
-            ) from None
-    return Graphs(template, search, score_map)
+def read_graphs(folder: Path, score_map: ScoreMap) -> Graphs:
+    """Raise `WeightsError`: TorchScript is a program, and nothing that is read is executed."""
+    raise WeightsError(
+        f'{folder} is TorchScript, which is for programs with libtorch: to track with it here, '
+        'export to openvino or onnx, or give the .safetensors file'
+    )
 
 
-def scripted(graphs: Graphs, device: str) -> TorchRuntime:
-    """Return a model from TorchScript that lies on the device."""
+def scripted(graphs: Graphs) -> TorchRuntime:
+    """Return a model of `convert_model` on the CPU."""
 
     def search(crops: Tensor, *levels: Tensor) -> Tensor:
         """Search one crop after the other: a trace has the number of crops fixed."""
         singly = zip(crops.split(1), *(level.split(1) for level in levels))
         return torch.cat([graphs.search(*inputs) for inputs in singly])
 
-    return TorchRuntime('TorchScript', graphs.template, search, graphs.score_map, device)
+    return TorchRuntime('TorchScript', graphs.template, search, graphs.score_map, 'cpu')
 
 
 def forget_traces() -> None:

@@ -71,7 +71,6 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     [
         ('onnx', 'eager', 'onnx'),
         ('openvino', 'torch', 'openvino or openvino-f32'),
-        ('torchscript', 'eager', 'torch'),
     ],
 )
 def test_a_runtime_of_another_format_is_refused(
@@ -83,3 +82,8 @@ def test_a_runtime_of_another_format_is_refused(
         load_model(weights=folder, device='cpu', runtime=runtime)
     with pytest.raises(SiamFFNError, match="unknown runtime 'tvm'"):
         load_model(weights=folder, runtime='tvm')
+
+
+def test_torchscript_is_not_executed(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match='is TorchScript, which is for programs with libtorch'):
+        load_model(weights=write_card(tmp_path / 'script', format='torchscript'), device='cpu')
