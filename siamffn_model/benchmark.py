@@ -7,12 +7,10 @@ needs in memory is measured in a process of its own.
 from __future__ import annotations
 
 import multiprocessing
-import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, cycle
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -22,7 +20,7 @@ from tqdm import tqdm
 from siamffn_model.crop import View, context_side, mean_colour, search_side
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.networks.score_map import SEARCH_SIZE
-from siamffn_model.runtimes.devices import gpu_memory
+from siamffn_model.runtimes.devices import gpu_memory, memory
 from siamffn_model.runtimes.loading import load_model, prepare, weight_file
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import AnyTracker, Settings, Tracker, update_all
@@ -110,15 +108,17 @@ class Contender:
 
     def __post_init__(self) -> None:
         if self.entry.model.startswith(PREFIX):
-            made = [parse_tracker(self.entry.model) for _ in range(self.targets)]
-            self._trackers: list[AnyTracker] = [*made]
-            self.name = f'OpenCV {made[0].name}'
+            self._peers = [parse_tracker(self.entry.model) for _ in range(self.targets)]
+            self._ours: list[Tracker] = []
+            self.name = f'OpenCV {self._peers[0].name}'
         else:
+            self._peers = []
             self.runtime = self.runtime or self.entry.load()
-            self._trackers = [Tracker(self.runtime, ALWAYS_FOUND) for _ in range(self.targets)]
+            self._ours = [Tracker(self.runtime, ALWAYS_FOUND) for _ in range(self.targets)]
             self.name = f'{self.entry.model}, {self.runtime.name}'
         image, box = self.scene.images[0], self.scene.boxes[0]
-        for tracker in self._trackers:
+        trackers: list[AnyTracker] = [*self._ours, *self._peers]
+        for tracker in trackers:
             tracker.init(image, box)
         self._view = View(image, box.cx, box.cy, context_side(box.w, box.h), mean_colour(image))
         there_and_back = chain(self.scene.images, self.scene.images[-2:0:-1])
@@ -137,12 +137,9 @@ class Contender:
             self._time_stages(self.runtime, count)
 
     def _update(self, image: np.ndarray) -> None:
-        ours = [tracker for tracker in self._trackers if isinstance(tracker, Tracker)]
-        if ours:
-            update_all(ours, [image] * len(ours))
-        else:
-            for tracker in self._trackers:
-                tracker.update(image)
+        update_all(self._ours, [image] * len(self._ours))
+        for tracker in self._peers:
+            tracker.update(image)
 
     def _time_stages(self, runtime: Runtime, count: int) -> None:
         box = self.scene.boxes[0]
@@ -237,10 +234,7 @@ def _memory(entry: Entry) -> tuple[float, float]:
 def _memory_here(entry: Entry) -> tuple[float, float]:
     contender = Contender(entry, render_scene(2, SIZE, seed=1), 1)
     contender.turn()
-    status = Path('/proc/self/status').read_text(encoding='utf-8')
-    found = re.search(r'VmRSS:\s*(\d+) kB', status)
-    assert found
-    return int(found[1]) / 1e3, gpu_memory() / 1e6
+    return memory() / 1e6, gpu_memory() / 1e6
 
 
 def _median(times: Any) -> float:

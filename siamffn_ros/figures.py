@@ -6,14 +6,12 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from mmap import PAGESIZE
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from siamffn_model.runtimes.devices import gpu_memory
+from siamffn_model.runtimes.devices import gpu_memory, memory
 from siamffn_model.tracking import State
 from siamffn_ros.targets import Target
 
@@ -134,10 +132,5 @@ def status(
 
 def _memory() -> dict[str, str]:
     """Return the process's memory, and the GPU's that PyTorch holds, in megabytes."""
-    told = {}
-    statm = Path('/proc/self/statm')
-    if statm.exists():
-        told['memory (MB)'] = f'{int(statm.read_text().split()[1]) * PAGESIZE / 1e6:.0f}'
-    if gpu := gpu_memory():
-        told['GPU memory (MB)'] = f'{gpu / 1e6:.0f}'
-    return told
+    told = {'memory (MB)': memory(), 'GPU memory (MB)': gpu_memory()}
+    return {name: f'{used / 1e6:.0f}' for name, used in told.items() if used}

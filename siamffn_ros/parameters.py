@@ -63,7 +63,7 @@ PARAMETERS = (
         'runtime',
         'auto',
         'What computes the network; "auto": the quickest that is installed.',
-        choices=tuple(RUNTIMES),
+        choices=RUNTIMES,
         fixed=True,
     ),
     Parameter(

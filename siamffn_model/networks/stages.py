@@ -41,7 +41,7 @@ class SearchStage(nn.Module):
         logits, distances = self.model.search(_pixels(crops, self.model), template)
         score = torch.sigmoid((logits[:, 1] - logits[:, 0]).float())
         left, top, right, bottom = distances.float().unbind(1)
-        x, y = self.points.float().unbind(0)
+        x, y = self.points.unbind(0)
         center = [x + (right - left) / 2, y + (bottom - top) / 2]
         return torch.stack([score, *center, left + right, top + bottom], dim=1)
 

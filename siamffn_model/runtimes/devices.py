@@ -1,4 +1,4 @@
-"""Where networks are computed. Nothing here imports PyTorch where there is no GPU."""
+"""Where networks are computed, and memory. Nothing imports PyTorch where there is no GPU."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ctypes
 import re
 import sys
 from functools import cache
+from mmap import PAGESIZE
+from pathlib import Path
 
 from siamffn_model.errors import SiamFFNError
 
@@ -31,6 +33,12 @@ def cuda_devices() -> int:
     import torch
 
     return torch.cuda.device_count()
+
+
+def memory() -> int:
+    """Return the bytes of this process that are in memory; 0 where there is no /proc to ask."""
+    statm = Path('/proc/self/statm')
+    return int(statm.read_text().split()[1]) * PAGESIZE if statm.exists() else 0
 
 
 def gpu_memory() -> int:

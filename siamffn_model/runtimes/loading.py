@@ -6,7 +6,6 @@ import gc
 import hashlib
 import shutil
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,14 +25,14 @@ PACKAGE = Path(__file__).resolve().parents[1]
 WEIGHTS = PACKAGE / 'weights'
 NETWORKS = PACKAGE / 'networks'
 
-RUNTIMES = {
-    'auto': 'the quickest that is installed',
-    'eager': 'PyTorch, the network as it was trained',
-    'torch': 'PyTorch, made quick: on CUDA in half precision, each search one CUDA graph',
-    'openvino': 'OpenVINO in the precision that is quickest on this CPU',
-    'openvino-f32': 'OpenVINO in single precision',
-    'onnx': 'ONNX Runtime, on CPU, CUDA or TensorRT',
-}
+RUNTIMES = (
+    'auto',  # the quickest that is installed
+    'eager',  # PyTorch, the network as it was trained
+    'torch',  # PyTorch, made quick: on CUDA in half precision, each search one CUDA graph
+    'openvino',  # in the precision that is quickest on this CPU
+    'openvino-f32',  # in single precision
+    'onnx',  # ONNX Runtime, on CPU, CUDA or TensorRT
+)
 COMPUTED_BY = {  # by format of an exported folder: the runtimes that compute it, first the quickest
     'onnx': ('onnx',),
     'openvino': ('openvino', 'openvino-f32'),
@@ -79,7 +78,7 @@ def load_model(
         return _load_exported(name, path, device, runtime)
     device, runtime = choose(device, runtime)
     if form := _format_of(runtime):
-        return _load_cached(form, name, path, lambda graphs: _start(graphs, device, runtime))
+        return _load_cached(form, name, path, device, runtime)
     return prepare(read_model(name, path), device, runtime)
 
 
@@ -233,11 +232,12 @@ def _start(graphs: Graphs, device: str, runtime: str) -> Runtime:
     return OpenVINORuntime(graphs, runtime.partition('-')[2])
 
 
-def _load_cached(form: str, name: str, path: Path, start: Callable[[Graphs], Runtime]) -> Runtime:
+def _load_cached(form: str, name: str, path: Path, device: str, runtime: str) -> Runtime:
     """Start a model in a format: to convert it takes PyTorch, and seconds, but once."""
     folder = cache_folder() / form / f'{name}-{_key(form, path)}'
     try:
-        return start(format_module(form).read_graphs(folder, read_card(folder).score_map))
+        graphs = format_module(form).read_graphs(folder, read_card(folder).score_map)
+        return _start(graphs, device, runtime)
     except WeightsError:  # not there, or damaged
         shutil.rmtree(folder, ignore_errors=True)
     graphs = convert(read_model(name, path), form)
@@ -248,7 +248,7 @@ def _load_cached(form: str, name: str, path: Path, start: Callable[[Graphs], Run
             shutil.rmtree(old, ignore_errors=True)
     except (DataError, OSError, RuntimeError):
         pass  # a cache that cannot be written costs time at the next start, no more
-    return start(graphs)
+    return _start(graphs, device, runtime)
 
 
 def _key(form: str, path: Path) -> str:

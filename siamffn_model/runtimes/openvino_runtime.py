@@ -107,16 +107,15 @@ def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     It is not `openvino.convert_model`, which takes twice as long: it tells OpenVINO's makers of
     each model, by dozens of forks of the process that wait for the network.
     """
-    import torch
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    with warnings.catch_warnings(), torch.no_grad():
+    from siamffn_model.runtimes.torch_runtime import trace
+
+    front_end = openvino.frontend.FrontEndManager().load_by_framework('pytorch')
+    with warnings.catch_warnings():
         warnings.simplefilter('ignore', DeprecationWarning)  # of torch.jit, which OpenVINO uses
-        traced = torch.jit.trace(module, inputs, check_trace=False)  # once is enough
-        front_end = openvino.frontend.FrontEndManager().load_by_framework('pytorch')
-        decoder = TorchScriptPythonDecoder(
-            traced, example_input=inputs
-        )  # must outlive the next line
+        # Named, for it must outlive the conversion.
+        decoder = TorchScriptPythonDecoder(trace(module, inputs), example_input=inputs)
         return front_end.convert(front_end.load(decoder))
 
 

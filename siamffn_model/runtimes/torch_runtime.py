@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from siamffn_model.crop import View
 from siamffn_model.errors import WeightsError
@@ -73,13 +73,16 @@ def optimised(model: Siamese) -> TorchRuntime:
 
 def convert_model(model: Siamese) -> Graphs:
     """Return the TorchScript of a model in evaluation mode, its batch norm folded."""
+    template, search = map(trace, stages(model), example_inputs(model))
+    return Graphs(template, search, model.score_map)
+
+
+def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
+    """Return the TorchScript of what a module in evaluation mode does with such inputs."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore', DeprecationWarning)  # of torch.jit: this is what it is for
-        template, search = (
-            torch.jit.trace(stage, inputs, check_trace=False)
-            for stage, inputs in zip(stages(model), example_inputs(model), strict=True)
-        )
-    return Graphs(template, search, model.score_map)
+        traced: torch.jit.ScriptModule = torch.jit.trace(module, inputs, check_trace=False)
+        return traced
 
 
 def save_graphs(graphs: Graphs, folder: Path) -> None:
