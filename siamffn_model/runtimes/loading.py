@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # its import takes longer than the start of a node: only wher
 
 PACKAGE = Path(__file__).resolve().parents[1]
 WEIGHTS = PACKAGE / 'weights'
-NETWORKS = PACKAGE / 'networks'
+CODE = PACKAGE / 'networks', PACKAGE / 'runtimes'  # what a converted model comes from
 
 RUNTIMES = (
     'auto',  # the quickest that is installed
@@ -254,7 +254,8 @@ def _load_cached(form: str, name: str, path: Path, device: str, runtime: str) ->
 def _key(form: str, path: Path) -> str:
     """Return a text that changes with all that a converted model depends on."""
     files = [path] if path.is_file() else []
-    code = fingerprint(*files, *sorted(NETWORKS.glob('*.py')))
+    sources = [file for folder in CODE for file in sorted(folder.glob('*.py'))]
+    code = fingerprint(*files, *sources)
     converter = {'openvino': 'openvino', 'onnx': 'torch'}[form]
     return f'{version(converter)}-{code[:16]}'
 
