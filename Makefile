@@ -23,7 +23,7 @@ soak: setup  ## ten minutes of all that a camera and users may do to the node at
 
 bench: setup  ## speed beside the peers, as a new section of docs/benchmarks.md; what evaluation and the node add
 	$(RUN) -m siamffn_model benchmark --report docs/benchmarks.md
-	$(RUN) -m siamffn_model.evaluation.benchmark
+	$(RUN) -m siamffn_model.benchmarking.evaluation_overhead
 	$(RUN) -m siamffn_ros.benchmark
 
 setup:

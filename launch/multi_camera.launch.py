@@ -12,7 +12,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from siamffn_ros.dds import profile_environment
-from siamffn_ros.launching import CONFIG, camera_arguments, parameters
+from siamffn_ros.launch_utils import CONFIG, camera_arguments, parameters
 
 ARGUMENTS = {  # name: default and description; an empty parameter is as params_file says
     'cameras': (None, 'NAME=TOPIC of each, separated by spaces'),

@@ -11,7 +11,7 @@ from launch.events.process import ProcessExited
 from launch_ros.substitutions import ExecutableInPackage
 
 from launch import LaunchContext, LaunchDescription
-from siamffn_ros.launching import CONFIG, replay_arguments
+from siamffn_ros.launch_utils import CONFIG, replay_arguments
 
 ARGUMENTS = {  # name: default and description; an empty parameter is as params_file says
     'bag': (None, 'an .mcap or .db3 file, or a rosbag2 folder, with images on one topic'),

@@ -10,7 +10,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from siamffn_ros.dds import profile_environment
-from siamffn_ros.launching import CONFIG, parameters
+from siamffn_ros.launch_utils import CONFIG, parameters
 
 ARGUMENTS = {  # name: default and description; an empty parameter is as params_file says
     'image_topic': ('image', 'what to follow in: sensor_msgs/Image or CompressedImage'),

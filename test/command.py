@@ -6,8 +6,8 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from siamffn_model import cli
+from siamffn_model.cli.main import main
 
 
 def siamffn(*words: str | Path) -> Result:
-    return CliRunner().invoke(cli.main, [str(word) for word in words])
+    return CliRunner().invoke(main, [str(word) for word in words])

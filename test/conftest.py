@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 from siamffn_model.networks.zoo import create_model, save_weights
 from siamffn_model.tracking import State, Track
 
@@ -106,7 +106,7 @@ def onnx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model, exported to ONNX, which takes seconds."""
     for package in ('onnxruntime', 'onnxscript'):
         pytest.importorskip(package, reason='extra [export] not installed')
-    from siamffn_model.export import export_model
+    from siamffn_model.export.export_model import export_model
 
     folder = tmp_path_factory.mktemp('exported') / 'onnx'
     export_model('siamffn_lite0', None, 'onnx', folder, [])

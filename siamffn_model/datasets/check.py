@@ -13,7 +13,7 @@ from siamffn_model.datasets.index import open_index
 from siamffn_model.datasets.pack import Pack, VideoFrame
 from siamffn_model.datasets.sets import SETS
 from siamffn_model.errors import DataError, SiamFFNError
-from siamffn_model.frames import read_image
+from siamffn_model.imaging.sources import read_image
 
 SHOWN = 20  # damaged images that are named
 CHUNK = 16  # images a thread takes at once: a million single tasks would fill the memory

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from siamffn_model.crop import Image, context_side
 from siamffn_model.datasets.copy_paste import Pose, Sprite, backdrop, paste
 from siamffn_model.datasets.synthetic import wave
 from siamffn_model.errors import DataError
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.crop import Image, context_side
+from siamffn_model.imaging.geometry import Box
 
 MIN_SIDE = 64
 SMALLEST, LARGEST = 20, 0.4  # size of the target: pixels, and share of the image's shorter side

@@ -9,7 +9,7 @@ from typing import Any
 
 from siamffn_model.datasets.index import ImageSet, Reading, Row, file_names, has_area
 from siamffn_model.errors import DataError
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 
 ANNOTATIONS, IMAGES = 'annotations/instances_train2017.json', 'train2017'
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from siamffn_model.crop import Image, context_side
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.crop import Image, context_side
+from siamffn_model.imaging.geometry import Box
 
 MASK_MARGIN = 2  # pixels by which a soft mask, interpolated, reaches over its outline
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from siamffn_model.datasets.index import ImageSet, Reading, Row, file_names, has_area
 from siamffn_model.errors import DataError
-from siamffn_model.frames import read_groundtruth
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.sources import read_groundtruth
 
 LABELS = {'absence.label': 1, 'cover.label': 0}  # what each says where the target is not seen
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from siamffn_model.atomic_io import read_lines
 from siamffn_model.datasets.sequences import (
     Sequence,
     check_folder,
@@ -19,7 +20,6 @@ from siamffn_model.datasets.sequences import (
     sequence_names,
 )
 from siamffn_model.errors import DataError
-from siamffn_model.files import read_lines
 
 
 def read_got10k_val(folder: Path, images: bool) -> list[Sequence]:

@@ -25,9 +25,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from tqdm import tqdm
 
+from siamffn_model.atomic_io import cache_folder, whole
 from siamffn_model.errors import DataError
-from siamffn_model.files import cache_folder, whole
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 
 VERSION = 1  # of index and journal
 PLACES = 10  # kept of each reason to skip something

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamffn_model.errors import DataError, ImageError
-from siamffn_model.frames import decode_image
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.sources import decode_image
 
 
 class CutOut(NamedTuple):

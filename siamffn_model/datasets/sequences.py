@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from siamffn_model.atomic_io import read_lines
 from siamffn_model.errors import DataError
-from siamffn_model.files import read_lines
-from siamffn_model.frames import Frames, ImageFiles, image_files, read_groundtruth
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.sources import Frames, ImageFiles, image_files, read_groundtruth
 
 
 @dataclass(frozen=True)

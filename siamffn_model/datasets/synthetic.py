@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from siamffn_model.errors import DataError
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 
 MIN_SIDE = 64
 TARGET_SHARE = 0.19  # side of the target as a share of the image's shorter side

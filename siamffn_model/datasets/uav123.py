@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from siamffn_model.atomic_io import read_lines
 from siamffn_model.datasets.sequences import (
     Sequence,
     check_folder,
@@ -19,7 +20,6 @@ from siamffn_model.datasets.sequences import (
     read_truth,
 )
 from siamffn_model.errors import DataError
-from siamffn_model.files import read_lines
 
 ATTRIBUTES = ('SV', 'ARC', 'LR', 'FM', 'FOC', 'POC', 'OV', 'BC', 'IV', 'VC', 'CM', 'SOB')
 

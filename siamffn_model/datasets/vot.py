@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from siamffn_model.atomic_io import read_lines
 from siamffn_model.datasets.sequences import (
     Sequence,
     check_folder,
@@ -21,9 +22,8 @@ from siamffn_model.datasets.sequences import (
     sequence_names,
 )
 from siamffn_model.errors import DataError
-from siamffn_model.files import read_lines
-from siamffn_model.frames import read_image, split_numbers
-from siamffn_model.geometry import corners
+from siamffn_model.imaging.geometry import corners
+from siamffn_model.imaging.sources import read_image, split_numbers
 
 
 class _Facts(NamedTuple):

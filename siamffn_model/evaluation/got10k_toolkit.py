@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from siamffn_model.crop import Image
 from siamffn_model.errors import SiamFFNError
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.crop import Image
+from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking.tracker import AnyTracker
 
 

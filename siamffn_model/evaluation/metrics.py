@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamffn_model.errors import DataError
-from siamffn_model.geometry import iou
+from siamffn_model.imaging.geometry import iou
 
 Floats = NDArray[np.float64]
 

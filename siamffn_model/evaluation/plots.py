@@ -10,9 +10,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from siamffn_model.atomic_io import whole
 from siamffn_model.evaluation.metrics import DISTANCES, NORM_DISTANCES, OVERLAPS, Floats
 from siamffn_model.evaluation.results import OnePass, WithResets
-from siamffn_model.files import whole
 
 # M. A. Petroff, "Accessible color sequences for data visualization", arXiv:2107.02270: ten colours
 # that people with any of the usual colour vision deficiencies tell apart.

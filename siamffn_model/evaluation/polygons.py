@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from siamffn_model.evaluation.metrics import Floats
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 
 CHUNK = 64  # frames at a time: bounds the memory
 TINY = 1e-6  # above the error of an edge's x, below what a fraction of pixels can miss a whole by

@@ -13,12 +13,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from siamffn_model import __version__
+from siamffn_model.atomic_io import whole, write_text
 from siamffn_model.datasets.benchmarks import Benchmark
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation import plots, tables
 from siamffn_model.evaluation.results import OnePass, Results, WithResets
-from siamffn_model.files import whole, write_text
-from siamffn_model.frames import Image
+from siamffn_model.imaging.sources import Image
 
 JPEG_QUALITY = 85
 

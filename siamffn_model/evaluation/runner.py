@@ -21,17 +21,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from siamffn_model.atomic_io import write_text
 from siamffn_model.datasets.benchmarks import Benchmark
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError, SiamFFNError
 from siamffn_model.evaluation import vot
-from siamffn_model.evaluation.contestants import Contestant
 from siamffn_model.evaluation.metrics import Floats
 from siamffn_model.evaluation.raw_results import format_boxes
 from siamffn_model.evaluation.results import OnePass, WithResets, one_pass
-from siamffn_model.files import write_text
-from siamffn_model.frames import Image
-from siamffn_model.geometry import Box
+from siamffn_model.evaluation.tracker_specs import Contestant
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.sources import Image
 from siamffn_model.tracking import AnyTracker
 
 LOOK = 0.5  # seconds between two looks at how far the workers are

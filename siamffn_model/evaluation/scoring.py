@@ -12,14 +12,14 @@ from siamffn_model.datasets.benchmarks import Benchmark
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation import vot
+from siamffn_model.evaluation.filmstrips import strip
 from siamffn_model.evaluation.metrics import Floats
 from siamffn_model.evaluation.plots import tracker_colours
 from siamffn_model.evaluation.raw_results import parse_boxes, read_texts
 from siamffn_model.evaluation.report import write_report
 from siamffn_model.evaluation.results import OnePass, Results, WithResets, one_pass
-from siamffn_model.evaluation.strips import strip
 from siamffn_model.evaluation.tables import rank
-from siamffn_model.frames import Image
+from siamffn_model.imaging.sources import Image
 
 SHOWN = 4  # sequences with a strip
 DRAWN = 6  # trackers in a strip, the best: of more one cannot tell whose box is whose

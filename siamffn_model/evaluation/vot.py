@@ -21,8 +21,8 @@ from siamffn_model.errors import DataError
 from siamffn_model.evaluation.metrics import Floats
 from siamffn_model.evaluation.polygons import polygon_overlap, to_box
 from siamffn_model.evaluation.results import WithResets
-from siamffn_model.frames import Image
-from siamffn_model.geometry import corners
+from siamffn_model.imaging.geometry import corners
+from siamffn_model.imaging.sources import Image
 from siamffn_model.tracking import AnyTracker
 
 RESTART = 5  # frames from a failure to the start after it

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from siamffn_model.imaging.crop import SEARCH_SIZE
 from siamffn_model.networks.correlation import cross_correlation, depthwise_correlation
-from siamffn_model.networks.score_map import SEARCH_SIZE, STRIDE
+from siamffn_model.networks.score_map import STRIDE
 
 MAX_LOG = math.log(4 * SEARCH_SIZE)  # beyond it, an untrained network would overflow
 TYPICAL_LOG = math.log(4 * STRIDE)  # half of a usual target

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from siamffn_model.atomic_io import cache_folder
+from siamffn_model.errors import WeightsError
 from siamffn_model.networks.backbone import Backbone
 
 # width, blocks, stride, dilation of the first block and of the others, for layers 1 to 4. Layers 3
@@ -111,9 +116,7 @@ class ResNet50(Backbone):
 
     def load_imagenet(self) -> None:
         """Take the weights that `siamffn weights import-imagenet` left; raises `WeightsError`."""
-        from siamffn_model.networks.imagenet import resnet50_weights
-
-        self.load_classifier(resnet50_weights())
+        self.load_classifier(imagenet_weights())
 
     def load_classifier(self, state: dict[str, Tensor]) -> None:
         """Take the weights of an ImageNet classifier under this module's names.
@@ -132,3 +135,19 @@ class ResNet50(Backbone):
 def _centred(kernel: Tensor) -> Tensor:
     """Make (O, I, 1, 1) the middle of zeros (O, I, 3, 3)."""
     return nn.functional.pad(kernel, (1, 1, 1, 1))
+
+
+def imagenet_file() -> Path:
+    """Return where `siamffn weights import-imagenet` leaves the weights, in the user's cache."""
+    return cache_folder() / 'resnet50_imagenet.safetensors'
+
+
+def imagenet_weights() -> dict[str, Tensor]:
+    """Read the imported ImageNet weights; raises `WeightsError` where they are missing."""
+    path = imagenet_file()
+    if not path.is_file():
+        raise WeightsError(
+            f'the ImageNet weights of ResNet-50 are missing ({path}): '
+            'run `siamffn weights import-imagenet` once'
+        )
+    return load_file(path)

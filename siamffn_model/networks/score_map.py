@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-TEMPLATE_SIZE = 127  # pixels of the template crop's side
-SEARCH_SIZE = 255  # pixels of the search crop's side
 STRIDE = 8  # pixels of the search crop between neighbouring cells of a score map
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from siamffn_model.imaging.crop import TEMPLATE_SIZE
 from siamffn_model.networks.backbone import Backbone
 from siamffn_model.networks.correlation import cross_correlation, depthwise_correlation
 from siamffn_model.networks.fusion import ScaleAttention
@@ -18,7 +19,7 @@ from siamffn_model.networks.heads import (
     anchor_distances,
 )
 from siamffn_model.networks.neck import Neck, center_crop
-from siamffn_model.networks.score_map import TEMPLATE_SIZE, ScoreMap
+from siamffn_model.networks.score_map import ScoreMap
 
 # Widths and heights at ratios 1/3 to 3 round a square of 64 px, with SiamRPN++'s rounding.
 ANCHORS = ((104.0, 32.0), (88.0, 40.0), (64.0, 64.0), (40.0, 80.0), (32.0, 96.0))

@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from siamffn_model.atomic_io import whole
 from siamffn_model.errors import SiamFFNError, WeightsError
-from siamffn_model.files import whole
 from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
 from siamffn_model.networks.resnet import ResNet50

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamffn_model.crop import View
+from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.folding import fold_batch_norm
-from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
+from siamffn_model.networks.inference_modules import example_inputs, stages
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.networks.stages import example_inputs, stages
+from siamffn_model.runtimes.gpu_crops import bytes_needed, head_size, pack, sample
 from siamffn_model.runtimes.runtime import Floats
-from siamffn_model.runtimes.windows import bytes_needed, head_size, pack, sample
 
 SIZES = (1, 2, 4, 8, 16, 32)  # of batches: each has a graph, made when it is first needed
 WARM_UP = 3  # runs before a graph is captured, in which cuDNN tries its algorithms

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from siamffn_model import __version__
+from siamffn_model.atomic_io import whole_folder
 from siamffn_model.errors import WeightsError
-from siamffn_model.files import whole_folder
 from siamffn_model.networks.score_map import ScoreMap
 
 CARD = 'model.json'

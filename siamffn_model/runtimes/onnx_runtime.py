@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
-from siamffn_model.crop import View
+from siamffn_model.atomic_io import cache_folder
 from siamffn_model.errors import SiamFFNError, WeightsError
-from siamffn_model.files import cache_folder
-from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE, ScoreMap
+from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
+from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.devices import device_number, has_driver
 from siamffn_model.runtimes.exported import Graphs
 from siamffn_model.runtimes.runtime import Floats
@@ -151,7 +151,7 @@ def convert_model(model: Siamese) -> Graphs:
                 f'{package} is not installed: to turn a model into ONNX PyTorch needs '
                 '`pip install onnx onnxscript`; or give a folder that `siamffn export` wrote'
             )
-    from siamffn_model.networks.stages import example_inputs, stages
+    from siamffn_model.networks.inference_modules import example_inputs, stages
 
     template, search = stages(model)
     template_inputs, search_inputs = example_inputs(model)

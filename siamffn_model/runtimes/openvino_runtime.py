@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import openvino
 
-from siamffn_model.crop import View
 from siamffn_model.errors import WeightsError
-from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE, ScoreMap
+from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
+from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import Graphs
 from siamffn_model.runtimes.runtime import Floats
 
@@ -121,7 +121,7 @@ def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 def convert_model(model: Siamese) -> Graphs:
     """Return the graphs of a model in evaluation mode, its batch norm folded."""
-    from siamffn_model.networks.stages import example_inputs, stages
+    from siamffn_model.networks.inference_modules import example_inputs, stages
 
     graphs = []
     for stage, inputs in zip(stages(model), example_inputs(model)):

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from siamffn_model.crop import View
+from siamffn_model.imaging.crop import View
 from siamffn_model.networks.score_map import ScoreMap
 
 Floats: TypeAlias = NDArray[np.float64]

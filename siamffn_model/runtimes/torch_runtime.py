@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from siamffn_model.crop import View
 from siamffn_model.errors import WeightsError
+from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.folding import fold_batch_norm
-from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE, ScoreMap
+from siamffn_model.networks.inference_modules import example_inputs, stages
+from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.networks.stages import example_inputs, stages
 from siamffn_model.runtimes.exported import Graphs
 from siamffn_model.runtimes.runtime import Floats
 

@@ -1,6 +1,6 @@
 """Following a target: ``Tracker(load_model())``, ``init(image, box)``, then ``update(image)``."""
 
-from siamffn_model.runtimes.loading import load_model
+from siamffn_model.runtimes.selection import load_model
 from siamffn_model.tracking.tracker import (
     AnyTracker,
     Settings,

@@ -7,9 +7,9 @@ from typing import Any
 
 import cv2
 
-from siamffn_model.crop import Image, check_image
 from siamffn_model.errors import BoxError, ImageError, SiamFFNError, WeightsError
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.crop import Image, check_image
+from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking.tracker import State, Track
 
 NAMES = ('csrt', 'kcf', 'mil', 'nano')

@@ -11,7 +11,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from siamffn_model.crop import (
+from siamffn_model.errors import SiamFFNError
+from siamffn_model.imaging.crop import (
+    SEARCH_SIZE,
     Image,
     View,
     check_image,
@@ -19,9 +21,7 @@ from siamffn_model.crop import (
     mean_colour,
     search_side,
 )
-from siamffn_model.errors import SiamFFNError
-from siamffn_model.geometry import Box
-from siamffn_model.networks.score_map import SEARCH_SIZE
+from siamffn_model.imaging.geometry import Box
 from siamffn_model.runtimes.runtime import Floats, Runtime, Template
 
 SMOOTHING = 0.5  # share of the last step in the motion

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from siamffn_model.crop import Image
+from siamffn_model.imaging.crop import Image
 from siamffn_model.training.recipe import Augmentation
 
 FEWEST = 5.0  # times fewer pixels a side, at most

@@ -7,7 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from siamffn_model.networks.score_map import SEARCH_SIZE, STRIDE, ScoreMap
+from siamffn_model.imaging.crop import SEARCH_SIZE
+from siamffn_model.networks.score_map import STRIDE, ScoreMap
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.3  # IoU with the target (SiamRPN)

@@ -13,11 +13,11 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
+from siamffn_model.distributed import World
 from siamffn_model.networks.zoo import create_model
+from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch, Pairs, collate
-from siamffn_model.training.sources import open_sources
-from siamffn_model.training.world import World
 
 
 @contextmanager

@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from siamffn_model.crop import (
+from siamffn_model.errors import DataError, ImageError
+from siamffn_model.imaging.crop import (
+    SEARCH_SIZE,
+    TEMPLATE_SIZE,
     Image,
     context_side,
     crop_box,
     crop_window,
     mean_colour,
 )
-from siamffn_model.errors import DataError, ImageError
-from siamffn_model.geometry import Box
-from siamffn_model.networks.score_map import SEARCH_SIZE, TEMPLATE_SIZE
+from siamffn_model.imaging.geometry import Box
 from siamffn_model.training.augmentation import distort
 from siamffn_model.training.recipe import Recipe
 

@@ -16,24 +16,24 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from siamffn_model import distributed as worlds
+from siamffn_model.atomic_io import whole
 from siamffn_model.datasets import sequences
+from siamffn_model.distributed import World
 from siamffn_model.errors import DataError
-from siamffn_model.files import whole
 from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, load_weights, save_weights
-from siamffn_model.training import world as worlds
 from siamffn_model.training.features import Features, frozen_features, tuned_features
 from siamffn_model.training.labels import edge_distances, labels
 from siamffn_model.training.loading import load
+from siamffn_model.training.logger import Monitor, picture_of, watch_scales
 from siamffn_model.training.losses import LOSSES, Costs, costs, sampled
-from siamffn_model.training.monitor import Monitor, picture_of, watch_scales
+from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch, Pairs
 from siamffn_model.training.schedule import make_optimizer, set_epoch
-from siamffn_model.training.sources import open_sources
 from siamffn_model.training.validation import open_validation, validate
-from siamffn_model.training.world import World
 
 CLIP = 10.0  # norm of the gradient (SiamBAN's code)
 LOG_STEPS, PICTURE_STEPS = 10, 500

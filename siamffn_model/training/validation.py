@@ -14,12 +14,12 @@ from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.evaluation.metrics import Scores
 from siamffn_model.evaluation.runner import track_all
-from siamffn_model.frames import FOLDER_FPS, Frames, Image
+from siamffn_model.imaging.sources import FOLDER_FPS, Frames, Image
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.runtimes.loading import prepare
+from siamffn_model.runtimes.selection import prepare
 from siamffn_model.tracking import Tracker
+from siamffn_model.training.pair_sources import PackSource
 from siamffn_model.training.sampling import Source
-from siamffn_model.training.sources import PackSource
 
 CLIPS, LENGTH = 4, 30  # made for validation where no sequences are given; frames in each
 

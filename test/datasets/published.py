@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 
 FRAMES = 6  # of each video
 STILL = Box(20, 30, 50, 40)  # a second target where there are two

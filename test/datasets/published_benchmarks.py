@@ -17,7 +17,7 @@ import cv2
 
 from siamffn_model.datasets import otb, uav123
 from siamffn_model.datasets.synthetic import render_scene
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 
 FRAMES = 5  # of each sequence of VOT and GOT-10k
 MARKS = '1,0,0,0,0,0,1,0,0,0,0,1'  # of each sequence of UAV20L and UAV123: SV OV SOB

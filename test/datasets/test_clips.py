@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from siamffn_model.crop import Image, context_side
 from siamffn_model.datasets.clips import Clip
 from siamffn_model.datasets.copy_paste import Pose, Sprite, make_sprite, paste
 from siamffn_model.errors import DataError
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.crop import Image, context_side
+from siamffn_model.imaging.geometry import Box
 
 BLACK = np.zeros((200, 300, 3), np.uint8)
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 16, 3)).astype(np.uint8)

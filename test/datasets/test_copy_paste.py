@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from siamffn_model.crop import context_side
 from siamffn_model.datasets.copy_paste import Pose, backdrop, make_sprite, paste
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.crop import context_side
+from siamffn_model.imaging.geometry import Box
 
 WHITE = np.full((100, 120, 3), 255, np.uint8)
 

@@ -15,7 +15,7 @@ from siamffn_model.datasets import index
 from siamffn_model.datasets.index import ImageSet, Index, Reading, Row, open_index
 from siamffn_model.datasets.sets import SETS
 from siamffn_model.errors import DataError
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 
 UNITS = ['a', 'b', 'c', 'd', 'e']
 CONTENT = {
@@ -229,7 +229,7 @@ PROCESS = """
 import sys
 from pathlib import Path
 from siamffn_model.datasets.index import ImageSet, Reading, Row, open_index
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 
 def read(folder, unit):
     print('reads', unit, flush=True)

@@ -10,7 +10,7 @@ import pytest
 from siamffn_model.datasets.otb import read_otb2015
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
-from siamffn_model.frames import ImageFiles
+from siamffn_model.imaging.sources import ImageFiles
 
 from .published_benchmarks import box_of, otb_ranges, row, write_otb, write_rows
 

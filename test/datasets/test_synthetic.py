@@ -5,7 +5,7 @@ import pytest
 
 from siamffn_model.datasets.synthetic import Scene, _paste, render_scene
 from siamffn_model.errors import DataError
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 
 
 @pytest.mark.parametrize('size', [(320, 240), (64, 64), (101, 303)])

@@ -14,7 +14,7 @@ import pytest
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.datasets.uav123 import read_uav20l, read_uav123
 from siamffn_model.errors import DataError
-from siamffn_model.frames import ImageFiles
+from siamffn_model.imaging.sources import ImageFiles
 
 from .published_benchmarks import box_of, uav_ranges, write_rows, write_uav
 

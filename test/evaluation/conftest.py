@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking import AnyTracker, Track
 
 

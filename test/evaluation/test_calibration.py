@@ -17,8 +17,8 @@ from siamffn_model.evaluation.calibration import (
     report,
     thresholds,
 )
-from siamffn_model.frames import Image
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.sources import Image
 from siamffn_model.networks.siamese import SiamFFN
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.tracking.tracker import State, Track

@@ -247,7 +247,7 @@ def test_global_state_stays_as_it_is(tmp_path: Path) -> None:
 def test_only_plots_and_report_need_matplotlib() -> None:
     code = """if True:
         import sys
-        from siamffn_model.evaluation import results, strips, tables
+        from siamffn_model.evaluation import filmstrips, results, tables
         assert 'matplotlib' not in sys.modules
         from siamffn_model.evaluation import report
         assert 'matplotlib.pyplot' not in sys.modules

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from siamffn_model.evaluation import polygons
 from siamffn_model.evaluation.polygons import polygon_overlap, to_box
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 
 NAN = math.nan
 SIZE = (24, 18)  # width, height of the images

@@ -21,7 +21,6 @@ from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.evaluation import vot
-from siamffn_model.evaluation.contestants import Contestant, opencv_tracker
 from siamffn_model.evaluation.metrics import score
 from siamffn_model.evaluation.raw_results import parse_boxes
 from siamffn_model.evaluation.runner import (
@@ -32,7 +31,8 @@ from siamffn_model.evaluation.runner import (
     track_all,
     track_all_with_resets,
 )
-from siamffn_model.geometry import Box, corners
+from siamffn_model.evaluation.tracker_specs import Contestant, opencv_tracker
+from siamffn_model.imaging.geometry import Box, corners
 from siamffn_model.tracking import AnyTracker, State, Track
 
 if TYPE_CHECKING:  # a program of ours imports this module by itself

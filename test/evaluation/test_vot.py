@@ -16,7 +16,7 @@ from siamffn_model.errors import DataError
 from siamffn_model.evaluation.polygons import to_box
 from siamffn_model.evaluation.results import WithResets
 from siamffn_model.evaluation.vot import Code, Run, follow, format_run, parse_run, with_resets
-from siamffn_model.geometry import Box, corners
+from siamffn_model.imaging.geometry import Box, corners
 from siamffn_model.tracking import State, Track
 
 from .conftest import Clock

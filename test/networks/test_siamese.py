@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
 from siamffn_model.networks.backbone import Backbone
 from siamffn_model.networks.fusion import ScaleAttention
 from siamffn_model.networks.resnet import ResNet50
 from siamffn_model.networks.siamese import SiamBAN, Siamese, SiamFC, SiamFFN, SiamRPN, SiamRPNpp
-from siamffn_model.runtimes.loading import prepare
+from siamffn_model.runtimes.selection import prepare
 from siamffn_model.tracking import Tracker
 from siamffn_model.training.labels import edge_distances, labels
 from siamffn_model.training.losses import LOSSES, costs

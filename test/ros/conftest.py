@@ -35,14 +35,14 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.frames import open_frames
-from siamffn_model.geometry import Box
-from siamffn_model.runtimes.loading import WEIGHTS
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.sources import open_frames
 from siamffn_model.runtimes.runtime import Runtime
+from siamffn_model.runtimes.selection import WEIGHTS
 from siamffn_model.tracking import load_model
-from siamffn_ros.bag import create_from
-from siamffn_ros.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
+from siamffn_ros.bags.io import create_from
 from siamffn_ros.dds import use_profile
+from siamffn_ros.messages.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
 
 PATIENCE = 40.0  # seconds that anything may take; nothing here is about speed
 
@@ -115,7 +115,7 @@ class NodeProcess:
         self.log = log
         given = [f'{name}:={value}' for name, value in {'weights': weights, **parameters}.items()]
         options = [part for parameter in given for part in ('-p', parameter)]
-        module = [sys.executable, '-m', 'siamffn_ros.tracker_node']
+        module = [sys.executable, '-m', 'siamffn_ros.node.tracker_node']
         command = [*module, *arguments, '--ros-args', *options]
         with log.open('wb') as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output)

@@ -13,11 +13,11 @@ from siamffn.msg import TrackStatus
 
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import DataError
-from siamffn_model.frames import open_frames
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.sources import open_frames
 from siamffn_model.tracking import State
 from siamffn_ros import demo
-from siamffn_ros.replay import Run, Seen
+from siamffn_ros.bags.replay import Run, Seen
 
 
 def test_demo_leaves_everything_behind(

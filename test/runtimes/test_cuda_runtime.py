@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from siamffn_model.crop import View
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.geometry import iou
+from siamffn_model.imaging.crop import View
+from siamffn_model.imaging.geometry import iou
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, load_weights
 from siamffn_model.runtimes.cuda_runtime import CUDARuntime
-from siamffn_model.runtimes.loading import weight_file
+from siamffn_model.runtimes.selection import weight_file
 from siamffn_model.runtimes.torch_runtime import eager
 from siamffn_model.tracking import Tracker, update_all
 

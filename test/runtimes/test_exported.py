@@ -10,7 +10,7 @@ import pytest
 from siamffn_model.errors import DataError, SiamFFNError, WeightsError
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import CARD, FORMATS, Card, read_card, writing
-from siamffn_model.runtimes.loading import load_model
+from siamffn_model.runtimes.selection import load_model
 
 
 def write_card(folder: Path, **changes: object) -> Path:

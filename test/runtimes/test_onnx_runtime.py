@@ -13,11 +13,11 @@ import torch
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.networks.zoo import create_model
-from siamffn_model.runtimes import loading
+from siamffn_model.runtimes import selection
 from siamffn_model.runtimes.exported import read_card
-from siamffn_model.runtimes.loading import choose, load_model, prepare
+from siamffn_model.runtimes.selection import choose, load_model, prepare
 
-from .test_loading import candidates
+from .test_selection import candidates
 
 onnx = pytest.importorskip('onnx', reason='extra [export] not installed')
 for package in ('onnxruntime', 'onnxscript'):
@@ -83,7 +83,7 @@ def test_a_converted_model_is_kept_and_read_the_next_time(
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     graphs = onnx_runtime.read_graphs(onnx_folder, read_card(onnx_folder).score_map)
-    monkeypatch.setattr(loading, 'convert', lambda *_: graphs)
+    monkeypatch.setattr(selection, 'convert', lambda *_: graphs)
     runtime = load_model(device='cpu', runtime='onnx')
     assert (runtime.name, runtime.device) == ('ONNX Runtime, CPU', 'cpu')
     (kept,) = (tmp_path / 'siamffn' / 'onnx').iterdir()

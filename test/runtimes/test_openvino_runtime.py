@@ -34,7 +34,7 @@ def test_a_signal_after_models_that_are_gone_does_no_harm() -> None:
 LOADING = """
 from pathlib import Path
 from siamffn_model.networks.zoo import create_model
-from siamffn_model.runtimes.loading import free_memory, prepare
+from siamffn_model.runtimes.selection import free_memory, prepare
 
 def pages():
     return int(Path('/proc/self/statm').read_text().split()[1])

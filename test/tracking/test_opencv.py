@@ -10,7 +10,7 @@ import pytest
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import BoxError, ImageError, SiamFFNError, WeightsError
-from siamffn_model.geometry import Box, iou
+from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.tracking import State
 from siamffn_model.tracking.opencv import NANO_FILES, OpenCVTracker, parse_tracker
 

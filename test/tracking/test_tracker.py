@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import BoxError, ImageError, SiamFFNError
-from siamffn_model.frames import open_frames
-from siamffn_model.geometry import Box, iou
+from siamffn_model.imaging.geometry import Box, iou
+from siamffn_model.imaging.sources import open_frames
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.torch_runtime import eager

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from siamffn_model.geometry import Box, iou
+from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import ANCHORS
 from siamffn_model.training.labels import edge_distances, labels, points

@@ -6,11 +6,11 @@ import cv2
 import pytest
 import torch
 
+from siamffn_model.distributed import World
 from siamffn_model.training.loading import load, pairs_per_second
+from siamffn_model.training.pair_sources import SceneSource
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch, Pairs
-from siamffn_model.training.sources import SceneSource
-from siamffn_model.training.world import World
 
 RECIPE = Recipe.model_validate(
     {

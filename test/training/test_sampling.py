@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from siamffn_model.crop import context_side
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import DataError, ImageError
-from siamffn_model.geometry import Box
+from siamffn_model.imaging.crop import context_side
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.training.pair_sources import SceneSource
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Pair, Pairs, Target, View, collate
-from siamffn_model.training.sources import SceneSource
 
 RECIPE = Recipe.model_validate(
     {

@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 
 from siamffn_model.datasets.synthetic import render_scene
+from siamffn_model.distributed import World
 from siamffn_model.errors import DataError
-from siamffn_model.geometry import iou
+from siamffn_model.imaging.geometry import iou
 from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.zoo import create_model, read_weights
-from siamffn_model.runtimes.loading import load_model
+from siamffn_model.runtimes.selection import load_model
 from siamffn_model.tracking import Tracker
 from siamffn_model.training import trainer
 from siamffn_model.training.recipe import Recipe, read_recipe
 from siamffn_model.training.trainer import BAD_STEPS, _Run, respond, train
-from siamffn_model.training.world import World
 
 from ..datasets.published import write_coco, write_det, write_got10k, write_vid
 

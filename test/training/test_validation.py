@@ -13,8 +13,8 @@ from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import DataError
 from siamffn_model.networks.zoo import create_model, read_weights
-from siamffn_model.runtimes.loading import WEIGHTS
-from siamffn_model.training.sources import PackSource, SceneSource
+from siamffn_model.runtimes.selection import WEIGHTS
+from siamffn_model.training.pair_sources import PackSource, SceneSource
 from siamffn_model.training.validation import (
     CLIPS,
     LENGTH,

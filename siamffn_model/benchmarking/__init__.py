@@ -1,0 +1,1 @@
+"""Measurements of speed, complexity and overhead."""

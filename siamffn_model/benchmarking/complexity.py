@@ -1,0 +1,110 @@
+"""What a model costs: parameters and operations, counted as in the paper's Table 2 and plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE
+from siamffn_model.networks.fusion import ScaleAttention
+from siamffn_model.networks.siamese import Siamese
+from siamffn_model.networks.zoo import create_model
+
+
+class Published(NamedTuple):
+    """A row of Table 2; the frames a second are those of the authors' RTX 3090."""
+
+    parameters_m: float
+    operations_g: float
+    fps: int
+
+
+TABLE_2 = {
+    'siamfc_alex': Published(3.1, 5.05, 100),
+    'siamrpn_alex': Published(22.63, 9.23, 160),
+    'siamrpnpp_r50': Published(53.95, 59.56, 35),
+    'siamban_r50': Published(53.9, 59.59, 40),
+    'siamffn_r50': Published(47.64, 57.02, 40),
+}
+
+
+class Complexity(NamedTuple):
+    """The counts of a model.
+
+    `operations` are those of a template and a search crop together, counted the paper's way;
+    `macs` the multiply-accumulates of one tracked frame, correlation included.
+    """
+
+    parameters: int
+    operations: int
+    macs: int
+
+
+def complexity(name: str, search_size: int = SEARCH_SIZE) -> Complexity:
+    """Count the named model without computing anything; raises `SiamFFNError` for an unknown name.
+
+    `search_size` is the side of the search crop in pixels.
+
+    The paper's way is that of the tool thop: the multiply-accumulates of convolutions, and four
+    operations for each element of a batch norm. The correlation is not counted, being no layer;
+    scale attention, which is one, costs one operation an element for pooling and one for weighing.
+    """
+    with torch.device('meta'), torch.no_grad():
+        model = create_model(name).eval()
+        template_crop = torch.zeros(1, 3, TEMPLATE_SIZE, TEMPLATE_SIZE)
+        search_crop = torch.zeros(1, 3, search_size, search_size)
+        operations = _count_layers(model)
+        template = model.template(template_crop)
+        with FlopCounterMode(display=False) as frame:
+            model.search(search_crop, template)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Complexity(parameters, sum(operations), frame.get_total_flops() // 2)
+
+
+def summary(counts: Complexity, fps: float, name: str) -> dict[str, Any]:
+    """Return what the command tells of a model; 'paper' is None where Table 2 has no such row."""
+    published = TABLE_2.get(name)
+    return {
+        'parameters_m': round(counts.parameters / 1e6, 3),
+        'operations_g': round(counts.operations / 1e9, 3),
+        'frame_gmac': round(counts.macs / 1e9, 3),
+        'fps': round(fps, 1),
+        'paper': published and published._asdict(),
+    }
+
+
+def table_head() -> str:
+    """Return the head of a table of models."""
+    columns = ('params M', 'ops G', 'frame GMAC', 'fps here')
+    return f'{"model":<16}' + ''.join(f'{c:>12}' for c in columns) + '   paper: M, G, fps'
+
+
+def table_row(name: str, found: Mapping[str, Any]) -> str:
+    """Return one row under `table_head`, of a `summary`."""
+    row = (
+        f'{name:<16}{found["parameters_m"]:>12.3f}{found["operations_g"]:>12.3f}'
+        f'{found["frame_gmac"]:>12.3f}{found["fps"]:>12.1f}'
+    )
+    paper = found['paper']
+    return row + (f'   {", ".join(map(str, paper.values()))}' if paper else '')
+
+
+def _count_layers(model: Siamese) -> list[int]:
+    """Return a list to which every layer that runs appends its operations."""
+    operations: list[int] = []
+
+    def count(layer: nn.Module, inputs: tuple[list[Tensor]], output: Tensor) -> None:
+        if isinstance(layer, nn.Conv2d):
+            operations.append(output.numel() * layer.weight[0].numel())
+        elif isinstance(layer, nn.BatchNorm2d):
+            operations.append(4 * output.numel())
+        elif isinstance(layer, ScaleAttention):
+            operations.append(2 * sum(response.numel() for response in inputs[0]))
+
+    for layer in model.modules():
+        layer.register_forward_hook(count)
+    return operations

@@ -1,0 +1,61 @@
+"""How long evaluation takes: `python -m siamffn_model.benchmarking.evaluation_overhead`."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from siamffn_model.datasets.benchmarks import BENCHMARKS
+from siamffn_model.datasets.synthetic import render_scene
+from siamffn_model.evaluation.raw_results import find_trackers
+from siamffn_model.evaluation.runner import frames_per_second, plan, run_all
+from siamffn_model.evaluation.scoring import score_tracker
+from siamffn_model.evaluation.tracker_specs import Contestant
+from siamffn_model.runtimes.selection import load_model
+from siamffn_model.tracking import Tracker
+from siamffn_model.training.validation import made_sequence
+
+RAW_RESULTS = Path('../shared/data/bench_uav20l')
+FRAMES = 300
+
+
+def main() -> None:
+    """Print what the runner adds to the tracker's own time, and how long scoring takes."""
+    _running()
+    _scoring(RAW_RESULTS)
+
+
+def _running() -> None:
+    tracker = Tracker(load_model(device='cpu'))
+    sequence = made_sequence('scene', render_scene(FRAMES, (1280, 720)))
+    contestant = Contestant('siamffn_lite0', lambda: tracker, {})
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = plan(BENCHMARKS['sequences'], [sequence], [contestant], Path(folder))
+        start = time.perf_counter()
+        run_all(jobs)
+        whole = time.perf_counter() - start
+        (rate,) = frames_per_second(jobs).values()
+    own = FRAMES / rate
+    print(
+        f'evaluate, {FRAMES} images of 1280x720 in memory: the tracker takes {own:.2f} s, '
+        f'the runner {100 * (whole - own) / own:.2f} % of that'
+    )
+
+
+def _scoring(folder: Path) -> None:
+    if not folder.is_dir():
+        print(f'score: not measured, for there is no {folder}')
+        return
+    start = time.perf_counter()
+    benchmark = BENCHMARKS['uav20l']
+    sequences = benchmark.read(folder, False)
+    sources = find_trackers([folder / 'results'], [sequence.name for sequence in sequences])
+    for source in sources.values():
+        score_tracker(benchmark, sequences, source)
+    seconds = time.perf_counter() - start
+    print(f'score, {len(sources)} trackers on UAV20L with its annotations: {seconds:.2f} s')
+
+
+if __name__ == '__main__':
+    main()

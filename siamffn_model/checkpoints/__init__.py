@@ -1,0 +1,1 @@
+"""Weight files from elsewhere, under our names."""

@@ -1,0 +1,1 @@
+"""The `siamffn` command, one file per command group."""

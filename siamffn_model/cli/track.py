@@ -1,0 +1,56 @@
+"""`siamffn track`."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from siamffn_model.cli.options import init_option, model_options, settings_option
+from siamffn_model.imaging.geometry import Box
+
+
+@click.command()
+@click.argument('source', metavar='VIDEO|DIR', type=click.Path(path_type=Path))
+@init_option('DIR holds a groundtruth.txt')
+@model_options
+@click.option(
+    '--out',
+    type=click.Path(path_type=Path),
+    default=Path('out/track'),
+    show_default=True,
+    help='Folder for boxes.csv and overlay.mp4.',
+)
+@settings_option
+@click.option('--show', is_flag=True, help='Show it in a window as it goes; q there stops.')
+def track(
+    source: Path,
+    box: Box | None,
+    model: str,
+    device: str,
+    weights: Path | None,
+    runtime: str,
+    out: Path,
+    changes: dict[str, Any],
+    show: bool,
+) -> None:
+    """Follow one target through a video or a folder of images."""
+    from siamffn_model.imaging.sources import open_frames
+    from siamffn_model.tracking import Settings, Tracker, load_model
+    from siamffn_model.tracking.track_video import first_box, track_video
+
+    frames = open_frames(source)
+    box = first_box(frames, box)
+    network = load_model(model, weights, device, runtime)
+    click.echo(f'{model}: {network.name} on {network.device}')
+    tracker = Tracker(network, Settings(**changes))
+    tracks = track_video(tracker, frames, box, out, show)
+    states = Counter(item.state.name for item in tracks)
+    click.echo(
+        f'{len(tracks)} frames, mean score {statistics.fmean(item.score for item in tracks):.2f}, '
+        + ', '.join(f'{name} {count}' for name, count in states.items())
+    )
+    click.echo(f'see {out / "boxes.csv"} and {out / "overlay.mp4"}')

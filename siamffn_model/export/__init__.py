@@ -1,0 +1,1 @@
+"""Models written to folders in the format of an inference engine."""

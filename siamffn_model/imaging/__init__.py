@@ -1,0 +1,1 @@
+"""Images: boxes, crops, drawing, and where images come from and go to."""

@@ -1,0 +1,194 @@
+"""What people look at: boxes drawn on images, contact sheets, overlay videos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from siamffn_model.errors import DataError, ImageError
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.sources import Image
+
+Colour = tuple[int, int, int]
+
+GREEN: Colour = (80, 230, 60)
+DARK: Colour = (25, 25, 25)
+WHITE: Colour = (255, 255, 255)
+# The colours of targets, each well away from those before it (Okabe and Ito's, BGR), GREEN first.
+COLOURS: tuple[Colour, ...] = (
+    GREEN,
+    (0, 159, 230),
+    (233, 180, 86),
+    (167, 121, 204),
+    (66, 228, 240),
+    (0, 94, 213),
+    (178, 114, 0),
+    WHITE,
+)
+LARGEST = 20_000  # pixels, height and width together: lines and letters grow no further
+GAP = 4  # pixels round each image of a contact sheet
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+CODECS = ('avc1', 'mp4v')  # browsers play H.264 (avc1); many OpenCV builds can only write mp4v
+
+
+def draw_track(image: Image, box: Box | None, label: str, colour: Colour | None = None) -> None:
+    """Draw a box and its label into a BGR uint8 image (H, W, 3), in place.
+
+    Line and letters grow with the image. The label is white on a dark strip above the box, or below
+    where there is no room above; without a box it is at the image's upper left corner.
+    """
+    height, width = image.shape[:2]
+    around = min(height + width, LARGEST)
+    line = max(1, round(around / 600))
+    left = top = bottom = 0
+    if box is not None:
+        left, top = round(box.x), round(box.y)
+        right, bottom = round(box.x + box.w) - 1, round(box.y + box.h) - 1
+        cv2.rectangle(image, (left, top), (right, bottom), DARK, line + 2)
+        cv2.rectangle(image, (left, top), (right, bottom), colour or GREEN, line)
+    if not label:
+        return
+    scale = max(0.35, around / 1400)
+    (text_width, text_height), base = cv2.getTextSize(label, FONT, scale, line)
+    pad = 2 + line
+    strip_width, strip_height = text_width + 2 * pad, text_height + base + 2 * pad
+    above = top - line - strip_height
+    y = above if above >= 0 else bottom + line + 1
+    x = max(0, min(left - line, width - strip_width))
+    y = max(0, min(y, height - strip_height))
+    cv2.rectangle(image, (x, y), (x + strip_width - 1, y + strip_height - 1), DARK, -1)
+    origin = (x + pad, y + pad + text_height)
+    cv2.putText(image, label, origin, FONT, scale, WHITE, line, cv2.LINE_AA)
+
+
+def nth_colour(number: int) -> Colour:
+    """Return a colour for the target of this number, from 0; they repeat after eight."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def contact_sheet(images: Sequence[Image], columns: int = 4, width: int = 320) -> Image:
+    """Put images side by side, row by row, each `width` pixels wide, on a dark ground.
+
+    Raises `ImageError` where there is no image at all.
+    """
+    if not images:
+        raise ImageError('no images for a contact sheet: give at least one')
+    columns = min(columns, len(images))
+    rows = []
+    for start in range(0, len(images), columns):
+        cells = [fit_width(image, width) for image in images[start : start + columns]]
+        height = max(cell.shape[0] for cell in cells)
+        row = np.full((height + GAP, columns * (width + GAP) + GAP, 3), DARK, np.uint8)
+        for column, cell in enumerate(cells):
+            x = GAP + column * (width + GAP)
+            row[GAP : GAP + cell.shape[0], x : x + width] = cell
+        rows.append(row)
+    rows.append(np.full((GAP, rows[0].shape[1], 3), DARK, np.uint8))
+    return np.concatenate(rows)
+
+
+def fit_width(image: Image, width: int) -> Image:
+    """Return the image `width` pixels wide, its shape kept."""
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    how = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+
+
+class OverlayWriter:
+    """Write BGR uint8 images of one size as an .mp4 video.
+
+    H.264, which browsers play, where the OpenCV build can write it, else MPEG-4 part 2. Sides of
+    odd length get one more row or column, since the codecs need even ones. The file is there when
+    the `with` block has ended well, and only then: until then it has a temporary name.
+
+    >>> with OverlayWriter('overlay.mp4', fps=30.0, size=(320, 240)) as writer:  # doctest: +SKIP
+    ...     writer.write(image)
+
+    Raises:
+        DataError: the file cannot be written, on opening or (a full disk) at the end.
+        ImageError: an image of another size.
+    """
+
+    def __init__(self, path: str | Path, fps: float, size: tuple[int, int]) -> None:
+        self.path = Path(path)
+        self.size = size
+        self.count = 0
+        self._partial = self.path.with_name(f'.{self.path.stem}.partial.mp4')
+        even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        for codec in CODECS:
+            with _native_stderr_silenced():  # FFmpeg complains there of a codec it lacks
+                fourcc = cv2.VideoWriter.fourcc(*codec)
+                self._writer = cv2.VideoWriter(str(self._partial), fourcc, fps, even)
+            if self._writer.isOpened():
+                return
+        self._partial.unlink(missing_ok=True)
+        raise DataError(
+            f'{self.path}: cannot write a {size[0]}x{size[1]} video at {fps:g} fps; check that the '
+            'folder exists and may be written to'
+        )
+
+    def write(self, image: Image) -> None:
+        """Append one image."""
+        height, width = image.shape[:2]
+        if (width, height) != self.size:
+            raise ImageError(
+                f'image {self.count + 1} of {self.path} is {width}x{height}, the video is '
+                f'{self.size[0]}x{self.size[1]}: give images of one size'
+            )
+        odd_row, odd_column = height % 2, width % 2
+        self._writer.write(
+            cv2.copyMakeBorder(image, 0, odd_row, 0, odd_column, cv2.BORDER_REPLICATE)
+            if odd_row or odd_column
+            else image
+        )
+        self.count += 1
+
+    def __enter__(self) -> OverlayWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._writer.release()
+        try:
+            if kind is None and self.count:
+                self._check()
+                self._partial.replace(self.path)
+        except OSError as failure:
+            raise DataError(f'{self.path}: cannot be written ({failure.strerror})') from failure
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        """OpenCV does not say when writing fails; the finished file does."""
+        capture = cv2.VideoCapture(str(self._partial))
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
+        capture.release()
+        if count < self.count:  # Ctrl-C may come between a write and its count
+            raise DataError(
+                f'{self.path}: only {count:g} of {self.count} images could be written; is the disk '
+                'full?'
+            )
+
+
+@contextmanager
+def _native_stderr_silenced() -> Iterator[None]:
+    """Drop what libraries below Python print to standard error."""
+    kept = os.dup(2)
+    void = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(void, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(void)

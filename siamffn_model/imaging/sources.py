@@ -1,0 +1,213 @@
+"""Images in order, from a video file, a folder of images, or a sequence folder."""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from siamffn_model.atomic_io import read_lines
+from siamffn_model.errors import DataError, ImageError
+from siamffn_model.imaging.geometry import Box
+
+Image = NDArray[np.uint8]
+
+IMAGE_TYPES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+FOLDER_FPS = 30.0  # assumed for images without a clock
+
+
+class Frames(ABC):
+    """Images of one source; iterating reads them from the start, as BGR uint8 (H, W, 3).
+
+    Attributes:
+        path: what was opened.
+        fps: images a second; 30.0 for folders.
+        size: (width, height) in pixels of the first image.
+        expected: about how many images there are, for a progress bar; None if not known. For a
+            video this is what its header says, known at once; `count` reads the whole video.
+        groundtruth: the target's box in each image, None where it is absent; None as a whole
+            where the source has no ground truth.
+    """
+
+    path: Path
+    fps: float
+    size: tuple[int, int]
+    expected: int | None
+    groundtruth: list[Box | None] | None = None
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """Number of images that iterating yields."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Image]:
+        """Yield the images; raises `ImageError` naming the one that cannot be read."""
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def open_frames(path: str | Path) -> Frames:
+    """Open a video file, a folder of images, or a sequence folder (img/ + groundtruth.txt).
+
+    Images are sorted as a person would: img2 before img10.
+
+    Raises:
+        DataError: nothing at `path`, a folder without images, or ground truth that does not fit.
+        ImageError: the video, or the first image, cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_folder(path)
+    if path.is_file():
+        return _Video(path)
+    raise DataError(f'{path}: no such file or folder; give a video, or a folder of images')
+
+
+def read_groundtruth(path: Path) -> list[Box | None]:
+    """Read one x,y,w,h a row (comma, tab or space separated); a row with NaN gives None.
+
+    Raises `DataError` naming the file and the row that is not four numbers.
+    """
+    boxes: list[Box | None] = []
+    for number, row in enumerate(read_lines(path), 1):
+        try:
+            x, y, w, h = split_numbers(row)
+        except ValueError as error:
+            raise DataError(
+                f'{path}: row {number} is {row!r}; each row must be x,y,w,h, '
+                'or NaN,NaN,NaN,NaN where the target is absent'
+            ) from error
+        boxes.append(None if any(map(math.isnan, (x, y, w, h))) else Box(x, y, w, h))
+    return boxes
+
+
+def split_numbers(row: str) -> list[float]:
+    """Return the numbers of a row, comma, tab or space separated; raises `ValueError`."""
+    return [float(word) for word in re.split(r'[,;\s]+', row.strip())]
+
+
+def read_image(path: Path) -> Image:
+    """Read one image as BGR uint8 (H, W, 3); raises `ImageError` naming the file."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be read ({error.strerror})') from error
+    image = decode_image(data)
+    if image is None:
+        raise ImageError(f'{path}: damaged or not an image; replace or remove the file')
+    return image
+
+
+def decode_image(data: NDArray[np.uint8], flag: int = cv2.IMREAD_COLOR) -> Image | None:
+    """Decode a file's bytes (N) as OpenCV does with `flag`; None where that cannot be."""
+    return cv2.imdecode(data, flag) if data.size else None  # type: ignore[return-value]
+
+
+class ImageFiles(Frames):
+    """Image files, all of one size, in the order given (at least one).
+
+    Raises `ImageError` where the first cannot be read.
+    """
+
+    fps = FOLDER_FPS
+
+    def __init__(
+        self, path: Path, files: Sequence[Path], groundtruth: list[Box | None] | None = None
+    ) -> None:
+        self.path, self.files, self.groundtruth = path, files, groundtruth
+        height, width = read_image(files[0]).shape[:2]
+        self.size = (width, height)
+        self.expected = len(files)
+
+    @property
+    def count(self) -> int:
+        """See `Frames`."""
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[Image]:
+        for file in self.files:
+            image = read_image(file)
+            size = (image.shape[1], image.shape[0])
+            if size != self.size:
+                raise ImageError(
+                    f'{file}: {size[0]}x{size[1]}, but the first image is '
+                    f'{self.size[0]}x{self.size[1]}; the images of one sequence must be alike'
+                )
+            yield image
+
+
+def _open_folder(path: Path) -> ImageFiles:
+    folder = path / 'img' if (path / 'img').is_dir() else path
+    files = image_files(folder)
+    groundtruth, truth = None, path / 'groundtruth.txt'
+    if truth.is_file():
+        groundtruth = read_groundtruth(truth)
+        if len(groundtruth) != len(files):
+            raise DataError(
+                f'{truth}: {len(groundtruth)} rows for {len(files)} images in {folder}; '
+                'there must be one row an image: restore the missing ones'
+            )
+    return ImageFiles(path, files, groundtruth)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the images in a folder, sorted as a person would; raises `DataError` for none."""
+    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_TYPES]
+    if not files:
+        kinds = ' '.join(sorted(IMAGE_TYPES))
+        raise DataError(f'{folder}: no images in this folder; expected files named *{kinds}')
+    return sorted(files, key=_natural)
+
+
+class _Video(Frames):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        capture = cv2.VideoCapture(str(path))
+        opened, image = capture.read()
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        expected = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        capture.release()
+        if not opened:
+            raise ImageError(
+                f'{path}: not a video that OpenCV can decode; check that the file is whole, '
+                'or convert it, for example to H.264 in .mp4'
+            )
+        self.fps = fps if math.isfinite(fps) and fps > 0 else FOLDER_FPS
+        self.size = (image.shape[1], image.shape[0])
+        self.expected = int(expected) if expected > 0 else None
+
+    @cached_property
+    def count(self) -> int:
+        """Counted by decoding it all: what header and packets say is wrong for damaged videos."""
+        capture = cv2.VideoCapture(str(self.path))
+        count = 0
+        while capture.grab():
+            count += 1
+        capture.release()
+        return count
+
+    def __iter__(self) -> Iterator[Image]:
+        capture = cv2.VideoCapture(str(self.path))
+        try:
+            while True:
+                found, image = capture.read()
+                if not found:
+                    return
+                yield image  # type: ignore[misc]
+        finally:
+            capture.release()
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorting key by which img2 comes before img10."""
+    parts = re.split(r'([0-9]+)', path.name)  # text and digits take turns
+    return [(int(part), '') if i % 2 else (0, part) for i, part in enumerate(parts)]

@@ -1,0 +1,1 @@
+"""Tracking of several targets in a live stream of frames."""

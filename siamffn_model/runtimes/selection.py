@@ -1,0 +1,272 @@
+"""From a model's name to what tracks with it: weights, device, and the quickest runtime."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import shutil
+import sys
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from siamffn_model.atomic_io import cache_folder
+from siamffn_model.errors import DataError, SiamFFNError, WeightsError
+from siamffn_model.networks.score_map import ScoreMap
+from siamffn_model.runtimes.devices import choose_device, device_number
+from siamffn_model.runtimes.exported import Card, Graphs, read_card, writing
+from siamffn_model.runtimes.runtime import Runtime
+
+if TYPE_CHECKING:  # its import takes longer than the start of a node: only where it is needed
+    from siamffn_model.networks.siamese import Siamese
+
+PACKAGE = Path(__file__).resolve().parents[1]
+WEIGHTS = PACKAGE / 'weights'
+CODE = PACKAGE / 'networks', PACKAGE / 'runtimes'  # what a converted model comes from
+
+RUNTIMES = (
+    'auto',  # the quickest that is installed
+    'eager',  # PyTorch, the network as it was trained
+    'torch',  # PyTorch, made quick: on CUDA in half precision, each search one CUDA graph
+    'openvino',  # in the precision that is quickest on this CPU
+    'openvino-f32',  # in single precision
+    'onnx',  # ONNX Runtime, on CPU, CUDA or TensorRT
+)
+COMPUTED_BY = {  # by format of an exported folder: the runtimes that compute it, first the quickest
+    'onnx': ('onnx',),
+    'openvino': ('openvino', 'openvino-f32'),
+    'torchscript': ('torch',),
+}
+KEPT = 4  # models that the cache holds of each format
+
+
+class Format(Protocol):
+    """What makes graphs in one of `exported.FORMATS`, writes them and reads them: a module."""
+
+    def convert_model(self, model: Siamese) -> Graphs:
+        """Return the graphs of a model in evaluation mode, its batch norm folded."""
+
+    def save_graphs(self, graphs: Graphs, folder: Path) -> None:
+        """Write them to a folder."""
+
+    def read_graphs(self, folder: Path, score_map: ScoreMap) -> Graphs:
+        """Read what `save_graphs` wrote; raises `WeightsError`."""
+
+
+def load_model(
+    name: str = 'siamffn_lite0',
+    weights: Path | str | None = None,
+    device: str = 'auto',
+    runtime: str = 'auto',
+) -> Runtime:
+    """Return the named model with its weights, ready to track.
+
+    Args:
+        name: one of `networks.zoo.MODELS`.
+        weights: a safetensors file of `networks.zoo.save_weights`, or a folder that
+            `siamffn export` wrote; None takes the one that ships.
+        device: 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA where there is any).
+        runtime: one of `RUNTIMES`.
+
+    Raises:
+        WeightsError: a missing, damaged or foreign file.
+        SiamFFNError: an unknown name, device or runtime, or one that is not there.
+    """
+    path = weight_file(name, weights)
+    if path.is_dir():
+        return _load_exported(name, path, device, runtime)
+    device, runtime = choose(device, runtime)
+    if form := _format_of(runtime):
+        return _load_cached(form, name, path, device, runtime)
+    return prepare(read_model(name, path), device, runtime)
+
+
+def weight_file(name: str, weights: Path | str | None = None) -> Path:
+    """Return what `load_model` reads."""
+    return Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
+
+
+def check(name: str, path: Path) -> None:
+    """Raise what `load_model` raises for weights that cannot be used, without loading them."""
+    if path.is_dir():
+        _read_card(name, path)
+    else:
+        from siamffn_model.networks.zoo import read_weights
+
+        read_weights(path, name)
+
+
+def fingerprint(*paths: Path) -> str:
+    """Return the SHA-256 of files, one after the other, and of all files in folders."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def choose(device: str, runtime: str) -> tuple[str, str]:
+    """Return device and runtime, for 'auto' the quickest there; raises `SiamFFNError`."""
+    if runtime not in RUNTIMES:
+        raise SiamFFNError(f'unknown runtime {runtime!r}: choose one of {", ".join(RUNTIMES)}')
+    if runtime.startswith('openvino'):
+        if device not in ('auto', 'cpu'):
+            raise SiamFFNError(f'OpenVINO runs on the CPU here, not on {device!r}: choose cpu')
+        if not find_spec('openvino'):
+            raise SiamFFNError(
+                'OpenVINO is not installed: `pip install openvino`, or choose another runtime'
+            )
+        return 'cpu', runtime
+    if runtime == 'onnx':
+        return _onnx_device(device), runtime
+    chosen = choose_device(device)
+    if runtime != 'auto':
+        return chosen, runtime
+    if chosen == 'cpu' and find_spec('openvino'):
+        return chosen, 'openvino'
+    if chosen == 'cpu' and find_spec('onnxruntime') and find_spec('onnxscript'):
+        return chosen, 'onnx'
+    return chosen, 'torch'
+
+
+def _onnx_device(device: str) -> str:
+    if not find_spec('onnxruntime'):
+        raise SiamFFNError(
+            "ONNX Runtime is not installed: `pip install onnxruntime` (on a Jetson NVIDIA's "
+            'onnxruntime-gpu), or choose another runtime'
+        )
+    if device == 'auto':
+        from siamffn_model.runtimes.onnx_runtime import quickest_device
+
+        return quickest_device()
+    device_number(device)
+    return device
+
+
+def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runtime:
+    """Make a model ready to track: only inference. It belongs to the runtime from then on.
+
+    Raises `SiamFFNError` as `load_model`.
+    """
+    device, runtime = choose(device, runtime)
+    model.eval().requires_grad_(False)
+    if form := _format_of(runtime):
+        return _start(convert(model, form), device, runtime)
+    if runtime == 'torch' and device != 'cpu':
+        from siamffn_model.runtimes.cuda_runtime import CUDARuntime
+
+        return CUDARuntime(model, device)
+    from siamffn_model.runtimes.torch_runtime import eager, optimised
+
+    return eager(model, device) if runtime == 'eager' else optimised(model)
+
+
+def convert(model: Siamese, form: str) -> Graphs:
+    """Return a model in evaluation mode, which is of no more use, in one of `exported.FORMATS`."""
+    from siamffn_model.networks.folding import fold_batch_norm
+
+    fold_batch_norm(model)
+    return format_module(form).convert_model(model)
+
+
+def format_module(form: str) -> Format:
+    """Return what makes, writes and reads one of `exported.FORMATS`."""
+    if form == 'onnx':
+        from siamffn_model.runtimes import onnx_runtime
+
+        return onnx_runtime
+    if form == 'openvino':
+        from siamffn_model.runtimes import openvino_runtime
+
+        return openvino_runtime
+    from siamffn_model.runtimes import torch_runtime
+
+    return torch_runtime
+
+
+def read_model(name: str, path: Path) -> Siamese:
+    """Return a model in evaluation mode with the weights of a file; raises as `load_model`."""
+    from siamffn_model.networks.zoo import create_model, load_weights
+
+    model = create_model(name)
+    load_weights(model, name, path)
+    return model.eval().requires_grad_(False)
+
+
+def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtime:
+    card = _read_card(name, folder)
+    fitting = COMPUTED_BY[card.format]
+    device, runtime = choose(device, fitting[0] if runtime == 'auto' else runtime)
+    if runtime not in fitting:
+        raise SiamFFNError(
+            f'{folder} is of the format {card.format}, which the runtime {runtime!r} does not '
+            f'compute: choose auto or {" or ".join(fitting)}, or give a .safetensors file'
+        )
+    return _start(format_module(card.format).read_graphs(folder, card.score_map), device, runtime)
+
+
+def _read_card(name: str, folder: Path) -> Card:
+    card = read_card(folder)
+    if card.model != name:
+        raise WeightsError(
+            f'{folder} holds {card.model}, not {name}: choose the model {card.model}, or another '
+            'folder'
+        )
+    return card
+
+
+def _format_of(runtime: str) -> str:
+    """Return the format that a runtime reads, '' for PyTorch, which takes the model itself."""
+    form = runtime.partition('-')[0]
+    return form if form in ('onnx', 'openvino') else ''
+
+
+def _start(graphs: Graphs, device: str, runtime: str) -> Runtime:
+    if runtime == 'onnx':
+        from siamffn_model.runtimes.onnx_runtime import ONNXRuntime
+
+        return ONNXRuntime(graphs, device)
+    from siamffn_model.runtimes.openvino_runtime import OpenVINORuntime
+
+    return OpenVINORuntime(graphs, runtime.partition('-')[2])
+
+
+def _load_cached(form: str, name: str, path: Path, device: str, runtime: str) -> Runtime:
+    """Start a model in a format: to convert it takes PyTorch, and seconds, but once."""
+    folder = cache_folder() / form / f'{name}-{_key(form, path)}'
+    try:
+        graphs = format_module(form).read_graphs(folder, read_card(folder).score_map)
+        return _start(graphs, device, runtime)
+    except WeightsError:  # not there, or damaged
+        shutil.rmtree(folder, ignore_errors=True)
+    graphs = convert(read_model(name, path), form)
+    try:
+        with writing(folder, Card(name, form, graphs.score_map)) as partial:
+            format_module(form).save_graphs(graphs, partial)
+        for old in sorted(folder.parent.iterdir(), key=lambda f: f.stat().st_mtime)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    except (DataError, OSError, RuntimeError):
+        pass  # a cache that cannot be written costs time at the next start, no more
+    return _start(graphs, device, runtime)
+
+
+def _key(form: str, path: Path) -> str:
+    """Return a text that changes with all that a converted model depends on."""
+    files = [path] if path.is_file() else []
+    sources = [file for folder in CODE for file in sorted(folder.glob('*.py'))]
+    code = fingerprint(*files, *sources)
+    converter = {'openvino': 'openvino', 'onnx': 'torch'}[form]
+    return f'{version(converter)}-{code[:16]}'
+
+
+def free_memory() -> None:
+    """Give back what a model that is gone has left: for a process of ours, not for a library."""
+    gc.collect()
+    if (torch := sys.modules.get('torch')) is None:
+        return
+    from siamffn_model.runtimes.torch_runtime import forget_traces
+
+    forget_traces()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,1 @@
+"""rosbag2 files: read, write, play, record, track and evaluate."""

@@ -1,0 +1,210 @@
+"""The commands of `siamffn bag`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import time
+from pathlib import Path
+from typing import IO
+
+import click
+
+from siamffn_model.atomic_io import write_text
+from siamffn_model.cli.options import init_option, model_options
+from siamffn_model.errors import DataError
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.sources import open_frames
+from siamffn_ros.bags.evaluation import evaluate
+from siamffn_ros.bags.io import IMAGE_TOPIC, TRUTH_TOPIC, create_from, play
+
+
+@click.group(name='bag')
+def command() -> None:
+    """Make, play, track and evaluate ROS 2 bags."""
+
+
+@command.command()
+@click.argument('source', type=click.Path(path_type=Path))
+@click.option('-o', '--output', required=True, type=click.Path(path_type=Path), help='X.mcap')
+def create(source: Path, output: Path) -> None:
+    """Turn SOURCE, a video, a folder of images or a sequence folder, into a bag."""
+    count = create_from(open_frames(source), output)
+    click.echo(f'{output}: {count} images on {IMAGE_TOPIC}')
+
+
+@command.command('play')
+@click.argument('bag', type=click.Path(path_type=Path))
+@click.option('--rate', default=1.0, type=click.FloatRange(0.01, 100), help='Speed.')
+@click.option('--clock', is_flag=True, help='Publish /clock as well, for use_sim_time.')
+@click.option('--loop', is_flag=True, help='Start again at the end, until Ctrl-C.')
+@click.option(
+    '--wait',
+    default=2.0,
+    type=click.FloatRange(0),
+    help='Seconds to wait for a subscriber before playing; 0: none.',
+)
+@click.option('--topic', help='Play this topic only. [default: all]')
+@click.option(
+    '--log',
+    type=click.File('w'),
+    help='Write topic, record time and time of publishing of each message, a row each.',
+)
+def play_command(
+    bag: Path,
+    rate: float,
+    clock: bool,
+    loop: bool,
+    wait: float,
+    topic: str | None,
+    log: IO[str] | None,
+) -> None:
+    """Publish BAG at its recorded rate."""
+    writer = csv.writer(log) if log else None
+
+    def published(name: str, stamp: int) -> None:
+        if writer:
+            writer.writerow([name, stamp, time.time_ns()])
+
+    count = play(bag, rate, clock, loop, wait, published, topic)
+    click.echo(f'{count} messages published')
+
+
+@command.command('evaluate')
+@click.argument('detections', type=click.Path(path_type=Path))
+@click.option(
+    '--truth', required=True, type=click.Path(path_type=Path), help='Bag with the ground truth.'
+)
+@click.option('--topic', help='Topic of the detections. [default: the only one]')
+@click.option('--truth-topic', help='Topic of the ground truth. [default: the only one]')
+@click.option('--target', metavar='ID', help='The target to look at. [default: the only one]')
+@click.option(
+    '--json', 'summary_file', type=click.Path(path_type=Path), help='Write the figures here too.'
+)
+def evaluate_command(
+    detections: Path,
+    truth: Path,
+    topic: str | None,
+    truth_topic: str | None,
+    target: str | None,
+    summary_file: Path | None,
+) -> None:
+    """Score the bag DETECTIONS, of the node or of any tracker, against ground truth.
+
+    Both hold Detection2DArray, paired by the stamps of their headers. It starts with the first
+    detection; from there on, frames without message or without detection count as failures.
+    """
+    result = evaluate(detections, truth, topic, truth_topic, target)
+    click.echo(result.table())
+    if summary_file:
+        write_text(summary_file, json.dumps(result.summary(), indent=2) + '\n')
+
+
+@command.command('track')
+@click.argument('source', metavar='BAG', type=click.Path(path_type=Path))
+@init_option(f'BAG has it on {TRUTH_TOPIC}')
+@click.option('--topic', help='Topic of the images. [default: the only one]')
+@model_options
+@click.option('-o', '--output', required=True, type=click.Path(path_type=Path), help='X.mcap')
+def track_command(
+    source: Path,
+    box: Box | None,
+    topic: str | None,
+    model: str,
+    device: str,
+    weights: Path | None,
+    runtime: str,
+    output: Path,
+) -> None:
+    """Follow one target through every image of BAG, without a node, and record what is found.
+
+    The new bag has the topics of the node, recorded at the times of the images.
+    """
+    from siamffn_model.tracking import load_model  # PyTorch, which --help does not need
+    from siamffn_ros.bags.tracking import track_bag
+
+    result = track_bag(load_model(model, weights, device, runtime), source, output, box, topic)
+    click.echo(f'{output}: {result.images} images, target lost in {result.lost}')
+    if result.bad:
+        click.echo(f'{result.bad} skipped, the first: {result.first_bad}', err=True)
+
+
+@command.command('replay')
+@click.argument('source', metavar='BAG', type=click.Path(path_type=Path))
+@init_option(f'BAG has it on {TRUTH_TOPIC}')
+@click.option(
+    '--init-file',
+    metavar='FILE',
+    type=click.Path(path_type=Path),
+    help='A text file with x,y,w,h in its first row, in the place of --init.',
+)
+@click.option('--topic', help='Topic of the images. [default: the only one]')
+@click.option('--rate', default=1.0, type=click.FloatRange(0.01, 100), help='Speed.')
+@click.option(
+    '--min-success',
+    metavar='S',
+    type=click.FloatRange(0, 1),
+    help=f'Exit with 1 where success against {TRUTH_TOPIC} is less.',
+)
+@click.option(
+    '--params-file',
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='Parameters of the node.',
+)
+@click.option('--model', help="The node's `model`, over the file's.")
+@click.option('--device', help="The node's `device`.")
+@click.option('--weights', type=click.Path(path_type=Path), help="The node's `weights`.")
+@click.option('--runtime', help="The node's `runtime`.")
+@click.option(
+    '-o',
+    '--output',
+    metavar='DIR',
+    required=True,
+    type=click.Path(path_type=Path),
+    help='A folder.',
+)
+def replay_command(
+    source: Path,
+    box: Box | None,
+    init_file: Path | None,
+    topic: str | None,
+    rate: float,
+    min_success: float | None,
+    params_file: Path | None,
+    model: str | None,
+    device: str | None,
+    weights: Path | None,
+    runtime: str | None,
+    output: Path,
+) -> None:
+    """Play BAG over DDS into a tracker node, and record and score what it says of one target.
+
+    DIR gets detections.mcap, node.log and summary.json, in the place of earlier ones. The
+    detections are scored where BAG has ground truth.
+    """
+    from siamffn_ros.bags.replay import (  # PyTorch, which --help does not need
+        has_truth,
+        node_arguments,
+        read_box,
+        replay,
+        table,
+    )
+
+    if box and init_file:
+        raise click.UsageError('give --init or --init-file, not both')
+    if min_success is not None and not has_truth(source):
+        raise DataError(f'{source} has no {TRUTH_TOPIC} to score against: leave out --min-success')
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the node ends with us
+    box = read_box(init_file) if init_file else box
+    arguments = node_arguments(
+        params_file, model=model, device=device, weights=weights, runtime=runtime
+    )
+    summary, evaluation = replay(source, box, output, arguments, topic, rate)
+    click.echo(table(summary))
+    if evaluation:
+        click.echo(evaluation.table())
+    click.echo(f'see {output}')
+    if min_success is not None and evaluation and evaluation.success < min_success:
+        click.echo(f'success {evaluation.success:.3f} is below {min_success:g}', err=True)
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,186 @@
+"""The commands evaluate, score, tune and calibrate."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from siamffn_model.datasets.benchmarks import BENCHMARKS
+from siamffn_model.networks.zoo import read_card
+
+from ..command import siamffn
+
+
+def test_evaluate(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / 'scores' / 'out.json', tmp_path / 'out'
+    done = siamffn(
+        'evaluate', 'sequences', '--data', clips, '--weights', random_weights,
+        '--tracker', 'opencv:mil', '--device', 'cpu', '--out', out, '--json', file,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1] == f'see {out}/report.html'
+    summary = json.loads(file.read_text())
+    assert json.loads((out / 'summary.json').read_text()) == summary
+    assert sorted(summary) == ['opencv-mil', 'siamffn_lite0']
+    table = [line.split('|')[1:-1] for line in done.stdout.splitlines() if line[:1] == '|']
+    for name, scores in summary.items():
+        assert list(scores) == [
+            'success', 'precision', 'norm_precision', 'fps', 'per_attribute', 'per_sequence',
+        ]  # fmt: skip
+        assert list(scores['per_sequence']) == ['clip1', 'clip2']
+        assert scores['fps'] > 0
+        row = next(row for row in table if row[0].strip().replace('\\', '') == name)
+        printed = [float(cell.strip(' *')) for cell in row[1:]]
+        expected = [scores[key] for key in ('success', 'precision', 'norm_precision')]
+        assert printed[:3] == pytest.approx(expected, abs=0.00056)
+        assert len((out / f'results/{name}/clip1.txt').read_text().splitlines()) == 6
+    assert {path.name for path in (out / 'strips').iterdir()} == {'clip1.jpg', 'clip2.jpg'}
+
+
+def test_score_gives_what_evaluate_gave(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+    out, again = tmp_path / 'out', tmp_path / 'again'
+    words = ['evaluate', 'sequences', '--data', clips, '--weights', random_weights, '--out', out]
+    assert siamffn(*words).exit_code == 0
+    folder = out / 'results/siamffn_lite0'
+    other = shutil.copytree(folder, tmp_path / 'other')
+    third = shutil.copytree(folder, tmp_path / 'third')
+    words = ['sequences', '--annotations', clips, '--results', folder, other, third]
+    done = siamffn('score', *words, '--out', again)
+    assert done.exit_code == 0, done.output
+    expected = json.loads((out / 'summary.json').read_text())['siamffn_lite0']
+    del expected['fps']
+    names = ['siamffn_lite0', 'other', 'third']
+    assert json.loads((again / 'summary.json').read_text()) == dict.fromkeys(names, expected)
+    assert not (again / 'strips').exists()
+    done = siamffn('score', *words, '--out', again, '--strips', '--leave-out-absent')
+    assert done.exit_code == 0, done.output
+    assert len(list((again / 'strips').iterdir())) == 2
+    assert 'so they are not comparable' in (again / 'report.html').read_text()
+
+
+def test_evaluate_goes_on_where_it_was_stopped(clips: Path, tmp_path: Path) -> None:
+    """What is there already of the same tracker is kept with --resume, and only then."""
+    words = ['evaluate', 'sequences', '--data', clips, '--tracker', 'opencv:mil', '--out', tmp_path]
+    assert siamffn(*words).exit_code == 0
+    kept, lost = tmp_path / 'results/opencv-mil/clip1.txt', tmp_path / 'runs/opencv-mil/clip2.json'
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
+    assert siamffn(*words, '--resume').exit_code == 0
+    assert lost.is_file()
+    assert kept.stat().st_mtime_ns == before
+    assert siamffn(*words).exit_code == 0
+    assert kept.stat().st_mtime_ns != before
+
+
+def test_evaluate_shared_by_torchrun(clips: Path, tmp_path: Path) -> None:
+    """Each of two processes takes a sequence; the first one scores both."""
+    command = [
+        sys.executable,
+        '-m',
+        'torch.distributed.run',
+        '--nproc-per-node',
+        '2',
+        '--standalone',
+    ]
+    words = ['evaluate', 'sequences', '--data', clips, '--tracker', 'opencv:mil', '--out', tmp_path]
+    done = subprocess.run(
+        [*command, '-m', 'siamffn_model', *map(str, words)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('see ') == 1
+    assert list(json.loads((tmp_path / 'summary.json').read_text())) == ['opencv-mil']
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['evaluate', 'lasot', '--data', '.'], "'lasot': choose one of sequences, uav20l, uav123"),
+        (['evaluate', 'uav20l', '--data', 'nowhere'], 'nowhere: no such folder'),
+        (['evaluate', 'sequences', '--data', '.', '--tracker', 'csrt'], 'is no tracker of OpenCV'),
+        (
+            ['evaluate', 'sequences', '--data', '.', '--set', 'windw=1'],
+            "'windw=1': give KEY=NUMBER",
+        ),
+        (
+            ['evaluate', 'sequences', '--data', '.', '--set', 'lr=a'],
+            'the keys are window, penalty_k',
+        ),
+        (['score', 'sequences', '--annotations', '.', '--results', 'none'], 'none: no such folder'),
+        (['tune', 'uav20l', '--data', '.'], 'UAV20L is a test set: what is tuned on it cannot'),
+        (['tune', 'vot2018', '--data', '.'], 'VOT2018 is a test set'),
+    ],
+)
+def test_evaluation_refuses_what_cannot_be(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(clips)
+    done = siamffn(*words)
+    assert done.exit_code == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert not Path('out').exists()
+
+
+def test_evaluate_names_the_sequence(clips: Path, tmp_path: Path) -> None:
+    (clips / 'clip2' / 'img' / '000003.jpg').unlink()
+    file = tmp_path / 'out.json'
+    done = siamffn('evaluate', 'sequences', '--data', clips, '--json', file)
+    assert done.exit_code == 2
+    assert 'clip2/groundtruth.txt: 6 rows for 5 images' in done.stderr
+    assert not file.exists()
+
+
+def test_evaluation_without_its_packages_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, clips: Path
+) -> None:
+    for name in [name for name in sys.modules if name.startswith('siamffn_model.evaluation')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'matplotlib', None)
+    done = siamffn('evaluate', 'sequences', '--data', clips)
+    assert done.exit_code == 2
+    assert done.stderr.startswith('Error: matplotlib is not installed: evaluation needs the extra')
+
+
+def test_every_set_is_named_in_the_help() -> None:
+    text = siamffn('evaluate', '--help').stdout
+    assert all(re.search(rf'\b{name}\b', text) for name in BENCHMARKS)
+
+
+def test_tune(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+    study = tmp_path / 'tune.db'
+    words = ['sequences', '--data', clips, '--weights', random_weights, '--study', study]
+    done = siamffn('tune', *words, '--trials', '2')
+    assert done.exit_code == 0, done.output
+    found = re.fullmatch(
+        r'(0\.\d{4}) with --set window=(\S+) --set penalty_k=(\S+) --set lr=(\S+) '
+        r'--set motion=(\S+)\n',
+        done.stdout,
+    )
+    assert found, done.stdout
+    assert siamffn('tune', *words, '--trials', '2').stdout == done.stdout, 'nothing was left to do'
+    other = siamffn('tune', 'sequences', '--data', clips, '--study', study)
+    assert other.exit_code == 2
+    assert str(study) in other.stderr
+
+
+def test_calibrate(clips: Path, tmp_path: Path) -> None:
+    def error(*more: str | Path) -> float:
+        done = siamffn('calibrate', 'sequences', '--data', clips, *more)
+        assert done.exit_code == 0, done.output
+        found = re.search(r'^expected calibration error (0\.\d{3})$', done.stdout, re.MULTILINE)
+        assert found
+        return float(found[1])
+
+    written = tmp_path / 'calibrated.safetensors'
+    first = error('--out', written)
+    assert read_card(written)['calibration']
+    assert error('--weights', written) < max(first, 0.2)
+    refused = siamffn('calibrate', 'uav20l', '--data', clips, '--out', tmp_path / 'none')
+    assert refused.exit_code == 2
+    assert 'UAV20L is a test set' in refused.stderr

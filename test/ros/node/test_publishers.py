@@ -1,0 +1,41 @@
+"""What the publishers draw; what they publish is seen in test_tracker_node.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from siamffn_model.imaging.drawing import nth_colour
+from siamffn_model.imaging.geometry import Box
+from siamffn_model.live.frame_buffer import Frame
+from siamffn_model.live.targets import Target
+from siamffn_model.tracking import State, Track
+from siamffn_ros.node.publishers import drawn
+
+PLAIN = np.full((240, 320, 3), 100, np.uint8)
+
+
+def target(colour: int, box: Box, state: State = State.TRACKING) -> Target:
+    tracker: Any = None
+    return Target(f't{colour}', tracker, 1, Track(box, 0.5, state), None, colour)
+
+
+def has(image: np.ndarray, colour: int) -> bool:
+    return bool((image == nth_colour(colour)).all(axis=2).any())
+
+
+def test_each_target_has_its_own_colour_whatever_the_others_do() -> None:
+    frame = Frame(1, lambda: PLAIN, 1)
+    first, second = target(0, Box(40, 60, 50, 40)), target(3, Box(200, 120, 60, 60))
+    both, alone = drawn(frame, [first, second]), drawn(frame, [second])
+    assert has(both, 0) and has(both, 3)
+    assert has(alone, 3) and not has(alone, 0)
+    assert (PLAIN == 100).all(), 'a copy is drawn into'
+
+
+def test_a_lost_target_has_no_box_but_a_label() -> None:
+    frame = Frame(1, lambda: PLAIN, 1)
+    image = drawn(frame, [target(2, Box(100, 100, 50, 50), State.LOST)])
+    assert not has(image, 2)
+    assert (image != PLAIN).any() and (image[90:160, 90:160] == 100).all()

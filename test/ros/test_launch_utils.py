@@ -1,0 +1,120 @@
+"""siamffn_ros/launch_utils.py"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from siamffn_model.errors import DataError
+from siamffn_ros.launch_utils import camera_arguments, parameters, replay_arguments
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """A parameter file."""
+    path = tmp_path / 'params.yaml'
+    path.touch()
+    return str(path)
+
+
+def test_empty_arguments_leave_the_file_alone(file: str) -> None:
+    given = {'params_file': file, 'model': '', 'autostart': '', 'image_topic': '/camera'}
+    assert parameters(given) == [file]
+
+
+def test_given_arguments_come_after_the_file(file: str) -> None:
+    given = {
+        'params_file': file,
+        'image_topic': '/camera',
+        'image_transport': 'compressed',
+        'image_qos': 'reliable',
+        'model': '1',
+        'weights': 'x.safetensors',
+        'device': 'cpu',
+        'autostart': 'False',
+        'use_sim_time': 'true',
+        'log_level': 'info',
+    }
+    overrides = {
+        'image_transport': 'compressed',
+        'image_qos': 'reliable',
+        'model': '1',
+        'weights': 'x.safetensors',
+        'device': 'cpu',
+        'autostart': False,
+        'use_sim_time': True,
+    }
+    assert parameters(given) == [file, overrides]
+
+
+def test_missing_file_is_told_of(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"params_file '.*nowhere\.yaml' is no file: give the path"):
+        parameters({'params_file': str(tmp_path / 'nowhere.yaml')})
+
+
+def test_switch_that_is_none_is_told_of(file: str) -> None:
+    with pytest.raises(DataError, match="use_sim_time is 'maybe': give true or false"):
+        parameters({'params_file': file, 'use_sim_time': 'maybe'})
+
+
+def test_each_camera_is_a_pair() -> None:
+    assert camera_arguments(' front=/front/image_raw  rear_2=rear/image ') == [
+        '--camera', 'front=/front/image_raw', '--camera', 'rear_2=rear/image',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('cameras', 'told'),
+    [
+        (' ', r"cameras is empty: give 'NAME=TOPIC \.\.\.'"),
+        ('/front/image_raw', "'/front/image_raw' is not NAME=TOPIC"),
+        ('front=/a rear=', "'rear=' is not NAME=TOPIC"),
+        ('=/a', "'=/a' is not NAME=TOPIC"),
+        ('1st=/a', "'1st=/a' is not NAME=TOPIC"),
+        ('front=/a rear=/b front=/c', "'front' is there twice"),
+        ('front=/a,rear=/b', 'is not NAME=TOPIC'),
+    ],
+)
+def test_cameras_that_are_none_are_told_of(cameras: str, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        camera_arguments(cameras)
+
+
+def test_replay_gets_what_is_given() -> None:
+    given = {'bag': 'x.mcap', 'out': 'y', 'init': '', 'model': '', 'min_success': '0.5'}
+    words = ['bag', 'replay', 'x.mcap', '--output', 'y', '--min-success', '0.5']
+    assert replay_arguments(given) == words
+
+
+def test_replay_arguments_are_those_of_the_command(tmp_path: Path) -> None:
+    """Click knows them all: it goes on to look for the bag."""
+    from click.testing import CliRunner
+
+    from siamffn_model.cli.main import main as siamffn
+
+    (tmp_path / 'init.txt').write_text('1,2,3,4')
+    (tmp_path / 'params.yaml').touch()
+    given = {
+        'bag': str(tmp_path / 'nowhere.mcap'),
+        'out': str(tmp_path / 'out'),
+        'init': str(tmp_path / 'init.txt'),
+        'params_file': str(tmp_path / 'params.yaml'),
+        'model': 'm',
+        'device': 'cpu',
+        'min_success': '0.5',
+    }
+    result = CliRunner().invoke(siamffn, replay_arguments(given))
+    assert result.exit_code == 2 and 'nowhere.mcap does not exist' in result.output
+
+
+def test_launch_files_need_no_more_than_ros_brings() -> None:
+    """`ros2 launch` runs in the system's Python, the node in that of a virtual environment."""
+    code = (
+        'import siamffn_ros.dds, siamffn_ros.launch_utils, sys; '
+        'print(*{"torch", "cv2", "numpy", "click", "rosbags", "tqdm"} & sys.modules.keys())'
+    )
+    found = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from siamffn_model.atomic_io import write_text
+from siamffn_model.errors import DataError
+
+
+def test_writes_and_makes_the_folder(tmp_path: Path) -> None:
+    path = tmp_path / 'a' / 'b' / 'scores.json'
+    write_text(path, 'first\n')
+    write_text(path, 'Füße\n')
+    assert path.read_text(encoding='utf-8') == 'Füße\n'
+    assert [file.name for file in path.parent.iterdir()] == ['scores.json']
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / 'file').write_text('a file, not a folder')
+    with pytest.raises(DataError, match=r'file/scores.json: cannot be written \(.*\); choose'):
+        write_text(tmp_path / 'file' / 'scores.json', 'x')
+    (tmp_path / 'folder.json').mkdir()
+    with pytest.raises(DataError, match=r'folder.json: cannot be written'):
+        write_text(tmp_path / 'folder.json', 'x')
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['file', 'folder.json']

@@ -1,0 +1,250 @@
+"""Log, TensorBoard and pictures: all is there, once, and a training that goes on continues them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from siamffn_model.imaging.drawing import GREEN
+from siamffn_model.imaging.sources import Image
+from siamffn_model.networks.score_map import ScoreMap
+from siamffn_model.networks.siamese import ANCHORS, SiamFFN
+from siamffn_model.networks.zoo import create_model
+from siamffn_model.training.labels import points
+from siamffn_model.training.logger import RED, Monitor, picture_of, watch_scales
+from siamffn_model.training.recipe import Recipe
+from siamffn_model.training.sampling import Batch
+
+RECIPE = Recipe.model_validate(
+    {
+        'model': 'siamffn_lite0',
+        'loss': 'csrl',
+        'data': {'rendered': {'pairs': 8}},
+        'epochs': 3,
+        'batch': 4,
+        'optimizer': 'sgd',
+        'rate': {'warmup': 0},
+    }
+)
+SHEET = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+
+
+def run(out: Path, first: int, last: int, gain: float = 1.0, pause: float = 0.0) -> None:
+    """Take the steps from `first` to `last`, with a validation after each second."""
+    monitor = Monitor(out, RECIPE, first - 1, (first - 1) // 2 * 2)
+    for step in range(first, last + 1):
+        monitor.picture(SHEET)
+        monitor.advance([])
+        time.sleep(pause)
+        monitor.scalars({'loss': gain * step, 'rate': 0.5})
+        if step % 2 == 0:
+            monitor.validation(step / 8, step / 16)
+    monitor.close()
+
+
+def log(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / 'log.jsonl').read_text().splitlines()]
+
+
+def board(out: Path) -> EventAccumulator:
+    found = EventAccumulator(str(out / 'tensorboard'), {'scalars': 0, 'images': 0})
+    return found.Reload()
+
+
+def scalars(out: Path, name: str) -> list[tuple[int, float]]:
+    return [(event.step, event.value) for event in board(out).Scalars(name)]
+
+
+# --- log and TensorBoard
+
+
+def test_log_and_tensorboard_have_what_was_told(tmp_path: Path) -> None:
+    run(tmp_path, 1, 2)
+    assert log(tmp_path) == [
+        {'step': 1, 'loss': 1, 'rate': 0.5},
+        {'step': 2, 'loss': 2, 'rate': 0.5},
+        {'step': 2, 'success': 0.25, 'precision': 0.125},
+    ]
+    assert scalars(tmp_path, 'train/loss') == [(1, 1), (2, 2)]
+    assert scalars(tmp_path, 'train/rate') == [(1, 0.5), (2, 0.5)]
+    assert scalars(tmp_path, 'validation/success') == [(2, 0.25)]
+    assert scalars(tmp_path, 'validation/precision') == [(2, 0.125)]
+    pictures = board(tmp_path).Images('pairs')
+    assert [picture.step for picture in pictures] == [0, 1]
+    data = np.frombuffer(pictures[0].encoded_image_string, np.uint8)
+    assert np.array_equal(cv2.imdecode(data, cv2.IMREAD_COLOR), SHEET)
+
+
+def test_a_training_that_goes_on_drops_what_came_after_its_checkpoint(tmp_path: Path) -> None:
+    broken, whole = tmp_path / 'broken', tmp_path / 'whole'
+    run(broken, 1, 6, gain=9)
+    time.sleep(1)  # TensorBoard orders files by their second
+    run(broken, 1, 4)
+    assert [line['step'] for line in log(broken)] == [1, 2, 2, 3, 4, 4], 'begun anew'
+    time.sleep(1)
+    run(broken, 4, 5)
+    run(whole, 1, 5)
+    assert (broken / 'log.jsonl').read_text() == (whole / 'log.jsonl').read_text()
+    assert scalars(broken, 'train/loss') == [(step, step) for step in range(1, 6)]
+    assert scalars(broken, 'validation/success') == [(2, 0.25), (4, 0.5)]
+    assert {picture.step for picture in board(broken).Images('pairs')} == {0, 1, 2, 3, 4}
+
+
+def test_a_validation_that_comes_again_is_there_once(tmp_path: Path) -> None:
+    run(tmp_path, 1, 2)
+    Monitor(tmp_path, RECIPE, 2, 0).close()
+    assert log(tmp_path) == [
+        {'step': 1, 'loss': 1.0, 'rate': 0.5},
+        {'step': 2, 'loss': 2.0, 'rate': 0.5},
+    ]
+
+
+@pytest.mark.parametrize('end', ['{"step": 2, "lo', '\0\0\0'])
+def test_a_torn_line_is_dropped(tmp_path: Path, end: str) -> None:
+    run(tmp_path, 1, 1)
+    with (tmp_path / 'log.jsonl').open('a') as file:
+        file.write(end)
+    run(tmp_path, 2, 3)
+    assert [line['step'] for line in log(tmp_path)] == [1, 2, 2, 3]
+
+
+def test_a_log_that_is_gone_is_begun_anew(tmp_path: Path) -> None:
+    run(tmp_path, 1, 1)
+    (tmp_path / 'log.jsonl').unlink()
+    run(tmp_path, 2, 3)
+    assert [line['step'] for line in log(tmp_path)] == [2, 2, 3]
+
+
+def test_the_log_does_not_depend_on_speed(tmp_path: Path) -> None:
+    quick, slow = tmp_path / 'quick', tmp_path / 'slow'
+    run(quick, 1, 3)
+    run(slow, 1, 3, pause=0.6)  # over a second in all, as long as the bar needs to tell a speed
+    assert (quick / 'log.jsonl').read_bytes() == (slow / 'log.jsonl').read_bytes()
+    assert scalars(slow, 'speed/pairs_per_second')[-1][0] == 3
+
+
+def test_a_broken_image_is_told_once_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monitor = Monitor(tmp_path, RECIPE, 0, 0)
+    for broken in ([], ['a.jpg: damaged', 'a.jpg: damaged'], ['b.jpg: damaged', 'a.jpg: damaged']):
+        monitor.advance(broken)
+        monitor.scalars({'loss': 0.0})
+    monitor.close()
+    told = capsys.readouterr().out.splitlines()
+    assert told == ['left out: a.jpg: damaged', 'left out: b.jpg: damaged']
+    assert scalars(tmp_path, 'data/broken_images') == [(1, 0), (2, 1), (3, 2)]
+
+
+# --- scale attention
+
+
+def test_scales_are_those_of_the_attention() -> None:
+    torch.manual_seed(0)
+    model = create_model('siamffn_lite0')
+    assert isinstance(model, SiamFFN)
+    fusion = model.fusion
+    torch.nn.init.normal_(fusion.score.weight, std=0.1)
+    responses = [torch.randn(5, 96, 4, 4) for _ in range(3)]
+    with watch_scales(model, True) as scales:
+        fusion(responses)
+    weights = fusion.weights(responses).detach().numpy()
+    assert weights.std(axis=0).min() > 0.01
+    for level in range(3):
+        mean, spread = scales.pop(f'scale{level}'), scales.pop(f'scale{level}_spread')
+        assert mean == pytest.approx(weights[:, level].mean())
+        assert spread == pytest.approx(weights[:, level].std())
+    assert scales == {}
+    fusion(responses)
+    assert scales == {}, 'no longer watched'
+    with watch_scales(model, False) as scales:
+        fusion(responses)
+    assert scales == {}
+
+
+def test_a_failure_leaves_no_watch_behind() -> None:
+    model = create_model('siamffn_lite0')
+    assert isinstance(model, SiamFFN)
+    with pytest.raises(ValueError, match='loss'), watch_scales(model, True) as scales:
+        raise ValueError('loss')
+    model.fusion([torch.zeros(1, 96, 1, 1)] * 3)
+    assert scales == {}
+
+
+def test_a_model_without_scale_attention_has_no_scales() -> None:
+    model = create_model('siamfc_alex')
+    with torch.no_grad(), watch_scales(model, True) as scales:
+        model.search(torch.zeros(1, 3, 255, 255), model.template(torch.zeros(1, 3, 127, 127)))
+    assert scales == {}
+
+
+# --- pictures
+
+
+def grey_batch(count: int, boxes: Tensor) -> Batch:
+    """Pairs in one grey each, of which the second is negative."""
+    shades = torch.arange(100, 100 + count, dtype=torch.uint8)[:, None, None, None]
+    template, search = shades.expand(-1, 127, 127, 3), shades.expand(-1, 255, 255, 3)
+    negative = torch.arange(count) == 1
+    return Batch(template, search, boxes, negative, torch.zeros(count, 2, 1), [])
+
+
+def cells(sheet: Image) -> list[list[Image]]:
+    """The pictures of a sheet, row by row."""
+    starts = [range(4, length - 4, 259) for length in sheet.shape[:2]]
+    return [[sheet[y : y + 255, x : x + 255] for x in starts[1]] for y in starts[0]]
+
+
+def outline(image: Image, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """The smallest box round all pixels of a colour."""
+    x, y, w, h = cv2.boundingRect((image == colour).all(axis=-1).astype(np.uint8))
+    return x, y, w, h
+
+
+@pytest.mark.parametrize('score_map', [ScoreMap(25), ScoreMap(25, ANCHORS), ScoreMap(17)])
+def test_a_picture_shows_boxes_and_scores(score_map: ScoreMap) -> None:
+    side, count = score_map.side, score_map.points().shape[1]
+    boxes = torch.tensor([[20.0, 150 + number, 60, 50] for number in range(6)])
+    batch = grey_batch(6, boxes)
+    places = [(3, 12), (2, 13), (4, 11), (5, 10), (0, 0), (0, 0)]  # row and column, far from them
+    anchors = np.arange(6) % max(1, len(score_map.anchors))
+    best = [int(a) * side**2 + row * side + column for a, (row, column) in zip(anchors, places)]
+    logits = torch.zeros(6, 2, count, requires_grad=True)
+    with torch.no_grad():
+        logits[:, 1] = -torch.rand(6, count)
+        logits[range(6), 1, best] = 1
+    distances = torch.tensor([20.0, 15, 30, 10])[:, None].expand(6, 4, count)
+    rows = cells(picture_of(batch, score_map, logits, distances))
+    assert [len(row) for row in rows] == [3, 3, 3, 3]
+    for number, (template, search, heat) in enumerate(rows):
+        assert (template == 100 + number).all()
+        expected = (0, 0, 0, 0) if batch.negative[number] else (20, 150 + number, 60, 50)
+        assert outline(search, GREEN) == expected
+        x, y = points(score_map)[:, best[number]].int().tolist()
+        assert outline(search, RED) == (x - 20, y - 15, 50, 25)
+        middles = ((np.arange(side) + 0.5) * 255 / side).astype(int)
+        light = heat[np.ix_(middles, middles)].sum(axis=-1)
+        assert np.argwhere(light == light.max()).tolist() == [list(places[number])]
+    assert (batch.search == torch.arange(100, 106)[:, None, None, None]).all(), 'left as it was'
+
+
+def test_a_picture_of_few_pairs_has_few_rows() -> None:
+    batch = grey_batch(2, torch.tensor([[20.0, 150, 60, 50]] * 2))
+    sheet = picture_of(batch, ScoreMap(25), torch.zeros(2, 2, 625), torch.ones(2, 4, 625))
+    assert sheet.shape == (2 * 259 + 4, 3 * 259 + 4, 3)
+
+
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf, 1e30])
+def test_a_picture_bears_any_number(value: float) -> None:
+    batch = grey_batch(1, torch.tensor([[20.0, 150, 60, 50]]))
+    wrong = torch.full((1, 6, 625), value)
+    sheet = picture_of(batch, ScoreMap(25), wrong[:, :2], wrong[:, 2:])
+    assert outline(cells(sheet)[0][1], GREEN) == (20, 150, 60, 50)
