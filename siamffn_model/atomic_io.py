@@ -17,7 +17,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary name to write to, and rename it to `path` when the `with` block ends well.
 
     Makes the folder. Raises `DataError` naming the file where it cannot be written; an earlier file
@@ -38,7 +38,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_write_folder(path: Path) -> Iterator[Path]:
     """Do the same with a folder: what is written to the one given is `path` when all went well.
 
     Raises `DataError` where that exists already: nothing is overwritten.
@@ -58,8 +58,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; raises `DataError` (see `whole`)."""
-    with whole(path) as partial:
+    """Write a text file whole or not at all; raises `DataError` (see `atomic_write`)."""
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding='utf-8')
 
 

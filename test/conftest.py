@@ -15,7 +15,9 @@ import torch
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.networks.zoo import create_model, save_weights
-from siamffn_model.tracking import State, Track
+from siamffn_model.runtimes.runtime import Runtime
+from siamffn_model.runtimes.selection import WEIGHTS
+from siamffn_model.tracking import State, Track, load_model
 
 
 @pytest.fixture(scope='session')
@@ -31,6 +33,36 @@ def shared() -> Path:
 def scene() -> Scene:
     """A rendered clip of 40 frames; do not write to its images."""
     return render_scene(40)
+
+
+@pytest.fixture(scope='session')
+def weights() -> Path:
+    """The weights that ship."""
+    return WEIGHTS / 'siamffn_lite0.safetensors'
+
+
+@pytest.fixture(scope='session')
+def model(weights: Path) -> Runtime:
+    """The model that ships."""
+    return load_model('siamffn_lite0', weights, 'cpu')
+
+
+@pytest.fixture(scope='session')
+def clip() -> Scene:
+    """A rendered clip with known boxes, no longer than what the node and the player queue."""
+    return render_scene(30, seed=3)
+
+
+@pytest.fixture(scope='session')
+def sequence(clip: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clip as a sequence folder."""
+    folder = tmp_path_factory.mktemp('sequence')
+    (folder / 'img').mkdir()
+    for number, image in enumerate(clip.images):
+        cv2.imwrite(str(folder / 'img' / f'{number:04}.png'), image)
+    rows = [','.join(f'{value:.3f}' for value in box) for box in clip.boxes]
+    (folder / 'groundtruth.txt').write_text('\n'.join(rows))
+    return folder
 
 
 @pytest.fixture(scope='session')

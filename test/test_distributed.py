@@ -12,7 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from siamffn_model.distributed import SharedBatchNorm, World, join, restarted, share_batch_norm
+from siamffn_model.distributed import (
+    SharedBatchNorm,
+    World,
+    init_distributed,
+    restarted,
+    share_batch_norm,
+)
 
 SIZE = 2
 PARTS = ((0, 3), (3, 8))  # of eight maps, for two processes: not even
@@ -45,21 +51,21 @@ def be(rank: int, port: int, work: Callable[[World], object], folder: Path) -> N
         'MASTER_PORT': str(port),
     }
     torch.set_num_threads(1)  # others would not have survived the fork
-    with join('cpu') as world:
+    with init_distributed('cpu') as world:
         torch.save(work(world), folder / str(rank))
 
 
 def test_what_processes_tell_each_other(tmp_path: Path) -> None:
     def work(world: World) -> tuple[int, list[int], str, str, bool]:
-        world.wait()
-        total = world.sum(torch.tensor([world.rank + 1, 10]))
+        world.barrier()
+        total = world.all_reduce(torch.tensor([world.rank + 1, 10]))
         given = [b'first', b'', b'other'][world.rank :]
         return (
             world.size,
             total.tolist(),
-            world.share(given[0]).decode(),
-            world.share(given[1]).decode(),
-            world.first,
+            world.broadcast(given[0]).decode(),
+            world.broadcast(given[1]).decode(),
+            world.is_main,
         )
 
     assert on_all(work, tmp_path) == [
@@ -69,11 +75,11 @@ def test_what_processes_tell_each_other(tmp_path: Path) -> None:
 
 
 def test_alone() -> None:
-    with join('cpu') as world:
-        assert (world.rank, world.size, world.device.type, world.first) == (0, 1, 'cpu', True)
-        assert world.sum(torch.tensor([4])).tolist() == [4]
-        assert world.share(b'x') == b'x'
-        world.wait()
+    with init_distributed('cpu') as world:
+        assert (world.rank, world.size, world.device.type, world.is_main) == (0, 1, 'cpu', True)
+        assert world.all_reduce(torch.tensor([4])).tolist() == [4]
+        assert world.broadcast(b'x') == b'x'
+        world.barrier()
 
 
 def test_a_restart_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +112,8 @@ def test_shared_batch_norm_is_that_of_the_whole_batch(tmp_path: Path) -> None:
         share_batch_norm(model)
         assert isinstance(model[1], SharedBatchNorm)
         own = [
-            world.sum(gradient) for gradient in gradients(model, maps[slice(*PARTS[world.rank])])
+            world.all_reduce(gradient)
+            for gradient in gradients(model, maps[slice(*PARTS[world.rank])])
         ]
         return own, model.state_dict(), model.eval()(maps)
 

@@ -11,7 +11,7 @@ from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.evaluation.raw_results import find_trackers
 from siamffn_model.evaluation.runner import frames_per_second, plan, run_all
 from siamffn_model.evaluation.scoring import score_tracker
-from siamffn_model.evaluation.tracker_specs import Contestant
+from siamffn_model.evaluation.tracker_specs import TrackerSpec
 from siamffn_model.runtimes.selection import load_model
 from siamffn_model.tracking import Tracker
 from siamffn_model.training.validation import made_sequence
@@ -29,7 +29,7 @@ def main() -> None:
 def _running() -> None:
     tracker = Tracker(load_model(device='cpu'))
     sequence = made_sequence('scene', render_scene(FRAMES, (1280, 720)))
-    contestant = Contestant('siamffn_lite0', lambda: tracker, {})
+    contestant = TrackerSpec('siamffn_lite0', lambda: tracker, {})
     with tempfile.TemporaryDirectory() as folder:
         jobs = plan(BENCHMARKS['sequences'], [sequence], [contestant], Path(folder))
         start = time.perf_counter()

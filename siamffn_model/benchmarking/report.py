@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from siamffn_model.atomic_io import write_text
-from siamffn_model.benchmarking.speed import REFERENCE, SIZE, Entry, Row, by_size, by_targets
+from siamffn_model.benchmarking.speed import (
+    REFERENCE,
+    SIZE,
+    Entry,
+    SpeedResult,
+    by_size,
+    by_targets,
+)
 from siamffn_model.errors import DataError
 
 PACKAGES = ('torch', 'openvino', 'onnxruntime', 'opencv-python-headless', 'numpy')
@@ -41,7 +48,7 @@ def machine() -> dict[str, str]:
     return told
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[SpeedResult]) -> str:
     """Return a table in Markdown; with the reference among the rows, their speeds by its own."""
     slow = f'{REFERENCE[0]}, PyTorch {REFERENCE[1]}'
     reference = next((row for row in rows if row.name == slow), None)
@@ -88,12 +95,12 @@ def curves(entry: Entry) -> str:
     )
 
 
-def as_dict(rows: Sequence[Row]) -> dict[str, Any]:
+def as_dict(rows: Sequence[SpeedResult]) -> dict[str, Any]:
     """Return everything for JSON."""
     return {'machine': machine(), 'trackers': [asdict(row) for row in rows]}
 
 
-def report(rows: Sequence[Row], more: str) -> str:
+def report(rows: Sequence[SpeedResult], more: str) -> str:
     """Return a section of Markdown with the machine, the figures and how they were had."""
     about = machine()
     day = about.pop('date')

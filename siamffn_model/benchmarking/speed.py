@@ -22,7 +22,7 @@ from siamffn_model.imaging.crop import SEARCH_SIZE, View, context_side, mean_col
 from siamffn_model.runtimes.devices import gpu_memory, memory
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import load_model, prepare, weight_file
-from siamffn_model.tracking import AnyTracker, Settings, Tracker, update_all
+from siamffn_model.tracking import Tracker, TrackerProtocol, TrackerSettings, update_all
 from siamffn_model.tracking.opencv import PREFIX, parse_tracker
 
 SIZE = (1280, 720)
@@ -33,7 +33,9 @@ LEAST, WARM_UP = 1, 1
 REFERENCE = ('siamban_r50', 'eager')  # as its authors run it
 TARGETS = (1, 2, 4, 8, 16)
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
-ALWAYS_FOUND = Settings(lost=0, uncertain=0, found=0)  # random weights too search once an update
+ALWAYS_FOUND = TrackerSettings(
+    lost_threshold=0, uncertain_threshold=0, reacquire_threshold=0
+)  # random weights too search once an update
 
 
 def measure(call: Callable[[], object], runs: int = 100) -> tuple[float, float]:
@@ -73,7 +75,7 @@ class Entry:
 
 
 @dataclass
-class Row:
+class SpeedResult:
     """What was measured of one tracker; times in milliseconds an update of all targets.
 
     Attributes:
@@ -96,7 +98,7 @@ class Row:
 
 
 @dataclass
-class Contender:
+class TimedTracker:
     """A tracker that takes its turns, and its times in seconds; its runtime if one is there."""
 
     entry: Entry
@@ -116,7 +118,7 @@ class Contender:
             self._ours = [Tracker(self.runtime, ALWAYS_FOUND) for _ in range(self.targets)]
             self.name = f'{self.entry.model}, {self.runtime.name}'
         image, box = self.scene.images[0], self.scene.boxes[0]
-        trackers: list[AnyTracker] = [*self._ours, *self._peers]
+        trackers: list[TrackerProtocol] = [*self._ours, *self._peers]
         for tracker in trackers:
             tracker.init(image, box)
         self._view = View(image, box.cx, box.cy, context_side(box.w, box.h), mean_colour(image))
@@ -156,10 +158,10 @@ class Contender:
         call()
         self.times.setdefault(stage, []).append(time.perf_counter() - start)
 
-    def row(self) -> Row:
+    def row(self) -> SpeedResult:
         """Return what was measured so far."""
         updates = 1e3 * np.array(self.times['update'])
-        row = Row(
+        row = SpeedResult(
             self.name,
             self.targets,
             _median(updates),
@@ -175,13 +177,13 @@ class Contender:
         return row
 
 
-def compare(entries: Iterable[Entry], targets: int) -> list[Row]:
+def compare(entries: Iterable[Entry], targets: int) -> list[SpeedResult]:
     """Measure trackers in turns, on so many targets in a rendered scene of 720p.
 
     Raises `SiamFFNError` for what is not there.
     """
     scene = render_scene(LENGTH, SIZE, seed=1)
-    contenders = [Contender(entry, scene, targets) for entry in entries]
+    contenders = [TimedTracker(entry, scene, targets) for entry in entries]
     _take_turns(contenders)
     rows = [contender.row() for contender in contenders]
     for row, contender in zip(rows, contenders):
@@ -189,19 +191,19 @@ def compare(entries: Iterable[Entry], targets: int) -> list[Row]:
     return rows
 
 
-def by_targets(entry: Entry) -> list[Row]:
+def by_targets(entry: Entry) -> list[SpeedResult]:
     """Measure a model with one target and more, in turns."""
     scene, runtime = render_scene(LENGTH, SIZE, seed=1), entry.load()
-    contenders = [Contender(entry, scene, count, runtime) for count in TARGETS]
+    contenders = [TimedTracker(entry, scene, count, runtime) for count in TARGETS]
     _take_turns(contenders)
     return [contender.row() for contender in contenders]
 
 
-def by_size(entry: Entry) -> list[tuple[str, Row]]:
+def by_size(entry: Entry) -> list[tuple[str, SpeedResult]]:
     """Measure a model with the same target in larger and larger images, in turns."""
     small, runtime = render_scene(4, SIZES[0], seed=1), entry.load()
     contenders = {
-        f'{width}x{height}': Contender(entry, _enlarged(small, width, height), 1, runtime)
+        f'{width}x{height}': TimedTracker(entry, _enlarged(small, width, height), 1, runtime)
         for width, height in SIZES
     }
     _take_turns(list(contenders.values()))
@@ -218,7 +220,7 @@ def _enlarged(scene: Scene, width: int, height: int) -> Scene:
     return Scene(images, scene.boxes)
 
 
-def _take_turns(contenders: Sequence[Contender]) -> None:
+def _take_turns(contenders: Sequence[TimedTracker]) -> None:
     for _ in tqdm(range(ROUNDS), unit='round', leave=False, disable=None):
         for contender in contenders:
             contender.turn()
@@ -231,7 +233,7 @@ def _memory(entry: Entry) -> tuple[float, float]:
 
 
 def _memory_here(entry: Entry) -> tuple[float, float]:
-    contender = Contender(entry, render_scene(2, SIZE, seed=1), 1)
+    contender = TimedTracker(entry, render_scene(2, SIZE, seed=1), 1)
     contender.turn()
     return memory() / 1e6, gpu_memory() / 1e6
 

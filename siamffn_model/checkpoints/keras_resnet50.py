@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from siamffn_model.atomic_io import whole
+from siamffn_model.atomic_io import atomic_write
 from siamffn_model.errors import WeightsError
 from siamffn_model.networks.resnet import LAYERS, imagenet_file
 
@@ -47,7 +47,7 @@ def import_resnet50(archive: Path | None = None) -> Path:
         )
     state = convert(read_keras(data))
     path = imagenet_file()
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         save_file(state, partial, metadata={'source': ARCHIVE, 'licence': 'MIT'})
     return path
 

@@ -82,18 +82,20 @@ def evaluate(
     disk: torchrun --nnodes 4 ... -m siamffn_model evaluate ...
     """
     with extra('eval', 'evaluation'):
-        from siamffn_model.distributed import join, restarted
+        from siamffn_model.distributed import init_distributed, restarted
         from siamffn_model.evaluation import runner, scoring
         from siamffn_model.evaluation.tracker_specs import opencv_tracker, our_tracker
-        from siamffn_model.tracking import Settings
+        from siamffn_model.tracking import TrackerSettings
 
     given = {
         name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    with join(device) as world:
+    with init_distributed(device) as world:
         trackers = [opencv_tracker(text) for text in peers]
         if not peers or given & {'model', 'weights', 'runtime', 'changes'}:
-            chosen = our_tracker(model, weights, str(world.device), runtime, Settings(**changes))
+            chosen = our_tracker(
+                model, weights, str(world.device), runtime, TrackerSettings(**changes)
+            )
             trackers.append(chosen)
         sequences = benchmark.read(data, True)
         jobs = runner.plan(benchmark, sequences, trackers, out)
@@ -101,8 +103,8 @@ def evaluate(
         if resume or restarted():
             share = [job for job in share if not job.done()]
         runner.run_all(share, workers)
-        world.wait()
-        if not world.first:
+        world.barrier()
+        if not world.is_main:
             return
     scoring.report(
         out,
@@ -223,18 +225,18 @@ def tune(
     from siamffn_model.evaluation import runner
     from siamffn_model.evaluation.tracker_specs import our_tracker
     from siamffn_model.evaluation.tuning import RANGES, tune
-    from siamffn_model.tracking import Settings, Tracker, load_model
+    from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
     sequences = benchmark.read(data, True)
     network = load_model(model, weights, device, runtime)
 
-    def objective(settings: Settings) -> float:
+    def objective(settings: TrackerSettings) -> float:
         tracker = Tracker(network, settings)
         if benchmark.lengths:
             return runner.track_all_with_resets(tracker, sequences, benchmark.lengths).score
         return runner.track_all(tracker, sequences).score
 
-    identity = our_tracker(model, weights, device, runtime, Settings()).identity
+    identity = our_tracker(model, weights, device, runtime, TrackerSettings()).identity
     identity = {key: identity[key] for key in ('model', 'weights')}
     identity['set'] = f'{benchmark.title}, {sum(len(s.truth) for s in sequences)} frames'
     best, value = tune(study, benchmark.title, objective, trials, identity)
@@ -275,9 +277,9 @@ def calibrate(
     from siamffn_model.networks.siamese import SiamFFN
     from siamffn_model.networks.zoo import create_model, load_weights, read_card, save_weights
     from siamffn_model.runtimes.selection import weight_file
-    from siamffn_model.tracking import Settings, Tracker, load_model
+    from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
-    tracker = Tracker(load_model(model, weights, device, runtime), Settings(**changes))
+    tracker = Tracker(load_model(model, weights, device, runtime), TrackerSettings(**changes))
     observed = calibration.observe(tracker, benchmark.read(data, True))
     click.echo(calibration.report(observed))
     if out is None:

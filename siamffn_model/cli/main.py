@@ -14,9 +14,7 @@ from siamffn_model.cli.export import export
 from siamffn_model.cli.track import track
 from siamffn_model.cli.training import data, train
 from siamffn_model.cli.weights import weights
-from siamffn_model.errors import SiamFFNError
-
-INTERRUPTED = 130  # exit status of a program that Ctrl-C ended
+from siamffn_model.errors import INTERRUPTED, SiamFFNError
 
 
 class _Failure(click.ClickException):

@@ -77,10 +77,10 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 def parse_settings(
     _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Callback of an option that takes KEY=VALUE several times, of the tracker's `Settings`."""
-    from siamffn_model.tracking import Settings
+    """Callback of an option that takes KEY=VALUE of `TrackerSettings` several times."""
+    from siamffn_model.tracking import TrackerSettings
 
-    kinds = {name: type(value) for name, value in asdict(Settings()).items()}
+    kinds = {name: type(value) for name, value in asdict(TrackerSettings()).items()}
     changes = {}
     for value in values:
         key, _, number = value.partition('=')
@@ -89,7 +89,7 @@ def parse_settings(
         except (KeyError, ValueError):
             names = ', '.join(kinds)
             raise click.BadParameter(
-                f'{value!r}: give KEY=NUMBER, such as window=0.4; the keys are {names}'
+                f'{value!r}: give KEY=NUMBER, such as window_influence=0.4; the keys are {names}'
             ) from None
     return changes
 
@@ -100,7 +100,7 @@ settings_option = click.option(
     metavar='KEY=NUMBER',
     multiple=True,
     callback=parse_settings,
-    help='Change how responses become a box, such as window=0.4; see `siamffn tune`.',
+    help='Change how responses become a box, such as window_influence=0.4; see `siamffn tune`.',
 )
 
 

@@ -39,14 +39,14 @@ def track(
 ) -> None:
     """Follow one target through a video or a folder of images."""
     from siamffn_model.imaging.sources import open_frames
-    from siamffn_model.tracking import Settings, Tracker, load_model
+    from siamffn_model.tracking import Tracker, TrackerSettings, load_model
     from siamffn_model.tracking.track_video import first_box, track_video
 
     frames = open_frames(source)
     box = first_box(frames, box)
     network = load_model(model, weights, device, runtime)
     click.echo(f'{model}: {network.name} on {network.device}')
-    tracker = Tracker(network, Settings(**changes))
+    tracker = Tracker(network, TrackerSettings(**changes))
     tracks = track_video(tracker, frames, box, out, show)
     states = Counter(item.state.name for item in tracks)
     click.echo(

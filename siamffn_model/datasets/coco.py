@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from siamffn_model.datasets.index import ImageSet, Reading, Row, file_names, has_area
+from siamffn_model.datasets.index import Annotation, ImageSet, Reading, file_names, has_area
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 
@@ -57,7 +57,7 @@ def _targets(annotations: Any, files: set[str]) -> Reading:
             elif not has_area(box):
                 skipped.append(('empty box', f'{name} annotation {annotation["id"]}'))
             else:
-                targets.append([Row(f'{IMAGES}/{name}', 0, box)])
+                targets.append([Annotation(f'{IMAGES}/{name}', 0, box)])
     return Reading(targets, skipped)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from siamffn_model.datasets.index import ImageSet, Reading, Row, file_names, has_area
+from siamffn_model.datasets.index import Annotation, ImageSet, Reading, file_names, has_area
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import read_groundtruth
@@ -43,7 +43,7 @@ def _read(folder: Path, unit: str) -> Reading:
         elif box is None or not has_area(box):
             skipped.append(('empty box', f'{unit} row {number}'))
         else:
-            rows.append(Row(f'train/{unit}/{image}', number, box))
+            rows.append(Annotation(f'train/{unit}/{image}', number, box))
         files.discard(image)
     unused = sorted(name for name in files if name.endswith('.jpg'))
     skipped += [('missing row', f'{unit} {name}') for name in unused]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from siamffn_model.datasets.index import ImageSet, Reading, Row, file_names, has_area
+from siamffn_model.datasets.index import Annotation, ImageSet, Reading, file_names, has_area
 from siamffn_model.imaging.geometry import Box
 
 
@@ -52,7 +52,7 @@ def _read(folder: Path, unit: str, kind: str) -> Reading:
     annotations = folder / 'Annotations' / kind / 'train' / unit
     pictures = f'Data/{kind}/train/{unit}'
     files = file_names(folder / pictures) if (folder / pictures).is_dir() else set()
-    targets: dict[int, list[Row]] = defaultdict(list)
+    targets: dict[int, list[Annotation]] = defaultdict(list)
     skipped = []
     for name in sorted(n for n in file_names(annotations) if n.endswith('.xml')):
         place, image = f'{unit}/{name}', f'{name[:-4]}.JPEG'
@@ -69,7 +69,7 @@ def _read(folder: Path, unit: str, kind: str) -> Reading:
             skipped.append(('target absent' if video else 'empty annotation', place))
         for track, box in objects:
             if has_area(box):
-                row = Row(f'{pictures}/{image}', frame, box)
+                row = Annotation(f'{pictures}/{image}', frame, box)
                 targets[track if video else len(targets)].append(row)
             else:
                 skipped.append(('empty box', place))

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from tqdm import tqdm
 
-from siamffn_model.atomic_io import cache_folder, whole
+from siamffn_model.atomic_io import atomic_write, cache_folder
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 
@@ -35,7 +35,7 @@ Arrays = dict[str, NDArray[Any]]
 Skipped = dict[str, tuple[int, list[str]]]  # reason -> how often, and the first places
 
 
-class Row(NamedTuple):
+class Annotation(NamedTuple):
     """One annotated image of a target."""
 
     image: str  # relative to the set's folder, '/' between folders
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 class Reading(NamedTuple):
     """What one unit of a set holds."""
 
-    targets: list[list[Row]]  # rows of each target, in order of frame
+    targets: list[list[Annotation]]  # rows of each target, in order of frame
     skipped: list[tuple[str, str]]  # reason, place: 'target absent', 'GOT-10k_Train_000001 row 7'
 
 
@@ -199,7 +199,7 @@ def _make(
         counts = ', '.join(f'{n} {why} ({places[0]} ...)' for why, (n, places) in lacking.items())
         raise images.missing(folder, f'no usable target; skipped: {counts or "nothing"}')
     about = {**header, 'skipped': json.dumps(lacking)}
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(save(arrays, {**about, 'sha256': _checksum(arrays, about)}))
     journal.unlink()
     return Index(images.name, folder, arrays, lacking)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.metrics import Floats, compare_boxes
-from siamffn_model.tracking.tracker import AnyTracker
+from siamffn_model.tracking.tracker import TrackerProtocol
 
 RIGHT = 0.5  # overlap from which a box is right
 ELSEWHERE = 30  # images of each sequence that are searched for another sequence's target
@@ -41,7 +41,7 @@ class Thresholds(NamedTuple):
     lost: float
 
 
-def observe(tracker: AnyTracker, sequences: list[Sequence]) -> Observed:
+def observe(tracker: TrackerProtocol, sequences: list[Sequence]) -> Observed:
     """Follow the target of each sequence, and look for it in the next sequence, where it is not.
 
     Raises `DataError` for fewer than two sequences, and for polygons.
@@ -54,7 +54,7 @@ def observe(tracker: AnyTracker, sequences: list[Sequence]) -> Observed:
     return Observed(*(np.concatenate(column) for column in zip(*parts)))
 
 
-def _follow(tracker: AnyTracker, sequence: Sequence) -> Observed:
+def _follow(tracker: TrackerProtocol, sequence: Sequence) -> Observed:
     assert sequence.frames is not None
     images = iter(sequence.frames)
     tracker.init(next(images), sequence.first)
@@ -67,7 +67,7 @@ def _follow(tracker: AnyTracker, sequence: Sequence) -> Observed:
     return Observed(np.array([track.score for track in tracks]), right, ~present)
 
 
-def _look_elsewhere(tracker: AnyTracker, sequence: Sequence, other: Sequence) -> Observed:
+def _look_elsewhere(tracker: TrackerProtocol, sequence: Sequence, other: Sequence) -> Observed:
     assert sequence.frames is not None
     assert other.frames is not None
     tracker.init(next(iter(sequence.frames)), sequence.first)

@@ -22,10 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.imaging.crop import Image
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.tracking.tracker import AnyTracker
+from siamffn_model.tracking.tracker import TrackerProtocol
 
 
-def toolkit_tracker(tracker: AnyTracker, name: str) -> Any:
+def toolkit_tracker(tracker: TrackerProtocol, name: str) -> Any:
     """Return `tracker` as a `got10k.trackers.Tracker`, whose results are filed under `name`.
 
     The toolkit gives RGB images of Pillow and takes boxes (4) x, y, w, h in pixels, in coordinates

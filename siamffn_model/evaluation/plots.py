@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from siamffn_model.atomic_io import whole
+from siamffn_model.atomic_io import atomic_write
 from siamffn_model.evaluation.metrics import DISTANCES, NORM_DISTANCES, OVERLAPS, Floats
 from siamffn_model.evaluation.results import OnePass, WithResets
 
@@ -154,7 +154,7 @@ def accuracy_robustness_plot(results: Mapping[str, WithResets], title: str) -> F
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write `name`.svg and `name`.pdf; raises `DataError` where they cannot be written."""
     for ending, date in (('svg', 'Date'), ('pdf', 'CreationDate')):
-        with whole(folder / f'{name}.{ending}') as partial:
+        with atomic_write(folder / f'{name}.{ending}') as partial:
             figure.savefig(partial, format=ending, metadata={date: None})
 
 

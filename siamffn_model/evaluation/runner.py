@@ -29,16 +29,16 @@ from siamffn_model.evaluation import vot
 from siamffn_model.evaluation.metrics import Floats
 from siamffn_model.evaluation.raw_results import format_boxes
 from siamffn_model.evaluation.results import OnePass, WithResets, one_pass
-from siamffn_model.evaluation.tracker_specs import Contestant
+from siamffn_model.evaluation.tracker_specs import TrackerSpec
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import Image
-from siamffn_model.tracking import AnyTracker
+from siamffn_model.tracking import TrackerProtocol
 
 LOOK = 0.5  # seconds between two looks at how far the workers are
 STOP = -1  # number of frames by which the workers are told to stop
 
 
-class Run(NamedTuple):
+class TrackerOutput(NamedTuple):
     """What a tracker answered: boxes (N, 4) as x, y, w, h, the first as given; its own seconds."""
 
     boxes: Floats
@@ -48,7 +48,7 @@ class Run(NamedTuple):
 class Job(NamedTuple):
     """One tracker on one sequence, and the files of the answer."""
 
-    contestant: Contestant
+    contestant: TrackerSpec
     sequence: Sequence
     resets: bool
     result: Path  # in the benchmark's text format
@@ -73,7 +73,7 @@ class Job(NamedTuple):
         return record if done else None
 
 
-def run(tracker: AnyTracker, images: Iterable[Image], first: Box) -> Run:
+def run(tracker: TrackerProtocol, images: Iterable[Image], first: Box) -> TrackerOutput:
     """Follow one target through `images` (at least one), starting from its box in the first."""
     boxes = [first]
     seconds = 0.0
@@ -84,13 +84,13 @@ def run(tracker: AnyTracker, images: Iterable[Image], first: Box) -> Run:
         else:
             boxes.append(tracker.update(image).box)
         seconds += time.perf_counter() - start
-    return Run(np.array(boxes, float), seconds)
+    return TrackerOutput(np.array(boxes, float), seconds)
 
 
 def plan(
     benchmark: Benchmark,
     sequences: Iterable[Sequence],
-    contestants: Iterable[Contestant],
+    contestants: Iterable[TrackerSpec],
     out: Path,
 ) -> list[Job]:
     """Return what is to be run for results in the folder `out`, the longest first."""
@@ -143,7 +143,7 @@ def run_all(jobs: list[Job], workers: int = 1) -> None:
         if workers > 1 and len(jobs) > 1:
             _run_in_workers(jobs, min(workers, len(jobs)), bar, errors)
         else:
-            trackers: dict[str, AnyTracker] = {}
+            trackers: dict[str, TrackerProtocol] = {}
             for job in jobs:
                 bar.set_description(f'{job.contestant.name} {job.sequence.name}')
                 try:
@@ -155,7 +155,7 @@ def run_all(jobs: list[Job], workers: int = 1) -> None:
         raise type(errors[0])(f'{errors[0]}{others}') from errors[0]
 
 
-def _run_job(job: Job, trackers: dict[str, AnyTracker], tick: Callable[[], object]) -> None:
+def _run_job(job: Job, trackers: dict[str, TrackerProtocol], tick: Callable[[], object]) -> None:
     """Run one job; `trackers` keeps those made, by name; `tick` is called with each image."""
     name, sequence = job.contestant.name, job.sequence
     if name not in trackers:
@@ -169,7 +169,9 @@ def _run_job(job: Job, trackers: dict[str, AnyTracker], tick: Callable[[], objec
     write_text(job.record, json.dumps(record) + '\n')
 
 
-def _answer(job: Job, tracker: AnyTracker, tick: Callable[[], object]) -> tuple[str, int, float]:
+def _answer(
+    job: Job, tracker: TrackerProtocol, tick: Callable[[], object]
+) -> tuple[str, int, float]:
     """Return the answer as text, and how many frames the tracker got in how many seconds."""
     if job.resets:
         answer = _follow_with_resets(tracker, job.sequence, tick)
@@ -178,16 +180,18 @@ def _answer(job: Job, tracker: AnyTracker, tick: Callable[[], object]) -> tuple[
     return format_boxes(boxes), len(boxes), seconds
 
 
-def _follow(tracker: AnyTracker, sequence: Sequence, tick: Callable[[], object]) -> Run:
+def _follow(
+    tracker: TrackerProtocol, sequence: Sequence, tick: Callable[[], object]
+) -> TrackerOutput:
     """Run it in one pass; the boxes count pixels as the sequence does."""
     boxes, seconds = run(tracker, _images(sequence, tick), sequence.first)
     boxes[1:, :2] += sequence.origin
     boxes[0] = sequence.truth[0]
-    return Run(boxes, seconds)
+    return TrackerOutput(boxes, seconds)
 
 
 def _follow_with_resets(
-    tracker: AnyTracker, sequence: Sequence, tick: Callable[[], object]
+    tracker: TrackerProtocol, sequence: Sequence, tick: Callable[[], object]
 ) -> vot.Followed:
     assert sequence.size is not None
     return vot.follow(tracker, _images(sequence, tick), sequence.truth, sequence.size)
@@ -200,7 +204,7 @@ def _images(sequence: Sequence, tick: Callable[[], object]) -> Iterator[Image]:
         yield image
 
 
-def track_all(tracker: AnyTracker, sequences: list[Sequence]) -> OnePass:
+def track_all(tracker: TrackerProtocol, sequences: list[Sequence]) -> OnePass:
     """Run a tracker over the sequences in this process, without files, and score it."""
     with _bar(sequences) as bar:
         boxes = {s.name: _follow(tracker, s, bar.update).boxes for s in sequences}
@@ -208,7 +212,7 @@ def track_all(tracker: AnyTracker, sequences: list[Sequence]) -> OnePass:
 
 
 def track_all_with_resets(
-    tracker: AnyTracker, sequences: list[Sequence], lengths: tuple[int, int]
+    tracker: TrackerProtocol, sequences: list[Sequence], lengths: tuple[int, int]
 ) -> WithResets:
     """Do the same in VOT's protocol; `lengths` are those of `Benchmark`."""
     with _bar(sequences) as bar:

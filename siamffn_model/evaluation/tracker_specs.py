@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from siamffn_model.runtimes.selection import check, choose, fingerprint, load_model, weight_file
-from siamffn_model.tracking import AnyTracker, Settings, Tracker
+from siamffn_model.tracking import Tracker, TrackerProtocol, TrackerSettings
 from siamffn_model.tracking.opencv import parse_tracker
 
 
 @dataclass(frozen=True)
-class Contestant:
+class TrackerSpec:
     """A tracker by name, and how to make it.
 
     Attributes:
@@ -23,13 +23,13 @@ class Contestant:
     """
 
     name: str
-    make: Callable[[], AnyTracker]
+    make: Callable[[], TrackerProtocol]
     identity: dict[str, str]
 
 
 def our_tracker(
-    model: str, weights: Path | None, device: str, runtime: str, settings: Settings
-) -> Contestant:
+    model: str, weights: Path | None, device: str, runtime: str, settings: TrackerSettings
+) -> TrackerSpec:
     """Return our tracker with a model of the zoo; raises the errors of `load_model` at once."""
     path = weight_file(model, weights)
     check(model, path)
@@ -41,15 +41,17 @@ def our_tracker(
         'runtime': computed,
         **{name: str(value) for name, value in asdict(settings).items()},
     }
-    return Contestant(model, partial(_make_ours, model, path, device, runtime, settings), identity)
+    return TrackerSpec(model, partial(_make_ours, model, path, device, runtime, settings), identity)
 
 
-def _make_ours(model: str, weights: Path, device: str, runtime: str, settings: Settings) -> Tracker:
+def _make_ours(
+    model: str, weights: Path, device: str, runtime: str, settings: TrackerSettings
+) -> Tracker:
     return Tracker(load_model(model, weights, device, runtime), settings)
 
 
-def opencv_tracker(text: str) -> Contestant:
+def opencv_tracker(text: str) -> TrackerSpec:
     """Return a tracker of OpenCV, such as 'opencv:csrt'; raises the errors of `parse_tracker`."""
     parse_tracker(text)
     name, _, _ = text.partition('=')
-    return Contestant(name.replace(':', '-'), partial(parse_tracker, text), {'tracker': text})
+    return TrackerSpec(name.replace(':', '-'), partial(parse_tracker, text), {'tracker': text})

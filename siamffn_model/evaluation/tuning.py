@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from siamffn_model.errors import DataError, SiamFFNError
-from siamffn_model.tracking.tracker import Settings
+from siamffn_model.tracking.tracker import TrackerSettings
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 # 0.16, 0.30, of SiamRPN++ 0.42, 0.05, 0.38 (pysot's configurations), of NanoTrackV2 0.49, 0.15,
 # 0.385 (its README); they expect no motion. The ends are where the score or the new size counts
 # for almost nothing, or almost alone.
-RANGES = {'window': (0.1, 0.7), 'penalty_k': (0.0, 0.3), 'lr': (0.1, 0.7), 'motion': (0.0, 1.0)}
-DEFAULTS = {name: getattr(Settings(), name) for name in RANGES}
+RANGES = {
+    'window_influence': (0.1, 0.7),
+    'penalty_k': (0.0, 0.3),
+    'lr': (0.1, 0.7),
+    'motion_gain': (0.0, 1.0),
+}
+DEFAULTS = {name: getattr(TrackerSettings(), name) for name in RANGES}
 
 PATIENCE = 60.0  # seconds to wait for another process that is writing to the study
 
@@ -32,10 +37,10 @@ PATIENCE = 60.0  # seconds to wait for another process that is writing to the st
 def tune(
     study_file: Path,
     name: str,
-    objective: Callable[[Settings], float],
+    objective: Callable[[TrackerSettings], float],
     trials: int,
     identity: dict[str, str],
-) -> tuple[Settings, float]:
+) -> tuple[TrackerSettings, float]:
     """Search the settings with the highest value of `objective`, by TPE (Bergstra et al., 2011).
 
     The study is kept in an SQLite file. One that was stopped, by Ctrl-C or otherwise, goes on where
@@ -62,7 +67,7 @@ def tune(
 
     def run(trial: Trial) -> float:
         found: dict[str, Any] = {key: trial.suggest_float(key, *RANGES[key]) for key in RANGES}
-        settings = Settings(**found)
+        settings = TrackerSettings(**found)
         value = objective(settings)
         if not math.isfinite(value):
             raise DataError(f'{settings} gave {value}: there is nothing to tune by; check the set')
@@ -75,7 +80,7 @@ def tune(
             while not _finished(study, trials, bar):
                 study.optimize(run, n_trials=1)
         best = study.best_trial
-        return Settings(**best.params), study.best_value
+        return TrackerSettings(**best.params), study.best_value
 
 
 def _silence_optuna() -> None:

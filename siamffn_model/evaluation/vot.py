@@ -23,7 +23,7 @@ from siamffn_model.evaluation.polygons import polygon_overlap, to_box
 from siamffn_model.evaluation.results import WithResets
 from siamffn_model.imaging.geometry import corners
 from siamffn_model.imaging.sources import Image
-from siamffn_model.tracking import AnyTracker
+from siamffn_model.tracking import TrackerProtocol
 
 RESTART = 5  # frames from a failure to the start after it
 BURN_IN = 10  # frames from a start that accuracy leaves out, the first of them the start itself
@@ -39,7 +39,7 @@ class Code(IntEnum):
 
 
 @dataclass(frozen=True)
-class Run:
+class ResetRun:
     """What a tracker did on one sequence of N frames.
 
     Attributes:
@@ -60,12 +60,12 @@ class Followed(NamedTuple):
         frames: for which it was called.
     """
 
-    run: Run
+    run: ResetRun
     seconds: float
     frames: int
 
 
-def parse_run(text: str, source: str) -> Run:
+def parse_run(text: str, source: str) -> ResetRun:
     """Read a result file of VOT: in each row 1 (start), 2 (failure), 0 (skipped) or a region.
 
     A region is x,y,w,h or x1,y1,...,x4,y4; commas, tabs or spaces separate. Raises `DataError`
@@ -93,17 +93,17 @@ def _parse_row(line: str) -> list[float] | None:
     return row if len(row) in (4, 8) and all(map(math.isfinite, row)) else None
 
 
-def _run(rows: list[list[float]]) -> Run:
+def _run(rows: list[list[float]]) -> ResetRun:
     """Make a run of rows of 1 number (a code), 4 (a box) or 8 (corners)."""
     length = np.array([len(row) for row in rows], int)
     codes = np.array([row[0] if len(row) == 1 else Code.REGION for row in rows], np.int8)
     regions = np.full((len(rows), 8), np.nan)
     regions[length == 4] = corners([row for row in rows if len(row) == 4])
     regions[length == 8] = np.reshape([row for row in rows if len(row) == 8], (-1, 8))
-    return Run(codes, regions)
+    return ResetRun(codes, regions)
 
 
-def format_run(run: Run) -> str:
+def format_run(run: ResetRun) -> str:
     """Return the text of a result file, regions to the ten-thousandth of a pixel.
 
     Upright boxes, which is all that our trackers answer, become x,y,w,h; others their corners.
@@ -119,7 +119,7 @@ def format_run(run: Run) -> str:
 
 
 def follow(
-    tracker: AnyTracker, images: Iterable[Image], truth: Floats, size: tuple[int, int]
+    tracker: TrackerProtocol, images: Iterable[Image], truth: Floats, size: tuple[int, int]
 ) -> Followed:
     """Run the protocol live on one sequence.
 
@@ -157,7 +157,7 @@ def follow(
 
 def with_resets(
     sequences: Iterable[Sequence],
-    runs: Mapping[str, Run],
+    runs: Mapping[str, ResetRun],
     lengths: tuple[int, int],
     fps: float | None = None,
 ) -> WithResets:
@@ -196,7 +196,7 @@ def with_resets(
     )
 
 
-def _check(sequence: Sequence, run: Run) -> tuple[int, int]:
+def _check(sequence: Sequence, run: ResetRun) -> tuple[int, int]:
     """Return the size of the images; raises `DataError`, see `with_resets`."""
     name, rows, frames = sequence.name, len(run.codes), len(sequence.truth)
     if rows != frames:

@@ -18,7 +18,7 @@ from siamffn_model.evaluation.runner import track_all
 from siamffn_model.imaging.crop import Image, View, context_side, mean_colour, search_side
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import ImageFiles, read_image
-from siamffn_model.runtimes.exported import Card, writing
+from siamffn_model.runtimes.exported import Manifest, writing
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import (
     COMPUTED_BY,
@@ -70,8 +70,8 @@ def export_model(
         from siamffn_model.export.quantisation import quantise
 
         graphs = quantise(graphs, list(pairs(calibration, CALIBRATED_ON)))
-    card = Card(name, form, graphs.score_map, 'int8' if calibration else 'f32')
-    with writing(out, card) as partial:
+    manifest = Manifest(name, form, graphs.score_map, 'int8' if calibration else 'f32')
+    with writing(out, manifest) as partial:
         format_module(form).save_graphs(graphs, partial)
     if form != 'torchscript':
         return load_model(name, out, 'cpu')

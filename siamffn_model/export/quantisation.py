@@ -7,14 +7,14 @@ import logging
 import nncf
 
 from siamffn_model.imaging.crop import SEARCH_SIZE, View
-from siamffn_model.runtimes.exported import Graphs
+from siamffn_model.runtimes.exported import ExportedModules
 from siamffn_model.runtimes.openvino_runtime import OpenVINORuntime
 
 # In single precision: what follows the correlation, whose small differences move boxes most.
 KEPT = nncf.IgnoredScope(patterns=[r'.*model\.fusion.*', r'.*model\.head.*'], validate=False)
 
 
-def quantise(graphs: Graphs, pairs: list[tuple[View, View]]) -> Graphs:
+def quantise(graphs: ExportedModules, pairs: list[tuple[View, View]]) -> ExportedModules:
     """Return OpenVINO's graphs with the search's backbone and neck in 8 bits.
 
     The template is computed once a target, and stays as it is.

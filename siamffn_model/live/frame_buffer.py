@@ -55,7 +55,7 @@ class Frame:
         self._image = None
 
 
-class FrameRing:
+class FrameBuffer:
     """The frames of the last seconds, numbered in order of arrival, bounded in time and memory.
 
     One thread may fill it while another reads it.

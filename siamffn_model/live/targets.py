@@ -13,8 +13,8 @@ from typing import Any
 
 from siamffn_model.errors import ImageError, SiamFFNError
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.live.frame_buffer import Frame, FrameRing
-from siamffn_model.tracking import Settings, State, Track, Tracker, update_all
+from siamffn_model.live.frame_buffer import Frame, FrameBuffer
+from siamffn_model.tracking import State, Track, Tracker, TrackerSettings, update_all
 
 LONGEST_ID = 64  # characters
 
@@ -24,10 +24,10 @@ class Target:
     """One followed target and its figures.
 
     Attributes:
-        number: of the last frame it was looked for in, whose header is `header`.
+        number: number of the last frame it was searched in, whose header is `header`.
         colour: a number that no other target has meanwhile, from 0.
-        backlog: how many frames it was behind when it set out for `goal`, the number of a frame;
-            0 once it is at the present.
+        frames_behind: number of frames it was behind when it started to catch up to frame `goal`;
+            0 when it is up to date.
     """
 
     id: str
@@ -36,7 +36,7 @@ class Target:
     track: Track
     header: Any
     colour: int = 0
-    backlog: int = 0
+    frames_behind: int = 0
     goal: int = 0
     processed: int = 1
     dropped: int = 0
@@ -49,7 +49,7 @@ class Target:
         """Mean time of an update."""
         return self.total_ms / max(self.processed - 1, 1)
 
-    def moved_on(self, frame: Frame, track: Track, milliseconds: float) -> None:
+    def record_update(self, frame: Frame, track: Track, milliseconds: float) -> None:
         """Take what was found on a newer frame, and how long it took."""
         self.track = track
         self.last_ms = milliseconds
@@ -77,11 +77,15 @@ class Targets:
     """
 
     def __init__(
-        self, model: Any, ring: FrameRing, settings: Settings | None = None, limit: int = 16
+        self,
+        model: Any,
+        ring: FrameBuffer,
+        settings: TrackerSettings | None = None,
+        limit: int = 16,
     ) -> None:
         self._model = model
         self._ring = ring
-        self._settings = settings or Settings()
+        self._settings = settings or TrackerSettings()
         self._targets: dict[str, Target] = {}
         self.limit = limit
 
@@ -93,7 +97,7 @@ class Targets:
         """The targets, in their order."""
         return list(self._targets.values())
 
-    def set(self, settings: Settings) -> None:
+    def set(self, settings: TrackerSettings) -> None:
         """Change the settings of all trackers."""
         self._settings = settings
         for target in self._targets.values():
@@ -133,7 +137,7 @@ class Targets:
             Track(box, 1.0, State.TRACKING),
             frame.header,
             before.colour if before else self._new_colour(),
-            backlog=newest - frame.number,
+            frames_behind=newest - frame.number,
             goal=newest,
         )
         return target
@@ -160,8 +164,8 @@ class Targets:
         present = []
         for target in self.all:
             if target.number == frame.number - 1:
-                target.backlog = 0
-            if not target.backlog and target.number < frame.number:
+                target.frames_behind = 0
+            if not target.frames_behind and target.number < frame.number:
                 present.append(target)
         _follow(present, [frame] * len(present))
         return [target for target in self.all if target.number == frame.number]
@@ -174,7 +178,7 @@ class Targets:
         """
         late, frames = [], []
         for target in self.all:
-            if target.backlog and (frame := self._next_frame(target)):
+            if target.frames_behind and (frame := self._next_frame(target)):
                 late.append(target)
                 frames.append(frame)
         _follow(late, frames)
@@ -182,9 +186,9 @@ class Targets:
             frame.release()
             if target.number >= target.goal:
                 behind = self._ring.newest - target.number
-                target.backlog = behind if behind < target.backlog else 0
+                target.frames_behind = behind if behind < target.frames_behind else 0
                 target.goal = self._ring.newest
-        return any(target.backlog for target in self.all)
+        return any(target.frames_behind for target in self.all)
 
     def _next_frame(self, target: Target) -> Frame | None:
         """Return the next frame that can be decoded; without any, the target is at the present."""
@@ -194,7 +198,7 @@ class Targets:
                 return frame
             except ImageError:
                 target.skip_to(frame.number)
-        target.backlog = 0
+        target.frames_behind = 0
         return None
 
     def _new_id(self) -> str:
@@ -212,4 +216,4 @@ def _follow(targets: Sequence[Target], frames: Sequence[Frame]) -> None:
     tracks = update_all([target.tracker for target in targets], images)
     milliseconds = 1000 * (time.perf_counter() - start)
     for target, frame, track in zip(targets, frames, tracks):
-        target.moved_on(frame, track, milliseconds)
+        target.record_update(frame, track, milliseconds)

@@ -37,11 +37,11 @@ class AlexNet(Backbone):
             nn.BatchNorm2d(256),
         )
 
-    def lower(self, image: Tensor) -> Tensor:
-        """See `Backbone.lower`: all of it."""
+    def frozen_stages(self, image: Tensor) -> Tensor:
+        """See `Backbone.frozen_stages`: all of it."""
         features: Tensor = self.layers(image)
         return features
 
-    def upper(self, x: Tensor) -> list[Tensor]:
+    def trainable_stages(self, x: Tensor) -> list[Tensor]:
         """Return the only level."""
         return [x]

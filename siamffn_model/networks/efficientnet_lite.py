@@ -82,14 +82,14 @@ class EfficientNetLite0(Backbone):
             InvertedResidual(width, *block) for width, block in zip(widths, BLOCKS)
         )
 
-    def lower(self, image: Tensor) -> Tensor:
-        """See `Backbone.lower`: up to the first level."""
+    def frozen_stages(self, image: Tensor) -> Tensor:
+        """See `Backbone.frozen_stages`: up to the first level."""
         x: Tensor = self.stem((image - 127.0) / 128.0)
         for block in self.blocks[: LEVELS[0] + 1]:
             x = block(x)
         return x
 
-    def upper(self, x: Tensor) -> list[Tensor]:
+    def trainable_stages(self, x: Tensor) -> list[Tensor]:
         """Return the three levels; 255 px give 31x31 cells, 127 px give 15x15."""
         levels = [x]
         for index, block in enumerate(self.blocks[LEVELS[0] + 1 :], LEVELS[0] + 1):
@@ -100,7 +100,7 @@ class EfficientNetLite0(Backbone):
         cells = 2 * coarse[0].shape[-1] - 1
         return [fine[..., :cells, :cells], *(_between(level, cells) for level in coarse)]
 
-    def tunable(self) -> list[nn.Module]:
+    def trainable(self) -> list[nn.Module]:
         """Return the blocks at stride 16."""
         return list(self.blocks[LEVELS[0] + 1 :])
 

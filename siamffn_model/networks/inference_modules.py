@@ -9,7 +9,7 @@ from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE
 from siamffn_model.networks.siamese import Siamese
 
 
-class TemplateStage(nn.Module):
+class TemplateModule(nn.Module):
     """Template crops (B, 127, 127, 3), BGR uint8, to the tensors that the search takes."""
 
     def __init__(self, model: Siamese) -> None:
@@ -21,7 +21,7 @@ class TemplateStage(nn.Module):
         return tuple(self.model.template(_pixels(crops, self.model)))
 
 
-class SearchStage(nn.Module):
+class SearchModule(nn.Module):
     """Search crops (B, 255, 255, 3), BGR uint8, and templates to candidates (B, 5, N).
 
     A candidate is its score, the x and y of its box's centre from the crop's, width and height, in
@@ -56,9 +56,9 @@ def _device(model: Siamese) -> torch.device:
     return next(model.parameters()).device
 
 
-def stages(model: Siamese) -> tuple[TemplateStage, SearchStage]:
+def stages(model: Siamese) -> tuple[TemplateModule, SearchModule]:
     """Return both halves of a model in evaluation mode."""
-    return TemplateStage(model).eval(), SearchStage(model).eval()
+    return TemplateModule(model).eval(), SearchModule(model).eval()
 
 
 def example_inputs(model: Siamese) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -68,5 +68,5 @@ def example_inputs(model: Siamese) -> tuple[tuple[Tensor, ...], tuple[Tensor, ..
         for size in (TEMPLATE_SIZE, SEARCH_SIZE)
     )
     with torch.no_grad():
-        template = TemplateStage(model)(template_crop)
+        template = TemplateModule(model)(template_crop)
     return (template_crop,), (search_crop, *template)

@@ -97,12 +97,12 @@ class ResNet50(Backbone):
             self.layers.append(layer)
             inputs = outputs
 
-    def lower(self, image: Tensor) -> Tensor:
-        """See `Backbone.lower`: the stem and layer 1."""
+    def frozen_stages(self, image: Tensor) -> Tensor:
+        """See `Backbone.frozen_stages`: the stem and layer 1."""
         x: Tensor = self.layers[0](self.stem(image))
         return x
 
-    def upper(self, x: Tensor) -> list[Tensor]:
+    def trainable_stages(self, x: Tensor) -> list[Tensor]:
         """Return layers 2, 3 and 4."""
         levels = []
         for layer in self.layers[1:]:
@@ -110,7 +110,7 @@ class ResNet50(Backbone):
             levels.append(x)
         return levels
 
-    def tunable(self) -> list[nn.Module]:
+    def trainable(self) -> list[nn.Module]:
         """Return layers 2, 3 and 4, as SiamRPN++ and SiamBAN tune them."""
         return list(self.layers[1:])
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from siamffn_model.atomic_io import whole
+from siamffn_model.atomic_io import atomic_write
 from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
@@ -67,7 +67,7 @@ def save_weights(model: Siamese, name: str, path: Path, card: dict[str, object])
         key: (value.half() if key in learned else value).contiguous().cpu()
         for key, value in model.state_dict().items()
     }
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         save_file(state, partial, metadata={'model': name, 'card': json.dumps(card)})
 
 

@@ -1,4 +1,4 @@
-"""Models in the format of a runtime, each a folder: its two stages, and a card that names them."""
+"""Exported models: folders with the two inference modules of a model and a manifest."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from siamffn_model import __version__
-from siamffn_model.atomic_io import whole_folder
+from siamffn_model.atomic_io import atomic_write_folder
 from siamffn_model.errors import WeightsError
 from siamffn_model.networks.score_map import ScoreMap
 
-CARD = 'model.json'
+MANIFEST = 'model.json'
 FORMATS = ('onnx', 'openvino', 'torchscript')
 
 
 @dataclass(frozen=True)
-class Card:
+class Manifest:
     """What an exported folder holds.
 
     Attributes:
@@ -37,7 +37,7 @@ class Card:
     version: str = __version__
 
 
-class Graphs(NamedTuple):
+class ExportedModules(NamedTuple):
     """The two stages of a model (see `networks.stages`) in a format, for one crop of a target."""
 
     template: Any
@@ -46,31 +46,31 @@ class Graphs(NamedTuple):
 
 
 @contextmanager
-def writing(folder: Path, card: Card) -> Iterator[Path]:
-    """Give a folder to write the stages to; it becomes `folder`, with the card, when all went well.
+def writing(folder: Path, manifest: Manifest) -> Iterator[Path]:
+    """Yield a folder to write modules to; on success it is renamed to `folder`, with the manifest.
 
     Raises `DataError` where that exists or cannot be written.
     """
-    with whole_folder(folder) as partial:
+    with atomic_write_folder(folder) as partial:
         yield partial
-        (partial / CARD).write_text(json.dumps(asdict(card), indent=2), encoding='utf-8')
+        (partial / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2), encoding='utf-8')
 
 
-def read_card(folder: Path) -> Card:
-    """Read the card of an exported folder; raises `WeightsError`."""
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of an exported folder; raises `WeightsError`."""
     try:
-        values: dict[str, Any] = json.loads((folder / CARD).read_text(encoding='utf-8'))
+        values: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
         area = values.pop('score_map')
         anchors = tuple((w, h) for w, h in area['anchors'])
-        card = Card(score_map=ScoreMap(area['side'], anchors, area['sized']), **values)
+        manifest = Manifest(score_map=ScoreMap(area['side'], anchors, area['sized']), **values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
-            f'{folder} is no exported model: its {CARD} cannot be read ({error!r}); give a folder '
-            'that `siamffn export` wrote'
+            f'{folder} is not an exported model: its {MANIFEST} cannot be read ({error!r}); '
+            'give a folder that `siamffn export` wrote'
         ) from None
-    if card.format not in FORMATS:
+    if manifest.format not in FORMATS:
         raise WeightsError(
-            f'{folder} is of the format {card.format!r}, which this version does not know: '
+            f'{folder} is of the format {manifest.format!r}, which this version does not know: '
             'export it anew'
         )
-    return card
+    return manifest

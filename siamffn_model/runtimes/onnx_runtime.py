@@ -18,7 +18,7 @@ from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.devices import device_number, has_driver
-from siamffn_model.runtimes.exported import Graphs
+from siamffn_model.runtimes.exported import ExportedModules
 from siamffn_model.runtimes.runtime import Floats
 
 if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
@@ -43,7 +43,7 @@ class ONNXRuntime:
     be read.
     """
 
-    def __init__(self, graphs: Graphs, device: str) -> None:
+    def __init__(self, graphs: ExportedModules, device: str) -> None:
         self.score_map, self.device = graphs.score_map, device
         chosen = providers(device, onnxruntime.get_available_providers())
         self._template, self._search = (_session(g, chosen) for g in graphs[:2])
@@ -119,13 +119,13 @@ def _session(graph: bytes, chosen: list[Provider]) -> Any:
         ) from None
 
 
-def save_graphs(graphs: Graphs, folder: Path) -> None:
+def save_graphs(graphs: ExportedModules, folder: Path) -> None:
     """Write template.onnx and search.onnx."""
     for name in ('template', 'search'):
         (folder / f'{name}.onnx').write_bytes(getattr(graphs, name))
 
 
-def read_graphs(folder: Path, score_map: ScoreMap) -> Graphs:
+def read_graphs(folder: Path, score_map: ScoreMap) -> ExportedModules:
     """Read what `save_graphs` wrote; raises `WeightsError`."""
     try:
         template, search = (
@@ -133,10 +133,10 @@ def read_graphs(folder: Path, score_map: ScoreMap) -> Graphs:
         )
     except OSError as error:
         raise WeightsError(f'{folder} holds no model in ONNX ({error}); export it anew') from None
-    return Graphs(template, search, score_map)
+    return ExportedModules(template, search, score_map)
 
 
-def convert_model(model: Siamese) -> Graphs:
+def convert_model(model: Siamese) -> ExportedModules:
     """Return the ONNX files' bytes of a model in evaluation mode, its batch norm folded.
 
     All shapes are fixed, and names are those of the stages: `crop` and `template0`, ... in,
@@ -156,7 +156,7 @@ def convert_model(model: Siamese) -> Graphs:
     template, search = stages(model)
     template_inputs, search_inputs = example_inputs(model)
     levels = [f'template{number}' for number in range(len(search_inputs) - 1)]
-    return Graphs(
+    return ExportedModules(
         _convert(template, template_inputs, ['crop'], levels),
         _convert(search, search_inputs, ['crop', *levels], ['candidates']),
         model.score_map,

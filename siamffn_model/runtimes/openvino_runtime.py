@@ -14,7 +14,7 @@ import openvino
 from siamffn_model.errors import WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.score_map import ScoreMap
-from siamffn_model.runtimes.exported import Graphs
+from siamffn_model.runtimes.exported import ExportedModules
 from siamffn_model.runtimes.runtime import Floats
 
 if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
@@ -35,7 +35,7 @@ class OpenVINORuntime:
             where that is native, else single.
     """
 
-    def __init__(self, graphs: Graphs, precision: str = '') -> None:
+    def __init__(self, graphs: ExportedModules, precision: str = '') -> None:
         self.score_map, self.device = graphs.score_map, 'cpu'
         self._template = compile_graph(graphs.template, 'f32').create_infer_request()
         compiled = compile_graph(graphs.search, precision, PERFORMANCE_HINT='LATENCY')
@@ -82,13 +82,13 @@ def compile_graph(graph: Any, precision: str = 'f32', **options: Any) -> Any:
     return _core().compile_model(graph, 'CPU', options)
 
 
-def save_graphs(graphs: Graphs, folder: Path) -> None:
+def save_graphs(graphs: ExportedModules, folder: Path) -> None:
     """Write template.xml and search.xml, each with a .bin, in single precision."""
     for name in ('template', 'search'):
         openvino.save_model(getattr(graphs, name), folder / f'{name}.xml', compress_to_fp16=False)
 
 
-def read_graphs(folder: Path, score_map: ScoreMap) -> Graphs:
+def read_graphs(folder: Path, score_map: ScoreMap) -> ExportedModules:
     """Read what `save_graphs` wrote; raises `WeightsError`."""
     try:
         template, search = (
@@ -98,7 +98,7 @@ def read_graphs(folder: Path, score_map: ScoreMap) -> Graphs:
         raise WeightsError(
             f'{folder} holds no model that OpenVINO can read ({error}); export it anew'
         ) from None
-    return Graphs(template, search, score_map)
+    return ExportedModules(template, search, score_map)
 
 
 def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
@@ -119,7 +119,7 @@ def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
         return front_end.convert(front_end.load(decoder))
 
 
-def convert_model(model: Siamese) -> Graphs:
+def convert_model(model: Siamese) -> ExportedModules:
     """Return the graphs of a model in evaluation mode, its batch norm folded."""
     from siamffn_model.networks.inference_modules import example_inputs, stages
 
@@ -130,4 +130,4 @@ def convert_model(model: Siamese) -> Graphs:
         graph.reshape(dict(zip(graph.inputs, shapes, strict=True)))
         graphs.append(graph)
     template, search = graphs
-    return Graphs(template, search, model.score_map)
+    return ExportedModules(template, search, model.score_map)

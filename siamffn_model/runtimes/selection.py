@@ -15,7 +15,7 @@ from siamffn_model.atomic_io import cache_folder
 from siamffn_model.errors import DataError, SiamFFNError, WeightsError
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.devices import choose_device, device_number
-from siamffn_model.runtimes.exported import Card, Graphs, read_card, writing
+from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest, writing
 from siamffn_model.runtimes.runtime import Runtime
 
 if TYPE_CHECKING:  # its import takes longer than the start of a node: only where it is needed
@@ -44,13 +44,13 @@ KEPT = 4  # models that the cache holds of each format
 class Format(Protocol):
     """What makes graphs in one of `exported.FORMATS`, writes them and reads them: a module."""
 
-    def convert_model(self, model: Siamese) -> Graphs:
+    def convert_model(self, model: Siamese) -> ExportedModules:
         """Return the graphs of a model in evaluation mode, its batch norm folded."""
 
-    def save_graphs(self, graphs: Graphs, folder: Path) -> None:
+    def save_graphs(self, graphs: ExportedModules, folder: Path) -> None:
         """Write them to a folder."""
 
-    def read_graphs(self, folder: Path, score_map: ScoreMap) -> Graphs:
+    def read_graphs(self, folder: Path, score_map: ScoreMap) -> ExportedModules:
         """Read what `save_graphs` wrote; raises `WeightsError`."""
 
 
@@ -90,7 +90,7 @@ def weight_file(name: str, weights: Path | str | None = None) -> Path:
 def check(name: str, path: Path) -> None:
     """Raise what `load_model` raises for weights that cannot be used, without loading them."""
     if path.is_dir():
-        _read_card(name, path)
+        _read_manifest(name, path)
     else:
         from siamffn_model.networks.zoo import read_weights
 
@@ -162,7 +162,7 @@ def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runt
     return eager(model, device) if runtime == 'eager' else optimised(model)
 
 
-def convert(model: Siamese, form: str) -> Graphs:
+def convert(model: Siamese, form: str) -> ExportedModules:
     """Return a model in evaluation mode, which is of no more use, in one of `exported.FORMATS`."""
     from siamffn_model.networks.folding import fold_batch_norm
 
@@ -195,25 +195,27 @@ def read_model(name: str, path: Path) -> Siamese:
 
 
 def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtime:
-    card = _read_card(name, folder)
-    fitting = COMPUTED_BY[card.format]
+    manifest = _read_manifest(name, folder)
+    fitting = COMPUTED_BY[manifest.format]
     device, runtime = choose(device, fitting[0] if runtime == 'auto' else runtime)
     if runtime not in fitting:
         raise SiamFFNError(
-            f'{folder} is of the format {card.format}, which the runtime {runtime!r} does not '
+            f'{folder} is of the format {manifest.format}, which the runtime {runtime!r} does not '
             f'compute: choose auto or {" or ".join(fitting)}, or give a .safetensors file'
         )
-    return _start(format_module(card.format).read_graphs(folder, card.score_map), device, runtime)
+    return _start(
+        format_module(manifest.format).read_graphs(folder, manifest.score_map), device, runtime
+    )
 
 
-def _read_card(name: str, folder: Path) -> Card:
-    card = read_card(folder)
-    if card.model != name:
+def _read_manifest(name: str, folder: Path) -> Manifest:
+    manifest = read_manifest(folder)
+    if manifest.model != name:
         raise WeightsError(
-            f'{folder} holds {card.model}, not {name}: choose the model {card.model}, or another '
-            'folder'
+            f'{folder} holds {manifest.model}, not {name}: choose the model {manifest.model}, or '
+            'another folder'
         )
-    return card
+    return manifest
 
 
 def _format_of(runtime: str) -> str:
@@ -222,7 +224,7 @@ def _format_of(runtime: str) -> str:
     return form if form in ('onnx', 'openvino') else ''
 
 
-def _start(graphs: Graphs, device: str, runtime: str) -> Runtime:
+def _start(graphs: ExportedModules, device: str, runtime: str) -> Runtime:
     if runtime == 'onnx':
         from siamffn_model.runtimes.onnx_runtime import ONNXRuntime
 
@@ -236,13 +238,13 @@ def _load_cached(form: str, name: str, path: Path, device: str, runtime: str) ->
     """Start a model in a format: to convert it takes PyTorch, and seconds, but once."""
     folder = cache_folder() / form / f'{name}-{_key(form, path)}'
     try:
-        graphs = format_module(form).read_graphs(folder, read_card(folder).score_map)
+        graphs = format_module(form).read_graphs(folder, read_manifest(folder).score_map)
         return _start(graphs, device, runtime)
     except WeightsError:  # not there, or damaged
         shutil.rmtree(folder, ignore_errors=True)
     graphs = convert(read_model(name, path), form)
     try:
-        with writing(folder, Card(name, form, graphs.score_map)) as partial:
+        with writing(folder, Manifest(name, form, graphs.score_map)) as partial:
             format_module(form).save_graphs(graphs, partial)
         for old in sorted(folder.parent.iterdir(), key=lambda f: f.stat().st_mtime)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)

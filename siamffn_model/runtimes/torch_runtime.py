@@ -16,7 +16,7 @@ from siamffn_model.networks.folding import fold_batch_norm
 from siamffn_model.networks.inference_modules import example_inputs, stages
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.runtimes.exported import Graphs
+from siamffn_model.runtimes.exported import ExportedModules
 from siamffn_model.runtimes.runtime import Floats
 
 
@@ -71,10 +71,10 @@ def optimised(model: Siamese) -> TorchRuntime:
     return TorchRuntime('PyTorch f32', *stages(model), model.score_map, 'cpu')
 
 
-def convert_model(model: Siamese) -> Graphs:
+def convert_model(model: Siamese) -> ExportedModules:
     """Return the TorchScript of a model in evaluation mode, its batch norm folded."""
     template, search = map(trace, stages(model), example_inputs(model))
-    return Graphs(template, search, model.score_map)
+    return ExportedModules(template, search, model.score_map)
 
 
 def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
@@ -85,13 +85,13 @@ def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.jit.ScriptModu
         return traced
 
 
-def save_graphs(graphs: Graphs, folder: Path) -> None:
+def save_graphs(graphs: ExportedModules, folder: Path) -> None:
     """Write template.pt and search.pt."""
     for name in ('template', 'search'):
         getattr(graphs, name).save(str(folder / f'{name}.pt'))
 
 
-def read_graphs(folder: Path, score_map: ScoreMap) -> Graphs:
+def read_graphs(folder: Path, score_map: ScoreMap) -> ExportedModules:
     """Raise `WeightsError`: TorchScript is a program, and nothing that is read is executed."""
     raise WeightsError(
         f'{folder} is TorchScript, which is for programs with libtorch: to track with it here, '
@@ -99,7 +99,7 @@ def read_graphs(folder: Path, score_map: ScoreMap) -> Graphs:
     )
 
 
-def scripted(graphs: Graphs) -> TorchRuntime:
+def scripted(graphs: ExportedModules) -> TorchRuntime:
     """Return a model of `convert_model` on the CPU."""
 
     def search(crops: Tensor, *levels: Tensor) -> Tensor:

@@ -2,12 +2,20 @@
 
 from siamffn_model.runtimes.selection import load_model
 from siamffn_model.tracking.tracker import (
-    AnyTracker,
-    Settings,
     State,
     Track,
     Tracker,
+    TrackerProtocol,
+    TrackerSettings,
     update_all,
 )
 
-__all__ = ['AnyTracker', 'Settings', 'State', 'Track', 'Tracker', 'load_model', 'update_all']
+__all__ = [
+    'State',
+    'Track',
+    'Tracker',
+    'TrackerProtocol',
+    'TrackerSettings',
+    'load_model',
+    'update_all',
+]

@@ -36,7 +36,7 @@ def parse_tracker(text: str) -> OpenCVTracker:
 
 
 class OpenCVTracker:
-    """One of OpenCV's trackers (`name`: csrt, kcf, mil or nano) behind `AnyTracker`.
+    """One of OpenCV's trackers (`name`: csrt, kcf, mil or nano) behind `TrackerProtocol`.
 
     OpenCV takes whole pixels: a box is clipped to the image and rounded. A lost target answers its
     last box with score 0; a found one has score 1, with NanoTrack its own. MIL draws its

@@ -18,7 +18,7 @@ from siamffn_model.errors import DataError, ImageError, SiamFFNError
 from siamffn_model.imaging.drawing import Colour, OverlayWriter, draw_track
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import Frames, Image
-from siamffn_model.tracking import AnyTracker, State, Track
+from siamffn_model.tracking import State, Track, TrackerProtocol
 
 COLUMNS = ('frame', 'x', 'y', 'w', 'h', 'score', 'state')
 UNCERTAIN_COLOUR: Colour = (30, 170, 255)  # orange
@@ -41,7 +41,7 @@ def first_box(frames: Frames, given: Box | None) -> Box:
 
 
 def track_video(
-    tracker: AnyTracker, frames: Frames, box: Box, out: Path, show: bool = False
+    tracker: TrackerProtocol, frames: Frames, box: Box, out: Path, show: bool = False
 ) -> list[Track]:
     """Follow the target in `box` and write boxes.csv and overlay.mp4 into the folder `out`.
 
@@ -72,7 +72,7 @@ def track_video(
 
 
 def _followed(
-    tracker: AnyTracker, frames: Frames, box: Box, tracks: list[Track]
+    tracker: TrackerProtocol, frames: Frames, box: Box, tracks: list[Track]
 ) -> Iterator[Image]:
     """Yield each image with its track drawn in; the track is appended to `tracks` before."""
     for image in tqdm(frames, total=frames.expected, desc=frames.path.name, unit='frame'):

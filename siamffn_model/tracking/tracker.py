@@ -47,7 +47,7 @@ class Track(NamedTuple):
     state: State
 
 
-class AnyTracker(Protocol):
+class TrackerProtocol(Protocol):
     """What a tracker is to the rest: ours, or another's; `init` may be called again."""
 
     def init(self, image: Image, box: Box) -> None:
@@ -58,7 +58,7 @@ class AnyTracker(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrackerSettings:
     """How responses become a box, and scores a state.
 
     `window` is the weight of the Hanning window, `penalty_k` that of changes in size and ratio,
@@ -71,15 +71,15 @@ class Settings:
     image costs `searches` searches.
     """
 
-    window: float = 0.30
+    window_influence: float = 0.30
     penalty_k: float = 0.10
     lr: float = 0.30
-    motion: float = 0.80
-    uncertain: float = 0.80
-    lost: float = 0.40
-    found: float = 0.85
-    patience: int = 5
-    searches: int = 3
+    motion_gain: float = 0.80
+    uncertain_threshold: float = 0.80
+    lost_threshold: float = 0.40
+    reacquire_threshold: float = 0.85
+    lost_patience: int = 5
+    max_searches: int = 3
 
 
 class Tracker:
@@ -93,8 +93,8 @@ class Tracker:
     >>> box, score, state = tracker.update(next_image)          # doctest: +SKIP
     """
 
-    def __init__(self, model: Runtime, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
+    def __init__(self, model: Runtime, settings: TrackerSettings | None = None) -> None:
+        self.settings = settings or TrackerSettings()
         self._model = model
         self._template: Template | None = None
         self._window = model.score_map.window()
@@ -118,7 +118,7 @@ class Tracker:
         """Find the target in the next image; raises `ImageError`; before `init`, `SiamFFNError`."""
         return update_all([self], [image])[0]
 
-    def _look(self, image: Image) -> list[View]:
+    def search_views(self, image: Image) -> list[View]:
         """Return what is to be searched in the next image: where the target may be, first."""
         if self._template is None:
             raise SiamFFNError('update() before init(): give the first image and its box to init()')
@@ -129,12 +129,12 @@ class Tracker:
         places = [self._place_ahead()]
         if self._missed:
             tiles = _Tiles(last.cx, last.cy, TILE * max(side, LEAST_SIDE), self._size)
-            count = self.settings.searches - 1
+            count = self.settings.max_searches - 1
             first = (self._missed - 1) * count
             places += [tiles[(first + n) % len(tiles)] for n in range(min(count, len(tiles)))]
         return [View(image, x, y, side, self._fill) for x, y in places]
 
-    def _find(self, views: list[View], candidates: Floats) -> Track:
+    def decode(self, views: list[View], candidates: Floats) -> Track:
         """Choose among the candidates (V, 5, N) of all views."""
         s, last = self.settings, self._box
         scale = views[0].side / SEARCH_SIZE
@@ -143,10 +143,13 @@ class Tracker:
             sizes[:, 0], sizes[:, 1] = last.w / scale, last.h / scale
         penalty = self._penalty(sizes, last.w / scale, last.h / scale)
         ranked = penalty * scores
-        ranked[0] = (1 - s.window) * ranked[0] + s.window * self._window
+        ranked[0] = (1 - s.window_influence) * ranked[0] + s.window_influence * self._window
         best = ranked.argmax(axis=1)
         each = range(len(views))
-        enough = [s.lost if self._missed <= s.patience else s.found, *[s.found] * (len(views) - 1)]
+        enough = [
+            s.lost_threshold if self._missed <= s.lost_patience else s.reacquire_threshold,
+            *[s.reacquire_threshold] * (len(views) - 1),
+        ]
         top = [float(scores[v, best[v]]) for v in each]
         found = [v for v in each if top[v] >= enough[v]]
         if not found:
@@ -174,12 +177,16 @@ class Tracker:
 
     def _state_of(self, score: float) -> State:
         """Return the state of a target that is in sight."""
-        sure = self.settings.uncertain if self._state == State.TRACKING else self.settings.found
+        sure = (
+            self.settings.uncertain_threshold
+            if self._state == State.TRACKING
+            else self.settings.reacquire_threshold
+        )
         return State.TRACKING if score >= sure else State.UNCERTAIN
 
     def _place_ahead(self) -> tuple[float, float]:
         """Return where the target will be if it keeps `motion` of its motion."""
-        x, y = self.settings.motion * self._motion
+        x, y = self.settings.motion_gain * self._motion
         return _on_image(self._box.cx + x, self._box.cy + y, *self._size)
 
     def _penalty(self, sizes: Floats, w: float, h: float) -> Floats:
@@ -205,14 +212,14 @@ def update_all(trackers: Sequence[Tracker], images: Sequence[Image]) -> list[Tra
     """
     if not trackers:
         return []
-    looks = [tracker._look(image) for tracker, image in zip(trackers, images, strict=True)]
+    looks = [tracker.search_views(image) for tracker, image in zip(trackers, images, strict=True)]
     templates = [tracker._template for tracker, views in zip(trackers, looks) for _ in views]
     together = [view for views in looks for view in views]
     candidates = trackers[0]._model.search(together, templates)
     tracks, start = [], 0
     for tracker, views in zip(trackers, looks):
         stop = start + len(views)
-        tracks.append(tracker._find(views, candidates[start:stop]))
+        tracks.append(tracker.decode(views, candidates[start:stop]))
         start = stop
     return tracks
 

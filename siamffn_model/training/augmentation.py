@@ -15,7 +15,7 @@ LEAST_CONTRAST = 0.25
 
 
 @dataclass(frozen=True)
-class Look:
+class ColorJitter:
     """Colour of one view: gain a channel (BGR), added brightness, contrast, and grey or not."""
 
     gain: tuple[float, float, float]
@@ -24,7 +24,7 @@ class Look:
     grey: bool
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, strength: float, grey: float = 0.0) -> Look:
+    def draw(cls, rng: np.random.Generator, strength: float, grey: float = 0.0) -> ColorJitter:
         """Draw a look; `strength` 0 changes nothing, 1 much; `grey` is the share of grey views."""
         blue, green, red = 1 + strength * rng.uniform(-0.3, 0.3, 3)
         brightness, contrast = (
@@ -48,10 +48,10 @@ def distort(
     rng: np.random.Generator, template: Image, search: Image, how: Augmentation
 ) -> tuple[Image, Image]:
     """Let one camera have taken both crops, under light that changed between them."""
-    look = Look.draw(rng, how.colour, how.grey)
+    look = ColorJitter.draw(rng, how.colour, how.grey)
     template, search = look.apply(template), look.apply(search)
-    template = Look.draw(rng, how.light).apply(template)
-    search = Look.draw(rng, how.light).apply(search)
+    template = ColorJitter.draw(rng, how.light).apply(template)
+    search = ColorJitter.draw(rng, how.light).apply(search)
     if rng.random() < how.faint:
         contrast, darkest = rng.uniform(LEAST_CONTRAST, 1), rng.random()
         template, search = (faint(crop, contrast, darkest) for crop in (template, search))
@@ -85,7 +85,7 @@ def recorded(
 def faint(image: Image, contrast: float, darkest: float) -> Image:
     """Press all grey levels into the share `contrast`; `darkest` 0 is dark, 1 is foggy."""
     brightness = (1 - contrast) * (255 * darkest - 127)
-    return Look((1.0, 1.0, 1.0), brightness, contrast, grey=False).apply(image)
+    return ColorJitter((1.0, 1.0, 1.0), brightness, contrast, grey=False).apply(image)
 
 
 def motion_blur(image: Image, rng: np.random.Generator) -> Image:

@@ -31,10 +31,10 @@ def frozen_features(backbone: nn.Module) -> Features:
     return torch.no_grad()(pixels.forward)
 
 
-def tuned_features(backbone: Backbone) -> Features:
+def trainable_features(backbone: Backbone) -> Features:
     """Return the same of a backbone whose upper part learns."""
     lower = frozen_features(_Lower(backbone))
-    return lambda crops: backbone.upper(lower(crops)[0])
+    return lambda crops: backbone.trainable_stages(lower(crops)[0])
 
 
 class _Lower(nn.Module):
@@ -43,7 +43,7 @@ class _Lower(nn.Module):
         self.backbone = backbone
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return [self.backbone.lower(image)]
+        return [self.backbone.frozen_stages(image)]
 
 
 class _Pixels(nn.Module):

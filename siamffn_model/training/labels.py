@@ -47,13 +47,16 @@ def _area(distances: Tensor) -> Tensor:
     return (left + right) * (top + bottom)
 
 
-def labels(score_map: ScoreMap, boxes: Tensor, negative: Tensor, keys: Tensor) -> Tensor:
+def labels(
+    score_map: ScoreMap, boxes: Tensor, negative: Tensor, sampling_priority: Tensor
+) -> Tensor:
     """Return (B, N): POSITIVE, NEGATIVE or IGNORED for every candidate of each pair.
 
-    boxes (B, 4) as x, y, w, h in pixels of the search crop, negative (B,) bool, keys (B, N) random
-    numbers. Anchors are judged by their IoU with the target (SiamRPN), points by two ellipses
-    (SiamBAN). In a negative pair, which shows another target, 16 candidates in the middle of that
-    one are NEGATIVE, those with the largest keys, and all others are IGNORED.
+    boxes (B, 4) as x, y, w, h in pixels of the search crop, negative (B,) bool,
+    sampling_priority (B, N) random numbers. Anchors are judged by their IoU with the target
+    (SiamRPN), points by two ellipses (SiamBAN). In a negative pair, which shows another target, the
+    16 candidates with the highest priority in the middle of that target are NEGATIVE, and all
+    others are IGNORED.
     """
     if score_map.anchors:
         found = _by_overlap(score_map, boxes)
@@ -63,14 +66,14 @@ def labels(score_map: ScoreMap, boxes: Tensor, negative: Tensor, keys: Tensor) -
         found = _by_ellipses(score_map, boxes)
         middle = found == POSITIVE
     distractors = torch.full_like(found, IGNORED)
-    distractors[sample(middle, keys, DISTRACTORS)] = NEGATIVE
+    distractors[sample(middle, sampling_priority, DISTRACTORS)] = NEGATIVE
     return torch.where(negative[:, None], distractors, found)
 
 
-def sample(mask: Tensor, keys: Tensor, count: int) -> Tensor:
-    """Return a mask (B, N): in each row the `count` places of `mask` that have the largest keys."""
-    ranked = keys.masked_fill(~mask, -torch.inf)
-    places = ranked.topk(min(count, keys.shape[1]), dim=1).indices
+def sample(mask: Tensor, sampling_priority: Tensor, count: int) -> Tensor:
+    """Return a mask (B, N): in each row the `count` places of `mask` with the highest priority."""
+    ranked = sampling_priority.masked_fill(~mask, -torch.inf)
+    places = ranked.topk(min(count, sampling_priority.shape[1]), dim=1).indices
     return torch.zeros_like(mask).scatter(1, places, True) & mask
 
 

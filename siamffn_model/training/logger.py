@@ -32,7 +32,7 @@ VALIDATED = '"success"'  # what only lines of validations hold
 FAR = 4.0 * SEARCH_SIZE  # pixels from a candidate to which an edge of its box is drawn, at most
 
 
-class Monitor:
+class TrainingLogger:
     """Writes what happens; a training that goes on continues the same files.
 
     log.jsonl holds only what does not depend on the machine's speed: a line each so many steps and

@@ -18,7 +18,7 @@ from siamffn_model.training.labels import NEGATIVE, POSITIVE, overlap, sample
 POSITIVES, NEGATIVES = 16, 48  # candidates sampled of each pair
 
 
-class Costs(NamedTuple):
+class SampledLosses(NamedTuple):
     """What sampled candidates cost, P positive and M negative ones."""
 
     positive: Tensor  # (P,): cross entropy of the positive ones (Eq. 7)
@@ -48,27 +48,28 @@ def costs(
     distances: Tensor,
     labels: Tensor,
     targets: Tensor,
-    keys: Tensor,
+    sampling_priority: Tensor,
     hard: float = 0.0,
-) -> Costs:
+) -> SampledLosses:
     """Sample the candidates of a batch and return what they cost.
 
-    logits (B, 2, N), distances and targets (B, 4, N), labels (B, N), keys (B, 2, N) random numbers.
-    Up to 16 positive and 48 negative candidates of each pair count: those with the largest keys,
-    but for a share `hard` of the negative ones, which are those with the highest score.
+    logits (B, 2, N), distances and targets (B, 4, N), labels (B, N), sampling_priority (B, 2, N)
+    random numbers. Up to 16 positive and 48 negative candidates of each pair count: those with the
+    highest priority, but for a share `hard` of the negative ones, which are those with the highest
+    score.
     """
     log_p = F.log_softmax(logits.float(), dim=1)
     ce_positive, ce_negative = -log_p[:, 1], -log_p[:, 0]
-    positive = sample(labels == POSITIVE, keys[:, 0], POSITIVES)
+    positive = sample(labels == POSITIVE, sampling_priority[:, 0], POSITIVES)
     hardest = round(hard * NEGATIVES)
     negative = sample(labels == NEGATIVE, ce_negative.detach(), hardest)
     rest = (labels == NEGATIVE) & ~negative
-    negative |= sample(rest, keys[:, 1], NEGATIVES - hardest)
+    negative |= sample(rest, sampling_priority[:, 1], NEGATIVES - hardest)
     cost = iou_loss(distances.float().transpose(1, 2)[positive], targets.transpose(1, 2)[positive])
-    return Costs(ce_positive[positive], cost, ce_negative[negative], sampled(labels))
+    return SampledLosses(ce_positive[positive], cost, ce_negative[negative], sampled(labels))
 
 
-def csrl(costs: Costs, detach: bool = False) -> Tensor:
+def csrl(costs: SampledLosses, detach: bool = False) -> Tensor:
     """Return CE + exp(-CE) * (1 - IoU) for the positive (Eq. 8), and CE for the negative ones.
 
     exp(-CE) is the probability of the target. With `detach` it weighs the regression without
@@ -80,7 +81,7 @@ def csrl(costs: Costs, detach: bool = False) -> Tensor:
     return joint + _mean(costs.negative, negatives)
 
 
-def separate(costs: Costs) -> Tensor:
+def separate(costs: SampledLosses) -> Tensor:
     """Return the baseline's loss: half of each cross entropy, and 1 - IoU (SiamBAN).
 
     Models with anchors learn from it too, in the place of SiamRPN's smooth L1 of the offsets.
@@ -90,7 +91,7 @@ def separate(costs: Costs) -> Tensor:
     return 0.5 * cross_entropy + _mean(costs.overlap, positives)
 
 
-LOSSES: dict[str, Callable[[Costs], Tensor]] = {
+LOSSES: dict[str, Callable[[SampledLosses], Tensor]] = {
     'csrl': csrl,
     'csrl_detached': partial(csrl, detach=True),
     'separate': separate,

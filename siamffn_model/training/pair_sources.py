@@ -20,9 +20,9 @@ from siamffn_model.errors import DataError
 from siamffn_model.imaging.crop import SEARCH_SIZE, Image, context_side
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import read_image
-from siamffn_model.training.augmentation import Look
+from siamffn_model.training.augmentation import ColorJitter
 from siamffn_model.training.recipe import Recipe
-from siamffn_model.training.sampling import Source, Target, View
+from siamffn_model.training.sampling import CropSpec, PairSource, TargetPair
 
 # Share of each kind of pair of the pack, and of each source among its video pairs.
 KINDS = {'paste': 0.20, 'clip': 0.26, 'image': 0.06, 'part': 0.20, 'video': 0.28}
@@ -43,7 +43,7 @@ SCENES, SCENE_LENGTH = 64, 8  # rendered scenes to learn from, and frames in eac
 FIRST_SCENE = 1000  # their first seed; those below are for validation and tests
 
 
-def open_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[Source]:
+def open_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[PairSource]:
     """Open what the recipe draws from, in its order; `folders` says where each set lies.
 
     Raises `DataError` for a set without a folder and for a folder of a set that is not drawn from.
@@ -54,7 +54,7 @@ def open_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[Source]:
                 f'--data {name}: the recipe does not draw from it, only from '
                 f'{", ".join(recipe.data)}; leave it out or add it to the recipe'
             )
-    sources: list[Source] = []
+    sources: list[PairSource] = []
     for name, wanted in recipe.data.items():
         if name == 'rendered':
             sources.append(SceneSource(wanted.range))
@@ -77,8 +77,8 @@ class IndexSource:
     def __init__(self, index: Index, reach: int) -> None:
         self.index, self.reach = index, reach
 
-    def draw(self, rng: np.random.Generator) -> Target:
-        """See `Source.draw`."""
+    def draw(self, rng: np.random.Generator) -> TargetPair:
+        """See `PairSource.draw`."""
         number = int(rng.integers(len(self.index)))
         first, last = self.index.starts[number : number + 2]
         frames = self.index.frames[first:last]
@@ -87,9 +87,9 @@ class IndexSource:
         near = np.searchsorted(frames, low), np.searchsorted(frames, high, side='right')
         search = int(rng.integers(*near))
         shots = (partial(self._take, first + row) for row in (template, search))
-        return Target(f'{self.index.name} {number}', *shots)
+        return TargetPair(f'{self.index.name} {number}', *shots)
 
-    def _take(self, row: int, view: View) -> tuple[Image, Box]:
+    def _take(self, row: int, view: CropSpec) -> tuple[Image, Box]:
         box = Box(*self.index.boxes[row].tolist())
         return view.cut(read_image(self.index.image(row)), box)
 
@@ -101,13 +101,13 @@ class SceneSource:
         self.reach = reach
         self._scene = lru_cache(maxsize=SCENES)(partial(render_scene, SCENE_LENGTH, (320, 240)))
 
-    def draw(self, rng: np.random.Generator) -> Target:
-        """See `Source.draw`."""
+    def draw(self, rng: np.random.Generator) -> TargetPair:
+        """See `PairSource.draw`."""
         number = FIRST_SCENE + int(rng.integers(SCENES))
         template, search = _two_frames(rng, SCENE_LENGTH, self.reach)
         scene = self._scene(number)
         shots = (partial(_cut_frame, scene, frame) for frame in (template, search))
-        return Target(f'scene {number}', *shots)
+        return TargetPair(f'scene {number}', *shots)
 
 
 class PackSource:
@@ -121,8 +121,8 @@ class PackSource:
         self._sources, self._weights = sources, weights / weights.sum()
         self.sprite = lru_cache(maxsize=64)(self._make_sprite)
 
-    def draw(self, rng: np.random.Generator) -> Target:
-        """See `Source.draw`."""
+    def draw(self, rng: np.random.Generator) -> TargetPair:
+        """See `PairSource.draw`."""
         kind = rng.choice(list(KINDS), p=list(KINDS.values()))
         draw = {
             'paste': self._pasted,
@@ -139,23 +139,23 @@ class PackSource:
         sprites = [self.sprite(other) for other in others]
         return number, Clip.draw(rng, self.sprite(number), sprites, self._ground(rng), length)
 
-    def _clip(self, rng: np.random.Generator) -> Target:
+    def _clip(self, rng: np.random.Generator) -> TargetPair:
         """Two frames of a clip of moving objects."""
         number, clip = self.draw_clip(rng)
         template, search = _two_frames(rng, CLIP_LENGTH, self.reach)
 
-        def shot(frame: int, view: View) -> tuple[Image, Box]:
+        def shot(frame: int, view: CropSpec) -> tuple[Image, Box]:
             return view.cut(*clip.frame(frame))
 
-        return Target(f'object {number}', partial(shot, template), partial(shot, search))
+        return TargetPair(f'object {number}', partial(shot, template), partial(shot, search))
 
-    def _image(self, rng: np.random.Generator) -> Target:
+    def _image(self, rng: np.random.Generator) -> TargetPair:
         """An object in its own surroundings."""
         number = int(rng.integers(len(self.pack.objects)))
         item = self.pack.objects[number]
         return self._still(rng, f'object {number}', self.pack.image(item.image), item.box)
 
-    def _part(self, rng: np.random.Generator) -> Target:
+    def _part(self, rng: np.random.Generator) -> TargetPair:
         """A part of an object, or a piece of any image.
 
         A tracker is to follow what was framed, be it a face or a door; among whole objects alone
@@ -172,19 +172,19 @@ class PackSource:
             whole, shares = Box(0, 0, image.shape[1], image.shape[0]), (0.1, 0.5)
         return self._still(rng, name, image, textured_part(rng, image, whole, shares))
 
-    def _still(self, rng: np.random.Generator, name: str, image: Image, box: Box) -> Target:
+    def _still(self, rng: np.random.Generator, name: str, image: Image, box: Box) -> TargetPair:
         """One image twice, turned and stretched about the target, half of them within another."""
         if rng.random() < 0.5:
             margin = round(context_side(box.w, box.h))
             image, box = _inset(image, box, self._ground(rng), margin)
 
-        def shot(view: View) -> tuple[Image, Box]:
+        def shot(view: CropSpec) -> tuple[Image, Box]:
             pose = Pose(rng.normal(0, 5), float(np.exp(rng.normal(0, 0.08))))
             return view.cut(*_turned(image, box, pose))
 
-        return Target(name, shot, shot)
+        return TargetPair(name, shot, shot)
 
-    def _video(self, rng: np.random.Generator) -> Target:
+    def _video(self, rng: np.random.Generator) -> TargetPair:
         """Two frames of one video."""
         source = rng.choice(self._sources, p=self._weights)
         videos = self.pack.videos[source]
@@ -193,12 +193,12 @@ class PackSource:
         near = [f for f in videos[name] if abs(f.frame - template.frame) <= self.reach]
         search = near[rng.integers(len(near))]
 
-        def shot(frame: VideoFrame, view: View) -> tuple[Image, Box]:
+        def shot(frame: VideoFrame, view: CropSpec) -> tuple[Image, Box]:
             return view.cut(self.pack.image(frame.image), frame.box)
 
-        return Target(f'{source} {name}', partial(shot, template), partial(shot, search))
+        return TargetPair(f'{source} {name}', partial(shot, template), partial(shot, search))
 
-    def _pasted(self, rng: np.random.Generator) -> Target:
+    def _pasted(self, rng: np.random.Generator) -> TargetPair:
         """An object pasted on two views of a background, with distractors and an occluder."""
         number = int(rng.integers(len(self.pack.objects)))
         ground = self._ground(rng)
@@ -208,7 +208,7 @@ class PackSource:
         later = Pose(pose.angle + rng.normal(0, 8), pose.stretch * np.exp(rng.normal(0, 0.12)))
         moved = zoom * np.exp(rng.normal(0, 0.1)), middle + rng.normal(0, 0.1, 2)
         sprite = self.sprite(number)
-        return Target(
+        return TargetPair(
             f'object {number}',
             partial(self._scene, rng, ground, (zoom, middle), sprite, pose),
             partial(self._scene, rng, other, moved, sprite, later),
@@ -221,20 +221,20 @@ class PackSource:
         camera: tuple[float, NDArray[np.float64]],
         sprite: Sprite,
         pose: Pose,
-        view: View,
+        view: CropSpec,
     ) -> tuple[Image, Box]:
         zoom, (x, y) = camera
         canvas = backdrop(ground, view.size, (x, y), zoom, rng.uniform(-10, 10))
         for _ in range(rng.choice(4, p=(0.45, 0.25, 0.20, 0.10))):
             self._distract(rng, canvas, view)
-        shown = sprite._replace(image=Look.draw(rng, 0.3).apply(sprite.image))
+        shown = sprite._replace(image=ColorJitter.draw(rng, 0.3).apply(sprite.image))
         pose = pose._replace(stretch=pose.stretch * view.stretch)
         box = paste(canvas, shown, pose, view.side, view.center)
         if view.size == SEARCH_SIZE and rng.random() < 0.15:
             self._occlude(rng, canvas, box)
         return canvas, box
 
-    def _distract(self, rng: np.random.Generator, canvas: Image, view: View) -> None:
+    def _distract(self, rng: np.random.Generator, canvas: Image, view: CropSpec) -> None:
         """Paste another object beside the target, as large as it or smaller."""
         sprite = self._any_sprite(rng)
         angle, reach = rng.uniform(0, 2 * np.pi), view.side * rng.uniform(0.4, 1.2)
@@ -301,5 +301,5 @@ def _two_frames(rng: np.random.Generator, length: int, reach: int) -> tuple[int,
     return template, int(rng.integers(low, high + 1))
 
 
-def _cut_frame(scene: Scene, frame: int, view: View) -> tuple[Image, Box]:
+def _cut_frame(scene: Scene, frame: int, view: CropSpec) -> tuple[Image, Box]:
     return view.cut(scene.images[frame], scene.boxes[frame])

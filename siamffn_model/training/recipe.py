@@ -39,7 +39,7 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 STRICT = ConfigDict(frozen=True, extra='forbid', strict=True)
 
 
-class Source(BaseModel):
+class SourceConfig(BaseModel):
     """What a source of pairs gives."""
 
     model_config = STRICT
@@ -103,7 +103,7 @@ class Recipe(BaseModel):
 
     model: ModelName = Field(description='what to train, by its name in the zoo')
     loss: LossName = Field(description='what to minimise')
-    data: dict[SourceName, Source] = Field(min_length=1, description='where pairs come from')
+    data: dict[SourceName, SourceConfig] = Field(min_length=1, description='where pairs come from')
     epochs: int = Field(ge=1, le=1000, description='how often to go through the pairs')
     batch: int = Field(ge=1, le=4096, description='pairs a step, on all processes together')
     micro_batch: int | None = Field(
@@ -337,5 +337,5 @@ def _shown(value: Any) -> str:
     return 'empty' if value is None else shortened(value)
 
 
-def _pairs(data: dict[SourceName, Source]) -> int:
+def _pairs(data: dict[SourceName, SourceConfig]) -> int:
     return sum(source.pairs for source in data.values())

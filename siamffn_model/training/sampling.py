@@ -33,7 +33,7 @@ TRIES = 10  # draws in a row that may meet a damaged image
 
 
 @dataclass(frozen=True)
-class View:
+class CropSpec:
     """Where the target lies in a crop: side of its context square and centre, in crop pixels.
 
     `stretch` is the factor by which its ratio of width to height grows; its area stays.
@@ -47,7 +47,7 @@ class View:
     @classmethod
     def draw(
         cls, rng: np.random.Generator, size: int, shift: float, scale: float, stretch: float
-    ) -> View:
+    ) -> CropSpec:
         """Draw a view in which the target is off the middle and the usual size, within bounds."""
         dx, dy = rng.uniform(-shift, shift, 2)
         side = TEMPLATE_SIZE * np.exp(rng.uniform(-scale, scale))
@@ -67,21 +67,21 @@ class View:
         return crop, crop_box(box, center, sides, self.size)
 
 
-Shot = Callable[[View], tuple[Image, Box]]  # takes the picture, and tells the box in it
+CropFunction = Callable[[CropSpec], tuple[Image, Box]]  # takes the picture, and tells the box in it
 
 
-class Target(NamedTuple):
+class TargetPair(NamedTuple):
     """Two pictures of one target, not taken yet, and a name that tells it from other targets."""
 
     name: str
-    template: Shot
-    search: Shot
+    template: CropFunction
+    search: CropFunction
 
 
-class Source(Protocol):
+class PairSource(Protocol):
     """Where targets come from."""
 
-    def draw(self, rng: np.random.Generator) -> Target:
+    def draw(self, rng: np.random.Generator) -> TargetPair:
         """Choose a target and two pictures of it; all that is random comes from `rng`."""
 
 
@@ -89,15 +89,15 @@ class Pair(NamedTuple):
     """A training pair.
 
     Crops are BGR uint8; `box` is x, y, w, h in the search crop, of another target than the
-    template's where the pair is negative. `keys` (2, N) are random numbers that rank the model's
-    candidates; `broken` says which images could not be read on the way.
+    template's where the pair is negative. `sampling_priority` (2, N) are random numbers that rank
+    the model's candidates; `broken` says which images could not be read on the way.
     """
 
     template: Image
     search: Image
     box: NDArray[np.float32]
     negative: bool
-    keys: NDArray[np.float32]
+    sampling_priority: NDArray[np.float32]
     broken: list[str]
 
 
@@ -108,14 +108,14 @@ class Batch(NamedTuple):
     search: Tensor
     box: Tensor
     negative: Tensor
-    keys: Tensor
+    sampling_priority: Tensor
     broken: list[str]
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with every tensor changed."""
-        tensors = (self.template, self.search, self.box, self.negative, self.keys)
-        template, search, box, negative, keys = map(change, tensors)
-        return Batch(template, search, box, negative, keys, self.broken)
+        tensors = (self.template, self.search, self.box, self.negative, self.sampling_priority)
+        template, search, box, negative, sampling_priority = map(change, tensors)
+        return Batch(template, search, box, negative, sampling_priority, self.broken)
 
 
 class Pairs(Dataset[Pair]):
@@ -124,7 +124,7 @@ class Pairs(Dataset[Pair]):
     In each epoch every source gives as many pairs as the recipe says.
     """
 
-    def __init__(self, recipe: Recipe, sources: Sequence[Source], candidates: int) -> None:
+    def __init__(self, recipe: Recipe, sources: Sequence[PairSource], candidates: int) -> None:
         """`sources` in the order of `recipe.data`; `candidates` is the model's N."""
         self.recipe, self.sources, self.candidates = recipe, sources, candidates
         self._plan = lru_cache(maxsize=2)(self._draw_plan)
@@ -147,20 +147,24 @@ class Pairs(Dataset[Pair]):
             '`siamffn data check` names all that are damaged'
         )
 
-    def _draw(self, rng: np.random.Generator, source: Source, broken: list[str]) -> Pair:
+    def _draw(self, rng: np.random.Generator, source: PairSource, broken: list[str]) -> Pair:
         target = shown = source.draw(rng)
         if rng.random() < self.recipe.negative:
             shown = self.sources[int(rng.integers(len(self.sources)))].draw(rng)
         how = self.recipe.augmentation
         both, alone = np.exp(how.stretch * rng.uniform(-1, 1, 2)).tolist()
         template, _ = target.template(
-            View.draw(rng, TEMPLATE_SIZE, TEMPLATE_SHIFT, TEMPLATE_SCALE, both)
+            CropSpec.draw(rng, TEMPLATE_SIZE, TEMPLATE_SHIFT, TEMPLATE_SCALE, both)
         )
-        search, box = shown.search(View.draw(rng, SEARCH_SIZE, how.shift, how.scale, both * alone))
+        search, box = shown.search(
+            CropSpec.draw(rng, SEARCH_SIZE, how.shift, how.scale, both * alone)
+        )
         template, search = distort(rng, template, search, how)
-        keys = rng.random((2, self.candidates), dtype=np.float32)
+        sampling_priority = rng.random((2, self.candidates), dtype=np.float32)
         negative = shown.name != target.name
-        return Pair(template, search, np.array(box, np.float32), negative, keys, broken)
+        return Pair(
+            template, search, np.array(box, np.float32), negative, sampling_priority, broken
+        )
 
     def _draw_plan(self, epoch: int) -> NDArray[np.int8]:
         """Return which source each pair of an epoch comes from."""
@@ -172,7 +176,14 @@ class Pairs(Dataset[Pair]):
 def collate(pairs: list[Pair]) -> Batch:
     """Put pairs together."""
     *columns, broken = zip(*pairs)
-    template, search, box, negative, keys = (torch.from_numpy(np.stack(c)) for c in columns)
+    template, search, box, negative, sampling_priority = (
+        torch.from_numpy(np.stack(c)) for c in columns
+    )
     return Batch(
-        template, search, box, negative, keys, [name for names in broken for name in names]
+        template,
+        search,
+        box,
+        negative,
+        sampling_priority,
+        [name for names in broken for name in names],
     )

@@ -25,7 +25,7 @@ def rates(schedule: Schedule, epochs: int) -> list[float]:
 
 def make_optimizer(model: Siamese, recipe: Recipe) -> Optimizer:
     """Return the optimiser of all that may ever learn: first the backbone's part, then the rest."""
-    backbone = [p for part in model.backbone.tunable() for p in part.parameters()]
+    backbone = [p for part in model.backbone.trainable() for p in part.parameters()]
     inside = set(model.backbone.parameters())
     rest = [p for p in model.parameters() if p not in inside]
     groups = [{'params': backbone}, {'params': rest}]
@@ -45,6 +45,6 @@ def set_epoch(model: Siamese, optimizer: Optimizer, recipe: Recipe, epoch: int) 
     tuned = recipe.unfreeze is not None and epoch >= recipe.unfreeze
     model.train()
     model.backbone.eval().requires_grad_(False)
-    for part in model.backbone.tunable():
+    for part in model.backbone.trainable():
         part.requires_grad_(tuned)
     return tuned

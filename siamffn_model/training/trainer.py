@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from siamffn_model import distributed as worlds
-from siamffn_model.atomic_io import whole
+from siamffn_model import distributed
+from siamffn_model.atomic_io import atomic_write
 from siamffn_model.datasets import sequences
 from siamffn_model.distributed import World
 from siamffn_model.errors import DataError
 from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, load_weights, save_weights
-from siamffn_model.training.features import Features, frozen_features, tuned_features
+from siamffn_model.training.features import Features, frozen_features, trainable_features
 from siamffn_model.training.labels import edge_distances, labels
 from siamffn_model.training.loading import load
-from siamffn_model.training.logger import Monitor, picture_of, watch_scales
-from siamffn_model.training.losses import LOSSES, Costs, costs, sampled
+from siamffn_model.training.logger import TrainingLogger, picture_of, watch_scales
+from siamffn_model.training.losses import LOSSES, SampledLosses, costs, sampled
 from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch, Pairs
@@ -65,7 +65,7 @@ def train(
     """
     folders = dict(data)
     validation = folders.pop('validation', None)
-    with worlds.join(device) as world, _stop_on_signal() as stopped:
+    with distributed.init_distributed(device) as world, _stop_on_signal() as stopped:
         if recipe.batch % world.size:
             raise DataError(
                 f'a batch of {recipe.batch} pairs cannot be shared evenly by {world.size} '
@@ -73,7 +73,7 @@ def train(
             )
         sources = open_sources(recipe, folders)
         tracked = open_validation(validation, sources)
-        run = _Run(recipe, out, world, weights)
+        run = Trainer(recipe, out, world, weights)
         run.begin(resume)
         pairs = Pairs(recipe, sources, run.model.score_map.candidates)
         with run.monitored(), load(pairs, world, run.step, workers) as batches:
@@ -85,7 +85,7 @@ def train(
         return run.finish()
 
 
-def _take(run: _Run, batch: Batch, stop: bool) -> bool:
+def _take(run: Trainer, batch: Batch, stop: bool) -> bool:
     """Take a step; raises `DataError` where the device has too little memory for it."""
     try:
         return run.take(batch, stop)
@@ -97,7 +97,7 @@ def _take(run: _Run, batch: Batch, stop: bool) -> bool:
         ) from None
 
 
-class _Run:
+class Trainer:
     """The state of a training: model, averaged model, optimiser, step, and best score so far."""
 
     def __init__(
@@ -108,7 +108,7 @@ class _Run:
         self.step, self.bad, self.best = 0, 0, -1.0
         self.validated = 0  # the step at which it was last validated
         self.saved = time.monotonic()
-        self.monitor: Monitor | None = None
+        self.monitor: TrainingLogger | None = None
         model = create_model(recipe.model)
         if weights:
             load_weights(model, recipe.model, weights)
@@ -117,7 +117,7 @@ class _Run:
             model.backbone.load_imagenet()
             self.start = 'ImageNet'
         if world.size > 1:
-            worlds.share_batch_norm(model)
+            distributed.share_batch_norm(model)
         self.model: Siamese = model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average: AveragedModel | None = None
         if recipe.ema:
@@ -144,8 +144,8 @@ class _Run:
             self._enter_epoch()
         device, score_map = self.world.device, self.model.score_map
         batch = batch.each(lambda tensor: tensor.to(device, non_blocking=True))
-        wanted = labels(score_map, batch.box, batch.negative, batch.keys[:, 0])
-        shared = self.world.sum(torch.cat([sampled(wanted), wanted.new_tensor([stop])]))
+        wanted = labels(score_map, batch.box, batch.negative, batch.sampling_priority[:, 0])
+        shared = self.world.all_reduce(torch.cat([sampled(wanted), wanted.new_tensor([stop])]))
         told = (self.step + 1) % LOG_STEPS == 0
         with watch_scales(self.model, told) as scales:
             values = self._learn(batch, wanted, shared[:2])
@@ -165,7 +165,7 @@ class _Run:
         epoch = self.step // self.recipe.steps
         tuned = set_epoch(self.model, self.optimizer, self.recipe, epoch)
         if tuned != self.tuned:
-            self.features = (tuned_features if tuned else frozen_features)(self.model.backbone)
+            self.features = (trainable_features if tuned else frozen_features)(self.model.backbone)
             self.tuned = tuned
         self.network = _Network(self.model, self.features)
         if self.world.size > 1:
@@ -184,7 +184,12 @@ class _Run:
             with self._last_part(start + size >= share):
                 logits, distances = self._respond(batch.template[part], batch.search[part])
                 found = costs(
-                    logits, distances, wanted[part], targets[part], batch.keys[part], recipe.hard
+                    logits,
+                    distances,
+                    wanted[part],
+                    targets[part],
+                    batch.sampling_priority[part],
+                    recipe.hard,
                 )._replace(counts=counts)
                 loss = LOSSES[recipe.loss](found)
                 (self.world.size * loss).backward()  # DDP divides by the number of processes
@@ -192,7 +197,7 @@ class _Run:
         if self.monitor and (self.step % PICTURE_STEPS == 0):
             shown = batch.each(lambda tensor: tensor[part].cpu())
             self.monitor.picture(picture_of(shown, score_map, logits, distances))
-        loss, positive, overlap, negative = self.world.sum(sums)
+        loss, positive, overlap, negative = self.world.all_reduce(sums)
         positives, negatives = counts.clamp(min=1)
         return {
             'loss': loss,
@@ -251,13 +256,13 @@ class _Run:
                 self.best = scores.success
                 self._save(self.out / 'best.safetensors')
             self.checkpoint()
-        self.world.wait()
+        self.world.barrier()
 
     @contextmanager
     def monitored(self) -> Iterator[None]:
         """Write log and progress, in the first process."""
-        if self.world.first:
-            self.monitor = Monitor(self.out, self.recipe, self.step, self.validated)
+        if self.world.is_main:
+            self.monitor = TrainingLogger(self.out, self.recipe, self.step, self.validated)
         try:
             yield
         finally:
@@ -267,13 +272,13 @@ class _Run:
     def begin(self, resume: bool) -> None:
         """Go on from the checkpoint if asked to, or if torchrun restarts; raises `DataError`."""
         path = self.out / 'checkpoint.pt'
-        data = path.read_bytes() if self.world.first and path.is_file() else b''
-        data = self.world.share(data)
+        data = path.read_bytes() if self.world.is_main and path.is_file() else b''
+        data = self.world.broadcast(data)
         if resume and not data:
             raise DataError(
                 f'{path} is missing, so there is nothing to resume: start without --resume'
             )
-        if data and not (resume or worlds.restarted()):
+        if data and not (resume or distributed.restarted()):
             raise DataError(
                 f'{path} is of a training that has not ended: go on with --resume, remove the '
                 'file, or give another folder with --out'
@@ -286,7 +291,7 @@ class _Run:
 
         Learning rates, what learns and which pairs come next follow from the step.
         """
-        if not self.world.first:
+        if not self.world.is_main:
             return
         state = {
             'recipe': self.recipe.model_dump(),
@@ -298,7 +303,7 @@ class _Run:
             'optimizer': self.optimizer.state_dict(),
             'random': torch.get_rng_state(),
         }
-        with whole(self.out / 'checkpoint.pt') as partial:
+        with atomic_write(self.out / 'checkpoint.pt') as partial:
             torch.save(state, partial)
         self.saved = time.monotonic()
 
@@ -329,7 +334,7 @@ class _Run:
     def finish(self) -> Path:
         """Write the weights and drop the checkpoint."""
         path = self.out / f'{self.recipe.model}.safetensors'
-        if self.world.first:
+        if self.world.is_main:
             self._save(path)
             (self.out / 'checkpoint.pt').unlink(missing_ok=True)
         return path
@@ -373,7 +378,7 @@ def _computes_bf16(device: torch.device) -> bool:
     return device.type == 'cuda' or torch.cpu.get_capabilities().get('avx512_bf16', False)
 
 
-def _sums(found: Costs) -> list[Tensor]:
+def _sums(found: SampledLosses) -> list[Tensor]:
     return [cost.detach().sum() for cost in (found.positive, found.overlap, found.negative)]
 
 

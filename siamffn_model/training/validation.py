@@ -19,12 +19,12 @@ from siamffn_model.networks.siamese import Siamese
 from siamffn_model.runtimes.selection import prepare
 from siamffn_model.tracking import Tracker
 from siamffn_model.training.pair_sources import PackSource
-from siamffn_model.training.sampling import Source
+from siamffn_model.training.sampling import PairSource
 
 CLIPS, LENGTH = 4, 30  # made for validation where no sequences are given; frames in each
 
 
-class MadeFrames(Frames):
+class RenderedFrames(Frames):
     """Images that lie on no disk."""
 
     fps = FOLDER_FPS
@@ -43,7 +43,7 @@ class MadeFrames(Frames):
         return iter(self._images)
 
 
-def open_validation(folder: Path | None, sources: Iterable[Source]) -> list[Sequence]:
+def open_validation(folder: Path | None, sources: Iterable[PairSource]) -> list[Sequence]:
     """Read the folder of sequences; without it make clips from the pack, if that is a source.
 
     Without either they are rendered scenes. Raises the errors of `read_sequences`.
@@ -67,7 +67,7 @@ def _render(seed: int) -> Scene:
 
 def made_sequence(name: str, scene: Scene) -> Sequence:
     """Return a scene as a sequence to evaluate on."""
-    return Sequence(name, np.array(scene.boxes, float), MadeFrames(name, scene.images))
+    return Sequence(name, np.array(scene.boxes, float), RenderedFrames(name, scene.images))
 
 
 def validate(model: Siamese, sequences: list[Sequence], device: torch.device) -> Scores:

@@ -117,7 +117,7 @@ def read_images(source: Path, topic: str | None = None) -> Images:
     return Images(topic, 'compressed' if compressed else 'raw', first, stamps, pause)
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """What the node said of one frame; no box where the target is lost."""
 
     box: Box | None
@@ -126,15 +126,15 @@ class Seen(NamedTuple):
     arrival: int  # nanoseconds since the epoch
 
 
-class Run(NamedTuple):
+class ReplayResult(NamedTuple):
     """What came of a run: by stamp, and the last status."""
 
     published: dict[int, int]  # stamp -> time of publishing, nanoseconds since the epoch
-    seen: dict[int, Seen]
+    seen: dict[int, Observation]
     last: TrackStatus
 
 
-def summarise(result: Run) -> dict[str, Any]:
+def summarise(result: ReplayResult) -> dict[str, Any]:
     """Return the figures of a run, as numbers by name."""
     published, seen, last = result.published, result.seen, result.last
     latency = [(s.arrival - published[stamp]) / 1e6 for stamp, s in seen.items()]
@@ -198,18 +198,18 @@ class Recorder(Node):
         """Whether the node has told all of this frame."""
         return stamp in self._arrays and stamp in self._statuses
 
-    def result(self, published: dict[int, int]) -> Run:
+    def result(self, published: dict[int, int]) -> ReplayResult:
         """Return all that was recorded of the target; raises `DataError` if nothing was."""
         told = {stamp: status for stamp, status in self._statuses.items() if status.target_id}
         seen = {}
         for stamp in sorted(told.keys() & self._arrays.keys() & published.keys()):
             array, arrival = self._arrays[stamp]
             box = to_box(array.detections[0].bbox) if array.detections else None
-            seen[stamp] = Seen(box, told[stamp].score, State(told[stamp].state), arrival)
+            seen[stamp] = Observation(box, told[stamp].score, State(told[stamp].state), arrival)
         if not seen:
             raise DataError('the node followed no frame: see node.log beside the other outputs')
         last = max(told.values(), key=lambda status: status.frames_processed)
-        return Run(published, seen, last)
+        return ReplayResult(published, seen, last)
 
     def _on_status(self, status: TrackStatus) -> None:
         self._bag.write(STATUS_TOPIC, status, time.time_ns())
@@ -352,7 +352,7 @@ def run(
     arguments: list[str],
     topic: str | None = None,
     rate: float = 1.0,
-) -> Run:
+) -> ReplayResult:
     """Play a bag's images into a tracker node, and record what it says of one target.
 
     Leaves detections.mcap and node.log in the folder `out`.

@@ -27,7 +27,7 @@ class Latency(NamedTuple):
     max: float
 
 
-class Figures:
+class NodeStatistics:
     """Counts events from any thread, and tells of those since the last report.
 
     The events are 'received', 'tracked', 'dropped' (replaced by a newer image before it was
@@ -72,7 +72,7 @@ class Figures:
 
 def status(
     name: str,
-    figures: Figures,
+    figures: NodeStatistics,
     targets: Iterable[Target],
     facts: dict[str, Any],
     well: str,

@@ -15,8 +15,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.live.frame_buffer import Frame
 from siamffn_ros.messages.conversions import IMAGE_TYPES, check_image, to_bgr, to_nanoseconds
-from siamffn_ros.node.diagnostics import Figures
-from siamffn_ros.node.qos import NO_SUBSCRIPTION_EVENTS, OTHERS, misfits, profile
+from siamffn_ros.node.diagnostics import NodeStatistics
+from siamffn_ros.node.qos import NO_SUBSCRIPTION_EVENTS, OTHERS, incompatible_peers, profile
 
 TYPES = {'raw': Image, 'compressed': CompressedImage}
 # Only what the receiving thread cannot take at once is queued here: it hands every image on, and
@@ -29,7 +29,7 @@ LARGE_IMAGES = (
 THROTTLE = 1.0  # seconds between two log lines about bad images
 
 
-class ImageInput:
+class ImageSubscriber:
     """Receive images and hand them on as frames, undecoded.
 
     Args:
@@ -38,7 +38,9 @@ class ImageInput:
         figures: where images are counted.
     """
 
-    def __init__(self, node: Node, on_frame: Callable[[Frame], None], figures: Figures) -> None:
+    def __init__(
+        self, node: Node, on_frame: Callable[[Frame], None], figures: NodeStatistics
+    ) -> None:
         self.topic = node.resolve_topic_name('image')
         self._node = node
         self._on_frame = on_frame
@@ -54,7 +56,7 @@ class ImageInput:
         """
         self._profile = profile(self._node, self.topic, 'subscription', qos, QUEUE)
         self._transport, self._qos = transport, qos
-        self._misfits: set[str] = set()
+        self._incompatible_peers: set[str] = set()
         self._last_image = self._last_warning = time.monotonic()
         other = self._subscription and self._wanted_type() is not self._type
         self.close()
@@ -77,7 +79,7 @@ class ImageInput:
         elif self._wanted_type() is not self._type:
             self.close()  # the middleware needs a moment before the topic may have another type
         else:
-            self._tell_of_misfits()
+            self._warn_of_incompatible_peers()
         now = time.monotonic()
         silent = now - self._last_image
         if not timeout or silent < timeout:
@@ -139,15 +141,17 @@ class ImageInput:
         published = {info.topic_type for info in infos} & IMAGE_TYPES.keys()
         return IMAGE_TYPES[published.pop()] if len(published) == 1 else self._type
 
-    def _tell_of_misfits(self) -> None:
-        found = misfits(self._node, self.topic, self._subscription.qos_profile, publishing=False)
-        if found - self._misfits:
+    def _warn_of_incompatible_peers(self) -> None:
+        found = incompatible_peers(
+            self._node, self.topic, self._subscription.qos_profile, publishing=False
+        )
+        if found - self._incompatible_peers:
             self._node.get_logger().warning(
                 f'{", ".join(sorted(found))} publishes on {self.topic} with a QoS that does not '
                 f'fit image_qos "{self._qos}", so none of its images arrive: '
                 'set image_qos to "sensor_data", or make the publisher reliable'
             )
-        self._misfits = found
+        self._incompatible_peers = found
 
     def _remedy(self) -> str:
         infos = self._node.get_publishers_info_by_topic(self.topic)

@@ -10,7 +10,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 
 from siamffn_model.runtimes.selection import RUNTIMES
-from siamffn_model.tracking import Settings
+from siamffn_model.tracking import TrackerSettings
 from siamffn_ros.node.qos import RELIABILITY
 
 TRANSPORTS = ('auto', 'raw', 'compressed')
@@ -38,15 +38,21 @@ class Parameter(NamedTuple):
 
 
 SETTINGS = {
-    'window': ('Weight of the window that prefers places near where the target is expected.', 1),
+    'window_influence': (
+        'Weight of the window that prefers places near where the target is expected.',
+        1,
+    ),
     'penalty_k': ('Weight of the penalty on changes in size and ratio.', 1),
     'lr': ('Share of the new size in the size, in each image.', 1),
-    'motion': ('Share of its motion by which the target is looked for farther on.', 1),
-    'uncertain': ('Below this score the target is UNCERTAIN, and keeps its size.', 1),
-    'lost': ('Below this score the target is LOST, and has no box.', 1),
-    'found': ('From this score on an UNCERTAIN or LOST target is TRACKING again.', 1),
-    'patience': ('So many images after it was lost, "tracking.lost" is enough at its place.', 1000),
-    'searches': ('Searches an image for a LOST target: what it costs at most.', 32),
+    'motion_gain': ('Share of its motion by which the target is looked for farther on.', 1),
+    'uncertain_threshold': ('Below this score the target is UNCERTAIN, and keeps its size.', 1),
+    'lost_threshold': ('Below this score the target is LOST, and has no box.', 1),
+    'reacquire_threshold': ('From this score on an UNCERTAIN or LOST target is TRACKING again.', 1),
+    'lost_patience': (
+        'So many images after it was lost, "tracking.lost_threshold" is enough at its place.',
+        1000,
+    ),
+    'max_searches': ('Searches an image for a LOST target: what it costs at most.', 32),
 }
 
 PARAMETERS = (
@@ -99,7 +105,7 @@ PARAMETERS = (
     Parameter('max_targets', 16, 'How many targets are followed at most.', (1, 256)),
     *(
         Parameter(TRACKING + name, default, SETTINGS[name][0], (0, SETTINGS[name][1]))
-        for name, default in asdict(Settings()).items()
+        for name, default in asdict(TrackerSettings()).items()
     ),
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
@@ -127,13 +133,13 @@ def values_of(node: Node) -> dict[str, Any]:
     return {parameter.name: node.get_parameter(parameter.name).value for parameter in PARAMETERS}
 
 
-def settings_of(values: Mapping[str, Any]) -> Settings:
+def settings_of(values: Mapping[str, Any]) -> TrackerSettings:
     """Return the tracker's settings among the values."""
-    found = {name: values[TRACKING + name] for name in asdict(Settings())}
-    return Settings(**found)
+    found = {name: values[TRACKING + name] for name in asdict(TrackerSettings())}
+    return TrackerSettings(**found)
 
 
-def why_not(values: Mapping[str, Any], changed: Iterable[str], configured: bool) -> str:
+def validate(values: Mapping[str, Any], changed: Iterable[str], configured: bool) -> str:
     """Return why these values may not be set, with what to do instead; empty if they may.
 
     Args:
@@ -150,10 +156,13 @@ def why_not(values: Mapping[str, Any], changed: Iterable[str], configured: bool)
             )
         if parameter.choices and value not in parameter.choices:
             return f'{name} is {value!r}: set it to {" or ".join(map(repr, parameter.choices))}'
-    lost, uncertain, found = (values[TRACKING + name] for name in ('lost', 'uncertain', 'found'))
-    if not lost <= uncertain <= found:
+    lost, uncertain, reacquire = (
+        values[f'{TRACKING}{name}_threshold'] for name in ('lost', 'uncertain', 'reacquire')
+    )
+    if not lost <= uncertain <= reacquire:
         return (
-            f'tracking.lost {lost:g}, tracking.uncertain {uncertain:g} and tracking.found {found:g}'
-            ' must not fall: set them in one call (ros2 param load, or set_parameters_atomically)'
+            f'tracking.lost_threshold {lost:g}, tracking.uncertain_threshold {uncertain:g} and '
+            f'tracking.reacquire_threshold {reacquire:g} must not fall: set them in one call (ros2 '
+            'param load, or set_parameters_atomically)'
         )
     return ''

@@ -18,10 +18,10 @@ from siamffn_model.live.frame_buffer import Frame
 from siamffn_model.live.targets import Target
 from siamffn_model.tracking import State
 from siamffn_ros.messages.conversions import to_detections, to_image, to_status
-from siamffn_ros.node.qos import NO_PUBLISHER_EVENTS, OTHERS, misfits, profile
+from siamffn_ros.node.qos import NO_PUBLISHER_EVENTS, OTHERS, incompatible_peers, profile
 
 
-class Outputs:
+class Publishers:
     """The publishers of detections, status and debug image.
 
     `qos` is `output_qos` of the parameters. Raises `SiamFFNError` for a reliability in
@@ -32,7 +32,7 @@ class Outputs:
         self._node = node
         self._qos = qos
         self._publishers: dict[str, Any] = {}
-        self._misfits: set[str] = set()
+        self._incompatible_peers: set[str] = set()
         try:
             self._create()
         except SiamFFNError:
@@ -62,14 +62,16 @@ class Outputs:
         found = {
             f'{name} on {topic}'
             for topic, publisher in self._publishers.items()
-            for name in misfits(self._node, topic, publisher.qos_profile, publishing=True)
+            for name in incompatible_peers(
+                self._node, topic, publisher.qos_profile, publishing=True
+            )
         }
-        if found - self._misfits:
+        if found - self._incompatible_peers:
             self._node.get_logger().warning(
                 f'{", ".join(sorted(found))} asks for a QoS that is not offered, so it gets '
                 'nothing: let it ask for best effort and volatile, or set output_qos to "reliable"'
             )
-        self._misfits = found
+        self._incompatible_peers = found
 
     def destroy(self) -> None:
         """Take the topics away."""

@@ -29,7 +29,7 @@ RELIABILITY = {
     'reliable': ReliabilityPolicy.RELIABLE,
 }
 FOREVER = Duration(nanoseconds=2**63 - 1)
-UNLIMITED: Any = {  # in words: `misfits` takes what is left to the middleware for less than this
+UNLIMITED: Any = {  # stated, as `incompatible_peers` takes an unset policy for less than this
     'deadline': FOREVER,
     'liveliness': LivelinessPolicy.AUTOMATIC,
     'liveliness_lease_duration': FOREVER,
@@ -68,12 +68,12 @@ def profile(node: Node, topic: str, entity: str, name: str, depth: int) -> QoSPr
 
 
 # ROS could call us when a peer does not fit. While topics and peers come and go, such calls end the
-# process now and then (rclpy's events executor, Kilted); `misfits` looks at the graph instead.
+# process now and then (rclpy's events executor, Kilted); `incompatible_peers` reads the graph.
 NO_SUBSCRIPTION_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
 NO_PUBLISHER_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 
 
-def misfits(node: Node, topic: str, own: QoSProfile, publishing: bool) -> set[str]:
+def incompatible_peers(node: Node, topic: str, own: QoSProfile, publishing: bool) -> set[str]:
     """Return the nodes with which nothing is exchanged on a topic, since the qualities do not fit.
 
     Args:

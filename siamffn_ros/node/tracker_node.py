@@ -33,7 +33,7 @@ from vision_msgs.msg import BoundingBox2D, Detection2D
 
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.live.frame_buffer import Frame, FrameRing
+from siamffn_model.live.frame_buffer import Frame, FrameBuffer
 from siamffn_model.live.targets import Targets
 from siamffn_model.live.worker import Worker
 from siamffn_model.runtimes.selection import free_memory
@@ -42,9 +42,9 @@ from siamffn_ros.dds import use_profile
 from siamffn_ros.launch_utils import camera_topics
 from siamffn_ros.messages.conversions import to_box, to_nanoseconds
 from siamffn_ros.node import parameters
-from siamffn_ros.node.diagnostics import Figures, status
-from siamffn_ros.node.image_subscriber import THROTTLE, ImageInput
-from siamffn_ros.node.publishers import Outputs, status_of
+from siamffn_ros.node.diagnostics import NodeStatistics, status
+from siamffn_ros.node.image_subscriber import THROTTLE, ImageSubscriber
+from siamffn_ros.node.publishers import Publishers, status_of
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 INTERNAL = 'internal error'
@@ -73,7 +73,7 @@ class TrackerNode(LifecycleNode):
         self._configured = self._active = False
         self._enabled = True
         self._targets: Targets | None = None
-        self._figures = Figures()
+        self._figures = NodeStatistics()
         self.add_on_set_parameters_callback(self._on_parameters)
         self._create_interfaces()
 
@@ -82,21 +82,21 @@ class TrackerNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and offer the topics of what is tracked."""
         values = parameters.values_of(self)
-        self._images = ImageInput(self, self._on_frame, self._figures)
+        self._images = ImageSubscriber(self, self._on_frame, self._figures)
         self._worker: Worker[Frame] = Worker(self._track, self._images.failed, self._catch_up)
         try:
-            if reason := parameters.why_not(values, values, configured=False):
+            if reason := parameters.validate(values, values, configured=False):
                 raise SiamFFNError(reason)
             # PyTorch and OpenVINO keep threads for each thread they are used from, and slow all of
             # them when they are more than the cores: only the worker ever uses them.
             model = self._worker.call(partial(_load, values))
-            self._outputs = Outputs(self, values['output_qos'])
+            self._outputs = Publishers(self, values['output_qos'])
         except Exception as error:
             self._worker.close()
             self.get_logger().error(f'cannot configure: {error}')
             return FAILURE
         self._computed = {'runtime': model.name, 'device': model.device}
-        self._ring = FrameRing(values['buffer_seconds'], values['buffer_megabytes'])
+        self._ring = FrameBuffer(values['buffer_seconds'], values['buffer_megabytes'])
         settings = parameters.settings_of(values)
         self._targets = Targets(model, self._ring, settings, values['max_targets'])
         self._configured = True
@@ -175,7 +175,7 @@ class TrackerNode(LifecycleNode):
         """Refuse or apply changes of our own parameters; those of ROS are not ours to judge."""
         new = {change.name: change.value for change in changes if change.name in parameters.BY_NAME}
         values = {**parameters.values_of(self), **new}
-        reason = parameters.why_not(values, new, self._configured)
+        reason = parameters.validate(values, new, self._configured)
         if not reason and self._configured:
             reason = self._apply(values, new.keys() & {'image_transport', 'image_qos'})
         return SetParametersResult(successful=not reason, reason=reason)

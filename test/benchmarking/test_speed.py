@@ -13,7 +13,7 @@ from siamffn_model.benchmarking import speed
 from siamffn_model.benchmarking.report import add_section, report, table
 from siamffn_model.benchmarking.speed import (
     Entry,
-    Row,
+    SpeedResult,
     by_targets,
     compare,
     frames_per_second,
@@ -96,8 +96,8 @@ def test_larger_images_show_the_same_target_in_the_same_place() -> None:
     assert np.array_equal(large.images[0][:480, :640], small.images[0])
 
 
-def row(name: str, update: float) -> Row:
-    return Row(name, 1, update, 2 * update, 1e3 / update, memory_mb=100)
+def row(name: str, update: float) -> SpeedResult:
+    return SpeedResult(name, 1, update, 2 * update, 1e3 / update, memory_mb=100)
 
 
 def test_speeds_are_multiples_of_the_reference() -> None:

@@ -158,8 +158,8 @@ def test_tune(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     done = siamffn('tune', *words, '--trials', '2')
     assert done.exit_code == 0, done.output
     found = re.fullmatch(
-        r'(0\.\d{4}) with --set window=(\S+) --set penalty_k=(\S+) --set lr=(\S+) '
-        r'--set motion=(\S+)\n',
+        r'(0\.\d{4}) with --set window_influence=(\S+) --set penalty_k=(\S+) --set lr=(\S+) '
+        r'--set motion_gain=(\S+)\n',
         done.stdout,
     )
     assert found, done.stdout

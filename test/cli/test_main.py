@@ -83,7 +83,7 @@ def test_settings_reach_the_tracker(clips: Path, random_weights: Path, tmp_path:
     boxes = []
     for number, value in enumerate(('0.1', '0.9')):
         out = tmp_path / str(number)
-        words = ['--weights', random_weights, '--out', out, '--set', f'lost={value}']
+        words = ['--weights', random_weights, '--out', out, '--set', f'lost_threshold={value}']
         assert siamffn('track', clips / 'clip1', *words).exit_code == 0
         boxes.append((out / 'boxes.csv').read_text())
     assert boxes[0] != boxes[1]

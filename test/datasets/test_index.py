@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from siamffn_model.datasets import index
-from siamffn_model.datasets.index import ImageSet, Index, Reading, Row, open_index
+from siamffn_model.datasets.index import Annotation, ImageSet, Index, Reading, open_index
 from siamffn_model.datasets.sets import SETS
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
@@ -21,15 +21,18 @@ UNITS = ['a', 'b', 'c', 'd', 'e']
 CONTENT = {
     'a': Reading(
         [
-            [Row('x/1.jpg', 1, Box(1, 2, 3.5, 4)), Row('x/a long näme.jpg', 9, Box(5, 6, 7, 8))],
-            [Row('x/1.jpg', 1, Box(10, 20, 30, 40))],
+            [
+                Annotation('x/1.jpg', 1, Box(1, 2, 3.5, 4)),
+                Annotation('x/a long näme.jpg', 9, Box(5, 6, 7, 8)),
+            ],
+            [Annotation('x/1.jpg', 1, Box(10, 20, 30, 40))],
         ],
         [('empty box', f'a row {n}') for n in range(7)],
     ),
     'b': Reading([], [('empty box', f'b row {n}') for n in range(5)]),
-    'c': Reading([[Row('1.jpg', 0, Box(-1, -2, 9, 9))]], [('target absent', 'c row 1')]),
-    'd': Reading([[Row('y/z/1.jpg', 3, Box(0, 0, 1, 1))]], []),
-    'e': Reading([[Row('x/2.jpg', 4, Box(0, 0, 1, 2))]], []),
+    'c': Reading([[Annotation('1.jpg', 0, Box(-1, -2, 9, 9))]], [('target absent', 'c row 1')]),
+    'd': Reading([[Annotation('y/z/1.jpg', 3, Box(0, 0, 1, 1))]], []),
+    'e': Reading([[Annotation('x/2.jpg', 4, Box(0, 0, 1, 2))]], []),
 }
 
 
@@ -228,13 +231,13 @@ def test_a_missing_layout_is_named_with_where_to_get_it(tmp_path: Path, name: st
 PROCESS = """
 import sys
 from pathlib import Path
-from siamffn_model.datasets.index import ImageSet, Reading, Row, open_index
+from siamffn_model.datasets.index import ImageSet, Reading, Annotation, open_index
 from siamffn_model.imaging.geometry import Box
 
 def read(folder, unit):
     print('reads', unit, flush=True)
     sys.stdin.readline()
-    return Reading([[Row(f'{unit}.jpg', 0, Box(1, 2, 3, 4))]], [])
+    return Reading([[Annotation(f'{unit}.jpg', 0, Box(1, 2, 3, 4))]], [])
 
 images = ImageSet('toys', 'toys', 'http://toys.example', lambda folder: ['a', 'b'], read)
 print('targets', len(open_index(images, Path(sys.argv[1]))))

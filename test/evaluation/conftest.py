@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.tracking import AnyTracker, Track
+from siamffn_model.tracking import Track, TrackerProtocol
 
 
 class Clock:
@@ -24,13 +24,13 @@ class Clock:
             self.now += 100
             yield image
 
-    def timed(self, tracker: AnyTracker) -> AnyTracker:
+    def timed(self, tracker: TrackerProtocol) -> TrackerProtocol:
         """Return the tracker, which takes time now."""
         return _Timed(self, tracker)
 
 
 class _Timed:
-    def __init__(self, clock: Clock, tracker: AnyTracker) -> None:
+    def __init__(self, clock: Clock, tracker: TrackerProtocol) -> None:
         self.clock, self.tracker = clock, tracker
 
     def init(self, image: np.ndarray, box: Box) -> None:

@@ -22,7 +22,7 @@ from siamffn_model.imaging.sources import Image
 from siamffn_model.networks.siamese import SiamFFN
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.tracking.tracker import State, Track
-from siamffn_model.training.validation import MadeFrames
+from siamffn_model.training.validation import RenderedFrames
 
 
 def drawn(scale: float, shift: float, count: int = 20_000) -> Observed:
@@ -99,7 +99,7 @@ def sequence(name: str, lights: list[int], boxes: list[Box | None], origin: int 
     truth = np.array([(np.nan,) * 4 if box is None else box for box in boxes])
     truth[:, :2] += origin
     images = [np.full((40, 50, 3), light, np.uint8) for light in lights]
-    return Sequence(name, truth, MadeFrames(name, images), origin=origin)
+    return Sequence(name, truth, RenderedFrames(name, images), origin=origin)
 
 
 def test_frames_are_right_wrong_or_absent() -> None:

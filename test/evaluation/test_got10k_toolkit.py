@@ -14,7 +14,7 @@ from siamffn_model.errors import SiamFFNError
 from siamffn_model.evaluation.got10k_toolkit import toolkit_tracker
 from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.imaging.sources import read_image
-from siamffn_model.tracking import AnyTracker
+from siamffn_model.tracking import TrackerProtocol
 
 SEQUENCES = ('GOT-10k_Val_000001', 'GOT-10k_Val_000002')
 
@@ -48,7 +48,7 @@ def read_boxes(path: Path) -> np.ndarray:
     return np.loadtxt(path, delimiter=',')
 
 
-def run_directly(tracker: AnyTracker, folder: Path) -> np.ndarray:
+def run_directly(tracker: TrackerProtocol, folder: Path) -> np.ndarray:
     images = [read_image(file) for file in sorted(folder.glob('*.jpg'))]
     first = read_boxes(folder / 'groundtruth.txt')[0]
     tracker.init(images[0], Box(*first))
@@ -56,7 +56,7 @@ def run_directly(tracker: AnyTracker, folder: Path) -> np.ndarray:
 
 
 def test_an_experiment_of_the_toolkit_gives_what_the_tracker_gives(
-    experiments: object, validation_set: Path, tmp_path: Path, template_matcher: AnyTracker
+    experiments: object, validation_set: Path, tmp_path: Path, template_matcher: TrackerProtocol
 ) -> None:
     folders = {'result_dir': str(tmp_path / 'results'), 'report_dir': str(tmp_path / 'reports')}
     experiment = experiments.ExperimentGOT10k(validation_set.parent, subset='val', **folders)
@@ -100,7 +100,7 @@ def test_the_tracker_gets_blue_first_and_boxes_in_pixels(
 
 
 def test_a_missing_toolkit_is_named(
-    monkeypatch: pytest.MonkeyPatch, template_matcher: AnyTracker
+    monkeypatch: pytest.MonkeyPatch, template_matcher: TrackerProtocol
 ) -> None:
     monkeypatch.setitem(sys.modules, 'got10k.trackers', None)
     with pytest.raises(SiamFFNError, match=r'toolkit cannot be imported .*pip install got10k six'):

@@ -31,9 +31,9 @@ from siamffn_model.evaluation.runner import (
     track_all,
     track_all_with_resets,
 )
-from siamffn_model.evaluation.tracker_specs import Contestant, opencv_tracker
+from siamffn_model.evaluation.tracker_specs import TrackerSpec, opencv_tracker
 from siamffn_model.imaging.geometry import Box, corners
-from siamffn_model.tracking import AnyTracker, State, Track
+from siamffn_model.tracking import State, Track, TrackerProtocol
 
 if TYPE_CHECKING:  # a program of ours imports this module by itself
     from .conftest import Clock
@@ -67,8 +67,8 @@ class Slow(Drifting):
         return super().update(image)
 
 
-def contestant(kind: type = Drifting, **identity: str) -> Contestant:
-    return Contestant(kind.__name__, kind, {'version': '1', **identity})
+def contestant(kind: type = Drifting, **identity: str) -> TrackerSpec:
+    return TrackerSpec(kind.__name__, kind, {'version': '1', **identity})
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def results(folder: Path) -> dict[str, str]:
 # --- one sequence
 
 
-def test_run_of_any_tracker(template_matcher: AnyTracker) -> None:
+def test_run_of_any_tracker(template_matcher: TrackerProtocol) -> None:
     images, boxes = render_scene(50, seed=3)
     answer = run(template_matcher, images, boxes[0])
     assert answer.boxes.shape == (50, 4)
@@ -104,7 +104,7 @@ def test_reading_the_images_does_not_count(clock: Clock) -> None:
 
 
 def test_tracking_all_agrees_with_scoring_by_hand(
-    sequences: list[Sequence], template_matcher: AnyTracker
+    sequences: list[Sequence], template_matcher: TrackerProtocol
 ) -> None:
     found = track_all(template_matcher, sequences)
     assert list(found.per_sequence) == ['clip1', 'clip2']

@@ -11,11 +11,11 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.evaluation.runner import run
 from siamffn_model.evaluation.tracker_specs import opencv_tracker, our_tracker
-from siamffn_model.tracking import Settings, Tracker, load_model
+from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
 
 def test_ours_is_the_same_in_another_process(scene: Scene, random_weights: Path) -> None:
-    settings = Settings(window=0.3)
+    settings = TrackerSettings(window_influence=0.3)
     ours = our_tracker('siamffn_lite0', random_weights, 'cpu', 'auto', settings)
     there = pickle.loads(pickle.dumps(ours))
     expected = Tracker(load_model('siamffn_lite0', random_weights, 'cpu'), settings)
@@ -28,21 +28,21 @@ def test_identity_tells_what_differs(random_weights: Path) -> None:
     def identity(
         weights: Path | None = None, runtime: str = 'auto', **settings: float
     ) -> dict[str, str]:
-        settings_of = Settings(**settings)
+        settings_of = TrackerSettings(**settings)
         return our_tracker('siamffn_lite0', weights, 'cpu', runtime, settings_of).identity
 
     assert identity() == identity()
     assert identity() != identity(random_weights)
-    assert identity() != identity(window=0.2)
+    assert identity() != identity(window_influence=0.2)
     assert identity() != identity(runtime='eager')
     assert identity()['device'] == 'cpu'
 
 
 def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(SiamFFNError, match="unknown model 'yolo'"):
-        our_tracker('yolo', None, 'cpu', 'auto', Settings())
+        our_tracker('yolo', None, 'cpu', 'auto', TrackerSettings())
     with pytest.raises(WeightsError, match='is missing'):
-        our_tracker('siamffn_r50', None, 'cpu', 'auto', Settings())
+        our_tracker('siamffn_r50', None, 'cpu', 'auto', TrackerSettings())
     with pytest.raises(SiamFFNError, match="'opencv:goturn' is no tracker of OpenCV"):
         opencv_tracker('opencv:goturn')
 

@@ -13,13 +13,13 @@ import pytest
 
 from siamffn_model.errors import DataError, SiamFFNError
 from siamffn_model.evaluation.tuning import DEFAULTS, RANGES, tune
-from siamffn_model.tracking import Settings
+from siamffn_model.tracking import TrackerSettings
 
 IDENTITY = {'model': 'siamffn_lite0', 'weights': '0123abcd', 'set': 'sequences'}
-TOP = Settings(window=0.2, penalty_k=0.05, lr=0.6, motion=0.5)
+TOP = TrackerSettings(window_influence=0.2, penalty_k=0.05, lr=0.6, motion_gain=0.5)
 
 
-def hill(settings: Settings) -> float:
+def hill(settings: TrackerSettings) -> float:
     """1 at the top, less by the squared distance from it."""
     return 1 - sum((getattr(settings, key) - getattr(TOP, key)) ** 2 for key in RANGES)
 
@@ -28,10 +28,10 @@ class Recorder:
     """An objective that keeps what it was asked, and is interrupted at one of its turns."""
 
     def __init__(self, interrupted: int | None = None) -> None:
-        self.asked: list[Settings] = []
+        self.asked: list[TrackerSettings] = []
         self.interrupted = interrupted
 
-    def __call__(self, settings: Settings) -> float:
+    def __call__(self, settings: TrackerSettings) -> float:
         self.asked.append(settings)
         if len(self.asked) == self.interrupted:
             raise KeyboardInterrupt
@@ -49,21 +49,27 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_top_is_found_nearly(path: Path) -> None:
     settings, value = tune(path, 'study', hill, 40, IDENTITY)
-    assert value == hill(settings) > 0.98 > hill(Settings()) + 0.05
-    assert (settings.uncertain, settings.lost) == (Settings().uncertain, Settings().lost)
+    assert value == hill(settings) > 0.98 > hill(TrackerSettings()) + 0.05
+    assert (settings.uncertain_threshold, settings.lost_threshold) == (
+        TrackerSettings().uncertain_threshold,
+        TrackerSettings().lost_threshold,
+    )
 
 
 def test_the_defaults_come_first_and_all_stay_in_range(path: Path) -> None:
     objective = Recorder()
     tune(path, 'study', objective, 12, IDENTITY)
-    assert objective.asked[0] == Settings()
+    assert objective.asked[0] == TrackerSettings()
     assert len(set(objective.asked)) == 12
     for key, (low, high) in RANGES.items():
         assert all(low <= getattr(settings, key) <= high for settings in objective.asked)
 
 
 def test_the_defaults_win_where_nothing_is_better(path: Path) -> None:
-    assert tune(path, 'study', lambda s: float(s == Settings()), 5, IDENTITY) == (Settings(), 1)
+    assert tune(path, 'study', lambda s: float(s == TrackerSettings()), 5, IDENTITY) == (
+        TrackerSettings(),
+        1,
+    )
 
 
 def test_a_resumed_study_does_what_is_missing(path: Path) -> None:
@@ -71,7 +77,7 @@ def test_a_resumed_study_does_what_is_missing(path: Path) -> None:
     tune(path, 'study', first, 4, IDENTITY)
     best, value = tune(path, 'study', second, 7, IDENTITY)
     assert (len(first.asked), len(second.asked)) == (4, 3)
-    assert Settings() not in second.asked
+    assert TrackerSettings() not in second.asked
     assert value == max(map(hill, first.asked + second.asked)) == hill(best)
     third = Recorder()
     assert tune(path, 'study', third, 5, IDENTITY) == (best, value)
@@ -92,7 +98,7 @@ def test_an_interrupted_trial_does_not_count(path: Path, turn: int) -> None:
         tune(path, 'study', cut, 5, IDENTITY)
     tune(path, 'study', rest, 5, IDENTITY)
     assert len(cut.asked) - 1 + len(rest.asked) == 5
-    assert (Settings() in rest.asked) == (turn == 1)
+    assert (TrackerSettings() in rest.asked) == (turn == 1)
 
 
 def test_defaults_whose_process_was_killed_are_tried_again(path: Path) -> None:
@@ -102,16 +108,16 @@ def test_defaults_whose_process_was_killed_are_tried_again(path: Path) -> None:
         database.execute("UPDATE trials SET state = 'RUNNING'")
     objective = Recorder()
     tune(path, 'study', objective, 3, IDENTITY)
-    assert objective.asked.index(Settings()) == 3  # late, as it may be another process's
+    assert objective.asked.index(TrackerSettings()) == 3  # late, as it may be another process's
 
 
 def test_errors_of_the_objective_go_through_and_do_not_count(path: Path) -> None:
-    def broken(settings: Settings) -> float:
+    def broken(settings: TrackerSettings) -> float:
         raise DataError('sequence gone')
 
     with pytest.raises(DataError, match='sequence gone'):
         tune(path, 'study', broken, 3, IDENTITY)
-    with pytest.raises(DataError, match=r'Settings\(window=0.3.* gave nan'):
+    with pytest.raises(DataError, match=r'TrackerSettings\(window_influence=0.3.* gave nan'):
         tune(path, 'study', lambda _: float('nan'), 3, IDENTITY)
     objective = Recorder()
     tune(path, 'study', objective, 3, IDENTITY)

@@ -15,7 +15,7 @@ from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.polygons import to_box
 from siamffn_model.evaluation.results import WithResets
-from siamffn_model.evaluation.vot import Code, Run, follow, format_run, parse_run, with_resets
+from siamffn_model.evaluation.vot import Code, ResetRun, follow, format_run, parse_run, with_resets
 from siamffn_model.imaging.geometry import Box, corners
 from siamffn_model.tracking import State, Track
 
@@ -34,7 +34,7 @@ def sequence(frames: int, name: str = 'a') -> Sequence:
     return Sequence(name, corners([TARGET] * frames), size=SIZE)
 
 
-def run_of(rows: list[Row]) -> Run:
+def run_of(rows: list[Row]) -> ResetRun:
     return parse_run('\n'.join(','.join(map(str, row)) for row in rows), 'rows')
 
 
@@ -380,7 +380,7 @@ def read_annotation(folder: Path) -> list[Sequence]:
 
 @pytest.mark.parametrize('year', ['VOT2018', 'VOT2019'])
 def test_published_figures(shared: Path, year: str) -> None:
-    """Figures are rounded to 3 decimals: half a unit of the last, and a little."""
+    """NodeStatistics are rounded to 3 decimals: half a unit of the last, and a little."""
     folder = shared / 'data/bench_vot'
     if not folder.is_dir():
         pytest.skip(f'development data absent: no folder {folder}')

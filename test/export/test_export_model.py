@@ -14,7 +14,7 @@ from siamffn_model.errors import DataError, SiamFFNError, WeightsError
 from siamffn_model.export import export_model as exporting
 from siamffn_model.export.export_model import difference, export_model, pairs
 from siamffn_model.imaging.crop import View
-from siamffn_model.runtimes.exported import FORMATS, read_card
+from siamffn_model.runtimes.exported import FORMATS, read_manifest
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import load_model
 from siamffn_model.tracking import Tracker
@@ -65,7 +65,7 @@ def test_the_difference_is_told(exported: dict[str, Runtime], clips: Path) -> No
 def test_int8_is_near(clips: Path, tmp_path: Path, scene: Scene) -> None:
     sequences = read_sequences(clips)
     export_model('siamffn_lite0', None, 'openvino', tmp_path / 'int8', sequences)
-    assert read_card(tmp_path / 'int8').precision == 'int8'
+    assert read_manifest(tmp_path / 'int8').precision == 'int8'
     assert 'FakeQuantize' in (tmp_path / 'int8' / 'search.xml').read_text()
     assert 'FakeQuantize' not in (tmp_path / 'int8' / 'template.xml').read_text()
     trained = load_model(device='cpu', runtime='eager')

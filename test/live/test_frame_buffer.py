@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from siamffn_model.errors import SiamFFNError
-from siamffn_model.live.frame_buffer import JUMP, Frame, FrameRing
+from siamffn_model.live.frame_buffer import JUMP, Frame, FrameBuffer
 
 PERIOD = 100_000_000  # nanoseconds between two frames
 
@@ -15,7 +15,7 @@ def frame(stamp: int, size: int = 1) -> Frame:
     return Frame(stamp, lambda: np.zeros((8, 8, 3), np.uint8), size)
 
 
-def kept(ring: FrameRing, number: int = 0) -> list[Frame]:
+def kept(ring: FrameBuffer, number: int = 0) -> list[Frame]:
     """The frames after this number, in order."""
     found = []
     while one := ring.after(number):
@@ -24,7 +24,7 @@ def kept(ring: FrameRing, number: int = 0) -> list[Frame]:
     return found
 
 
-def stamps(ring: FrameRing, number: int = 0) -> list[int]:
+def stamps(ring: FrameBuffer, number: int = 0) -> list[int]:
     return [one.stamp for one in kept(ring, number)]
 
 
@@ -44,7 +44,7 @@ def test_frame_is_decoded_when_asked_for_and_let_go() -> None:
 
 
 def test_ring_numbers_in_order_of_arrival() -> None:
-    ring = FrameRing(10, 1)
+    ring = FrameBuffer(10, 1)
     for stamp in (5, 6, 6, 9):
         ring.add(frame(stamp))
     assert [one.number for one in kept(ring)] == [1, 2, 3, 4] and ring.newest == 4
@@ -53,7 +53,7 @@ def test_ring_numbers_in_order_of_arrival() -> None:
 
 
 def test_ring_forgets_by_time_and_by_memory() -> None:
-    ring = FrameRing(seconds=1, megabytes=1)
+    ring = FrameBuffer(seconds=1, megabytes=1)
     for n in range(30):
         ring.add(frame(n * PERIOD))
     assert stamps(ring) == [n * PERIOD for n in range(19, 30)]
@@ -65,7 +65,7 @@ def test_ring_forgets_by_time_and_by_memory() -> None:
 
 
 def test_ring_starts_afresh_when_time_jumps_back() -> None:
-    ring = FrameRing(10, 1)
+    ring = FrameBuffer(10, 1)
     for stamp in (0, JUMP, JUMP + 100, 50, 60):
         assert ring.add(frame(stamp))
     assert stamps(ring) == [50, 60]
@@ -73,14 +73,14 @@ def test_ring_starts_afresh_when_time_jumps_back() -> None:
 
 
 def test_ring_leaves_out_what_comes_out_of_order() -> None:
-    ring = FrameRing(10, 1)
+    ring = FrameBuffer(10, 1)
     told = [ring.add(frame(stamp)) for stamp in (100, 300, 200, 300, 400)]
     assert told == [True, True, False, True, True], 'a camera without stamps repeats its own'
     assert stamps(ring) == [100, 300, 300, 400]
 
 
 def test_limits_may_change_and_what_is_kept_is_told() -> None:
-    ring = FrameRing(10, 1)
+    ring = FrameBuffer(10, 1)
     for n in range(10):
         ring.add(frame(n * PERIOD, size=50_000))
     assert ring.kept == (10, 0.5)
@@ -92,7 +92,7 @@ def test_limits_may_change_and_what_is_kept_is_told() -> None:
 
 
 def test_ring_finds_a_stamp_and_the_latest() -> None:
-    ring = FrameRing(10, 1)
+    ring = FrameBuffer(10, 1)
     for stamp in (100, 200, 300):
         ring.add(frame(stamp))
     assert ring.find(200).stamp == 200
@@ -110,7 +110,7 @@ def test_ring_finds_a_stamp_and_the_latest() -> None:
     ],
 )
 def test_ring_refuses_clearly(held: list[int], stamp: int, told: str) -> None:
-    ring = FrameRing(10, 1)
+    ring = FrameBuffer(10, 1)
     for each in held:
         ring.add(frame(each))
     with pytest.raises(SiamFFNError, match=told):

@@ -8,10 +8,10 @@ import pytest
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import BoxError, ImageError, SiamFFNError
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.live.frame_buffer import Frame, FrameRing
+from siamffn_model.live.frame_buffer import Frame, FrameBuffer
 from siamffn_model.live.targets import Targets
 from siamffn_model.runtimes.runtime import Runtime
-from siamffn_model.tracking import Settings, State
+from siamffn_model.tracking import State, TrackerSettings
 
 PERIOD = 100_000_000  # nanoseconds between two frames
 
@@ -25,7 +25,7 @@ class Camera:
     """A ring and its targets, fed from the clip."""
 
     def __init__(self, model: Runtime, clip: Scene) -> None:
-        self.ring = FrameRing(5, 100)
+        self.ring = FrameBuffer(5, 100)
         self.targets = Targets(model, self.ring)
         self.clip = clip
         self.shown = 0
@@ -63,7 +63,7 @@ def camera(model: Runtime, clip: Scene) -> Camera:
 def test_no_target_gives_nothing(camera: Camera) -> None:
     assert camera.targets.update(camera.show()) == []
     with pytest.raises(SiamFFNError, match='no image has arrived'):
-        Targets(None, FrameRing(1, 1)).init(Box(1, 1, 5, 5))
+        Targets(None, FrameBuffer(1, 1)).init(Box(1, 1, 5, 5))
 
 
 def test_late_box_follows_the_same_path(camera: Camera, model: Runtime, clip: Scene) -> None:
@@ -84,7 +84,7 @@ def test_a_late_target_keeps_no_other_waiting(camera: Camera, clip: Scene) -> No
     camera.show()
     camera.init(clip.boxes[0], 0, 'live')
     camera.follow(6)
-    assert camera.targets.init(clip.boxes[0], PERIOD, 'late').backlog == 6
+    assert camera.targets.init(clip.boxes[0], PERIOD, 'late').frames_behind == 6
     for number in (3, 5, 7):  # for each new frame two of those missed
         (live,) = camera.targets.update(camera.show())
         assert (live.id, live.dropped) == ('live', 0)
@@ -152,7 +152,7 @@ def test_colours_stay_and_are_told_apart(camera: Camera, clip: Scene) -> None:
 
 
 def test_too_many_targets_and_too_long_ids_are_refused(model: Runtime, clip: Scene) -> None:
-    ring = FrameRing(5, 100)
+    ring = FrameBuffer(5, 100)
     targets = Targets(model, ring, limit=2)
     ring.add(frame(1, clip.images[0]))
     for name in 'ab':
@@ -177,7 +177,9 @@ def test_stopping_one_leaves_the_others(camera: Camera, clip: Scene) -> None:
 def test_settings_may_change_meanwhile(camera: Camera, clip: Scene) -> None:
     camera.show()
     camera.init(clip.boxes[0])
-    camera.targets.set(Settings(uncertain=1.0, lost=1.0, found=1.0))
+    camera.targets.set(
+        TrackerSettings(uncertain_threshold=1.0, lost_threshold=1.0, reacquire_threshold=1.0)
+    )
     (target,) = camera.targets.update(camera.show())
     assert target.track.state == State.LOST
 

@@ -34,12 +34,8 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray
 
-from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
-from siamffn_model.runtimes.runtime import Runtime
-from siamffn_model.runtimes.selection import WEIGHTS
-from siamffn_model.tracking import load_model
 from siamffn_ros.bags.io import create_from
 from siamffn_ros.dds import use_profile
 from siamffn_ros.messages.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
@@ -57,36 +53,6 @@ def own_graph() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
-
-
-@pytest.fixture(scope='session')
-def weights() -> Path:
-    """The weights that ship."""
-    return WEIGHTS / 'siamffn_lite0.safetensors'
-
-
-@pytest.fixture(scope='session')
-def model(weights: Path) -> Runtime:
-    """The model that ships."""
-    return load_model('siamffn_lite0', weights, 'cpu')
-
-
-@pytest.fixture(scope='session')
-def clip() -> Scene:
-    """A rendered clip with known boxes, no longer than what the node and the player queue."""
-    return render_scene(30, seed=3)
-
-
-@pytest.fixture(scope='session')
-def sequence(clip: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clip as a sequence folder."""
-    folder = tmp_path_factory.mktemp('sequence')
-    (folder / 'img').mkdir()
-    for number, image in enumerate(clip.images):
-        cv2.imwrite(str(folder / 'img' / f'{number:04}.png'), image)
-    rows = [','.join(f'{value:.3f}' for value in box) for box in clip.boxes]
-    (folder / 'groundtruth.txt').write_text('\n'.join(rows))
-    return folder
 
 
 @pytest.fixture(scope='session')

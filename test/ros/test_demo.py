@@ -17,7 +17,7 @@ from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.tracking import State
 from siamffn_ros import demo
-from siamffn_ros.bags.replay import Run, Seen
+from siamffn_ros.bags.replay import Observation, ReplayResult
 
 
 def test_demo_leaves_everything_behind(
@@ -50,12 +50,12 @@ def test_demo_leaves_everything_behind(
 def test_figures_of_a_run() -> None:
     ms = 1_000_000
     box = Box(1, 2, 3, 4)
-    run = Run(
+    run = ReplayResult(
         published={stamp: stamp for stamp in (0, 40 * ms, 80 * ms, 120 * ms)},
         seen={
-            40 * ms: Seen(box, 0.9, State.TRACKING, 50 * ms),
-            80 * ms: Seen(box, 0.4, State.UNCERTAIN, 110 * ms),
-            120 * ms: Seen(None, 0.2, State.LOST, 150 * ms),
+            40 * ms: Observation(box, 0.9, State.TRACKING, 50 * ms),
+            80 * ms: Observation(box, 0.4, State.UNCERTAIN, 110 * ms),
+            120 * ms: Observation(None, 0.2, State.LOST, 150 * ms),
         },
         last=TrackStatus(frames_processed=3, frames_dropped=1),
     )
@@ -72,7 +72,7 @@ def test_figures_of_a_run() -> None:
 
 
 def test_lost_frames_have_no_box() -> None:
-    text = demo.track_csv({7: Seen(None, 0.1, State.LOST, 1)})
+    text = demo.track_csv({7: Observation(None, 0.1, State.LOST, 1)})
     assert text.splitlines()[1] == '7,,,,,0.1000,LOST'
 
 

@@ -9,33 +9,35 @@ import pytest
 
 from siamffn_model.errors import DataError, SiamFFNError, WeightsError
 from siamffn_model.networks.score_map import ScoreMap
-from siamffn_model.runtimes.exported import CARD, FORMATS, Card, read_card, writing
+from siamffn_model.runtimes.exported import FORMATS, MANIFEST, Manifest, read_manifest, writing
 from siamffn_model.runtimes.selection import load_model
 
 
 def write_card(folder: Path, **changes: object) -> Path:
     """A folder that `writing` made, in whose card these values are others."""
-    with writing(folder, Card('siamffn_lite0', 'onnx', ScoreMap(25))):
+    with writing(folder, Manifest('siamffn_lite0', 'onnx', ScoreMap(25))):
         pass
-    values = json.loads((folder / CARD).read_text())
-    (folder / CARD).write_text(json.dumps({**values, **changes}))
+    values = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**values, **changes}))
     return folder
 
 
 @pytest.mark.parametrize('form', FORMATS)
 def test_a_card_is_read_as_it_was_written(tmp_path: Path, form: str) -> None:
-    card = Card('siamrpn_alex', form, ScoreMap(17, ((104.0, 32.0), (88.0, 40.0))), 'int8', '1.2.3')
+    card = Manifest(
+        'siamrpn_alex', form, ScoreMap(17, ((104.0, 32.0), (88.0, 40.0))), 'int8', '1.2.3'
+    )
     with writing(tmp_path / 'model', card) as partial:
         (partial / 'search.bin').write_bytes(b'search')
-    assert read_card(tmp_path / 'model') == card
-    assert {path.name for path in (tmp_path / 'model').iterdir()} == {CARD, 'search.bin'}
+    assert read_manifest(tmp_path / 'model') == card
+    assert {path.name for path in (tmp_path / 'model').iterdir()} == {MANIFEST, 'search.bin'}
 
 
 def test_what_is_there_is_kept_and_what_fails_leaves_nothing(tmp_path: Path) -> None:
     folder = write_card(tmp_path / 'model')
     with pytest.raises(DataError, match='choose a folder that is not there yet'):
         write_card(folder)
-    with pytest.raises(ZeroDivisionError), writing(tmp_path / 'other', read_card(folder)):
+    with pytest.raises(ZeroDivisionError), writing(tmp_path / 'other', read_manifest(folder)):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -50,9 +52,9 @@ def test_what_is_there_is_kept_and_what_fails_leaves_nothing(tmp_path: Path) -> 
     ],
 )
 def test_a_damaged_card_is_refused(tmp_path: Path, text: str, reason: str) -> None:
-    (tmp_path / CARD).write_text(text)
-    with pytest.raises(WeightsError, match=f'is no exported model: its {CARD}.*({reason})'):
-        read_card(tmp_path)
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(WeightsError, match=f'is not an exported model: its {MANIFEST}.*({reason})'):
+        read_manifest(tmp_path)
 
 
 def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:

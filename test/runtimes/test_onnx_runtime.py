@@ -14,7 +14,7 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.runtimes import selection
-from siamffn_model.runtimes.exported import read_card
+from siamffn_model.runtimes.exported import read_manifest
 from siamffn_model.runtimes.selection import choose, load_model, prepare
 
 from .test_selection import candidates
@@ -82,7 +82,7 @@ def test_a_converted_model_is_kept_and_read_the_next_time(
     onnx_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    graphs = onnx_runtime.read_graphs(onnx_folder, read_card(onnx_folder).score_map)
+    graphs = onnx_runtime.read_graphs(onnx_folder, read_manifest(onnx_folder).score_map)
     monkeypatch.setattr(selection, 'convert', lambda *_: graphs)
     runtime = load_model(device='cpu', runtime='onnx')
     assert (runtime.name, runtime.device) == ('ONNX Runtime, CPU', 'cpu')
@@ -99,7 +99,7 @@ def test_a_converted_model_is_kept_and_read_the_next_time(
 
 
 def test_damaged_graphs_are_refused(onnx_folder: Path, tmp_path: Path) -> None:
-    card = read_card(onnx_folder)
+    card = read_manifest(onnx_folder)
     with pytest.raises(WeightsError, match='holds no model in ONNX'):
         onnx_runtime.read_graphs(tmp_path, card.score_map)
     graphs = onnx_runtime.read_graphs(onnx_folder, card.score_map)._replace(search=b'search')

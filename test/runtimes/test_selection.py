@@ -103,7 +103,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
         load_model(runtime='tvm')
     with pytest.raises(SiamFFNError, match=r"OpenVINO runs on the CPU here, not on 'cuda'"):
         choose('cuda', 'openvino')
-    with pytest.raises(WeightsError, match=r'is no exported model: its model\.json'):
+    with pytest.raises(WeightsError, match=r'is not an exported model: its model\.json'):
         load_model(weights=tmp_path)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import BoxError, DataError, ImageError, SiamFFNError
-from siamffn_model.evaluation.runner import AnyTracker
+from siamffn_model.evaluation.runner import TrackerProtocol
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.tracking import State, Track
@@ -23,7 +23,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_results_hold_every_frame(
-    sequence_folder: Path, template_matcher: AnyTracker, tmp_path: Path
+    sequence_folder: Path, template_matcher: TrackerProtocol, tmp_path: Path
 ) -> None:
     frames = open_frames(sequence_folder / 'clip1')
     box = first_box(frames, None)

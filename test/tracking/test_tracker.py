@@ -23,7 +23,7 @@ from siamffn_model.imaging.sources import open_frames
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.torch_runtime import eager
-from siamffn_model.tracking import Settings, State, Track, Tracker, load_model, update_all
+from siamffn_model.tracking import State, Track, Tracker, TrackerSettings, load_model, update_all
 from siamffn_model.tracking.tracker import LEAST_SIDE, SMOOTHING, TILE, _Tiles
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
@@ -72,7 +72,7 @@ class Pointer(torch.nn.Module):
 def test_a_candidate_and_its_distances_become_a_box(
     score_map: ScoreMap, candidate: int, size: tuple[float, float]
 ) -> None:
-    settings = Settings(window=0, penalty_k=0, lr=1)
+    settings = TrackerSettings(window_influence=0, penalty_k=0, lr=1)
     box = Box.from_center(320, 240, 63.5, 63.5)  # context square of 127: one pixel of crop each
     tracker = Tracker(eager(Pointer(score_map, candidate, (20, 30, 40, 50)), 'cpu'), settings)
     image = np.zeros((480, 640, 3), np.uint8)
@@ -88,7 +88,8 @@ def test_a_candidate_and_its_distances_become_a_box(
 def test_a_target_is_looked_for_where_its_motion_leads() -> None:
     found = 12 * 25 + 15  # three cells, 24 pixels, to the right of the search's middle
     tracker = Tracker(
-        eager(Pointer(ScoreMap(25), found, (31, 31, 31, 31)), 'cpu'), Settings(motion=0.5)
+        eager(Pointer(ScoreMap(25), found, (31, 31, 31, 31)), 'cpu'),
+        TrackerSettings(motion_gain=0.5),
     )
     image = np.zeros((480, 640, 3), np.uint8)
     tracker.init(image, Box.from_center(200, 240, 63.5, 63.5))
@@ -228,7 +229,7 @@ class Followed:
 
     def __init__(self, **settings: Any) -> None:
         self.network = Scorer()
-        self.tracker = Tracker(eager(self.network, 'cpu'), Settings(**settings))
+        self.tracker = Tracker(eager(self.network, 'cpu'), TrackerSettings(**settings))
         self.image = np.zeros((480, 640, 3), np.uint8)
         self.tracker.init(self.image, Box.from_center(320, 240, 60, 60))
 
@@ -241,7 +242,13 @@ class Followed:
 
 
 def test_states_have_hysteresis() -> None:
-    target = Followed(uncertain=0.8, lost=0.4, found=0.9, patience=2, searches=1)
+    target = Followed(
+        uncertain_threshold=0.8,
+        lost_threshold=0.4,
+        reacquire_threshold=0.9,
+        lost_patience=2,
+        max_searches=1,
+    )
     T, U, L = State.TRACKING, State.UNCERTAIN, State.LOST  # noqa: N806
     assert target.see(0.85, 0.79, 0.85, 0.91, 0.85) == [T, U, U, T, T]
     assert target.see(0.3, 0.5) == [L, U], 'soon lost, soon back'
@@ -258,7 +265,7 @@ def test_an_uncertain_target_keeps_its_size() -> None:
 
 @pytest.mark.parametrize('searches', [1, 2, 4])
 def test_what_a_lost_target_costs_is_bounded(searches: int) -> None:
-    target = Followed(searches=searches)
+    target = Followed(max_searches=searches)
     target.track(0.9)
     assert target.network.crops == 1
     for _ in range(30):

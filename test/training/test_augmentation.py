@@ -8,7 +8,7 @@ import pytest
 
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.training.augmentation import (
-    Look,
+    ColorJitter,
     compress,
     faint,
     motion_blur,
@@ -26,7 +26,7 @@ def test_all_keep_shape_and_type_and_change_the_image(scene: Scene, seed: int) -
     image = scene.images[0]
     rng = np.random.default_rng(seed)
     for changed in (
-        Look.draw(rng, 1.0).apply(image),
+        ColorJitter.draw(rng, 1.0).apply(image),
         motion_blur(image, rng),
         recorded(rng, image, 3.0, False, False),
         sensor_noise(image, rng),
@@ -39,12 +39,12 @@ def test_all_keep_shape_and_type_and_change_the_image(scene: Scene, seed: int) -
 
 
 def test_a_look_of_no_strength_changes_nothing(scene: Scene) -> None:
-    look = Look.draw(np.random.default_rng(0), 0.0)
+    look = ColorJitter.draw(np.random.default_rng(0), 0.0)
     assert np.array_equal(look.apply(scene.images[0]), scene.images[0])
 
 
 def test_a_grey_look_has_equal_channels(scene: Scene) -> None:
-    look = Look((1.0, 1.0, 1.0), 0.0, 1.0, grey=True)
+    look = ColorJitter((1.0, 1.0, 1.0), 0.0, 1.0, grey=True)
     assert np.ptp(look.apply(scene.images[0]), axis=2).max() == 0
 
 

@@ -10,7 +10,7 @@ import torch
 from siamffn_model.networks.backbone import Backbone
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
 from siamffn_model.training import features
-from siamffn_model.training.features import Features, frozen_features, tuned_features
+from siamffn_model.training.features import Features, frozen_features, trainable_features
 
 
 @pytest.fixture(params=[True, False], ids=['openvino', 'pytorch'])
@@ -23,7 +23,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures('backend')
-@pytest.mark.parametrize('of', [frozen_features, tuned_features])
+@pytest.mark.parametrize('of', [frozen_features, trainable_features])
 def test_features_are_the_backbones_own(of: Callable[[Backbone], Features]) -> None:
     torch.manual_seed(0)
     backbone = EfficientNetLite0().eval()
@@ -40,9 +40,9 @@ def test_features_are_the_backbones_own(of: Callable[[Backbone], Features]) -> N
 def test_what_may_learn_gets_a_gradient_and_the_rest_none() -> None:
     backbone = EfficientNetLite0().eval()
     crops = torch.randint(0, 256, (1, 127, 127, 3), dtype=torch.uint8)
-    sum(level.sum() for level in tuned_features(backbone)(crops)).backward()
-    tunable = {weight for part in backbone.tunable() for weight in part.parameters()}
-    assert {weight for weight in backbone.parameters() if weight.grad is not None} == tunable
+    sum(level.sum() for level in trainable_features(backbone)(crops)).backward()
+    trainable = {weight for part in backbone.trainable() for weight in part.parameters()}
+    assert {weight for weight in backbone.parameters() if weight.grad is not None} == trainable
 
 
 def test_the_backbone_itself_stays_as_it_is() -> None:

@@ -53,7 +53,9 @@ def test_processes_share_each_batch() -> None:
     first, second = batches(0, rank=0, size=2), batches(0, rank=1, size=2)
     for whole, left, right in zip(batches(0), first, second, strict=True):
         assert torch.equal(whole.search, torch.cat([left.search, right.search]))
-        assert torch.equal(whole.keys, torch.cat([left.keys, right.keys]))
+        assert torch.equal(
+            whole.sampling_priority, torch.cat([left.sampling_priority, right.sampling_priority])
+        )
 
 
 def test_the_loaders_speed_is_measured() -> None:

@@ -19,7 +19,7 @@ from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import ANCHORS, SiamFFN
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.training.labels import points
-from siamffn_model.training.logger import RED, Monitor, picture_of, watch_scales
+from siamffn_model.training.logger import RED, TrainingLogger, picture_of, watch_scales
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch
 
@@ -39,7 +39,7 @@ SHEET = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
 
 def run(out: Path, first: int, last: int, gain: float = 1.0, pause: float = 0.0) -> None:
     """Take the steps from `first` to `last`, with a validation after each second."""
-    monitor = Monitor(out, RECIPE, first - 1, (first - 1) // 2 * 2)
+    monitor = TrainingLogger(out, RECIPE, first - 1, (first - 1) // 2 * 2)
     for step in range(first, last + 1):
         monitor.picture(SHEET)
         monitor.advance([])
@@ -100,7 +100,7 @@ def test_a_training_that_goes_on_drops_what_came_after_its_checkpoint(tmp_path: 
 
 def test_a_validation_that_comes_again_is_there_once(tmp_path: Path) -> None:
     run(tmp_path, 1, 2)
-    Monitor(tmp_path, RECIPE, 2, 0).close()
+    TrainingLogger(tmp_path, RECIPE, 2, 0).close()
     assert log(tmp_path) == [
         {'step': 1, 'loss': 1.0, 'rate': 0.5},
         {'step': 2, 'loss': 2.0, 'rate': 0.5},
@@ -134,7 +134,7 @@ def test_the_log_does_not_depend_on_speed(tmp_path: Path) -> None:
 def test_a_broken_image_is_told_once_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monitor = Monitor(tmp_path, RECIPE, 0, 0)
+    monitor = TrainingLogger(tmp_path, RECIPE, 0, 0)
     for broken in ([], ['a.jpg: damaged', 'a.jpg: damaged'], ['b.jpg: damaged', 'a.jpg: damaged']):
         monitor.advance(broken)
         monitor.scalars({'loss': 0.0})

@@ -9,21 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from siamffn_model.training.losses import LOSSES, Costs, costs, csrl, iou_loss
+from siamffn_model.training.losses import LOSSES, SampledLosses, costs, csrl, iou_loss
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 def some(labels: list[list[int]], spread: float = 1.0) -> Batch:
-    """Logits, distances, labels, targets and keys of 70 candidates a pair."""
+    """Logits, distances, labels, targets and sampling_priority of 70 candidates a pair."""
     rows = torch.tensor([row + [-1] * (70 - len(row)) for row in labels])
     generator = torch.Generator().manual_seed(0)
     logits = spread * torch.randn(len(labels), 2, 70, generator=generator)
     distances, targets = (
         40 * torch.rand(len(labels), 4, 70, generator=generator) + 1 for _ in range(2)
     )
-    keys = torch.rand(len(labels), 2, 70, generator=generator)
-    return logits.requires_grad_(), distances.requires_grad_(), rows, targets, keys
+    sampling_priority = torch.rand(len(labels), 2, 70, generator=generator)
+    return logits.requires_grad_(), distances.requires_grad_(), rows, targets, sampling_priority
 
 
 def written_out(
@@ -65,8 +65,8 @@ def test_agrees_with_the_equations(name: str, labels: list[list[int]]) -> None:
 
 
 def test_the_gradient_couples_the_branches() -> None:
-    logits, distances, labels, targets, keys = some([[1]])
-    csrl(costs(logits, distances, labels, targets, keys)).backward()
+    logits, distances, labels, targets, sampling_priority = some([[1]])
+    csrl(costs(logits, distances, labels, targets, sampling_priority)).backward()
     assert logits.grad is not None
     p = logits.softmax(1)[0, 1, 0].item()
     overlap = iou_loss(distances[0, :, 0], targets[0, :, 0]).item()
@@ -77,8 +77,8 @@ def test_the_gradient_couples_the_branches() -> None:
 def test_detached_the_score_learns_from_cross_entropy_alone() -> None:
     gradients = {}
     for detach in (False, True):
-        logits, distances, labels, targets, keys = some([[1]])
-        csrl(costs(logits, distances, labels, targets, keys), detach).backward()
+        logits, distances, labels, targets, sampling_priority = some([[1]])
+        csrl(costs(logits, distances, labels, targets, sampling_priority), detach).backward()
         assert logits.grad is not None
         assert distances.grad is not None
         p = logits.softmax(1)[0, 1, 0].item()
@@ -90,8 +90,8 @@ def test_detached_the_score_learns_from_cross_entropy_alone() -> None:
 
 @pytest.mark.parametrize('name', ['csrl', 'separate'])
 def test_the_gradient_is_that_of_differences(name: str) -> None:
-    logits, distances, labels, targets, keys = some([[1, 1, 0, 0, 0]])
-    LOSSES[name](costs(logits, distances, labels, targets, keys)).backward()
+    logits, distances, labels, targets, sampling_priority = some([[1, 1, 0, 0, 0]])
+    LOSSES[name](costs(logits, distances, labels, targets, sampling_priority)).backward()
     for tensor in (logits, distances):
         assert tensor.grad is not None
         for place in ((0, 0, 0), (0, 1, 1), (0, 1, 3)):
@@ -116,7 +116,7 @@ def test_csrl_passes_the_numeric_gradient_check_in_double_precision() -> None:
     parts = [torch.rand(n, dtype=torch.double, generator=generator) for n in (5, 5, 7)]
     inputs = [part.requires_grad_() for part in parts]
     counts = torch.tensor([5, 7])
-    assert torch.autograd.gradcheck(lambda *given: csrl(Costs(*given, counts)), inputs)
+    assert torch.autograd.gradcheck(lambda *given: csrl(SampledLosses(*given, counts)), inputs)
 
 
 @pytest.mark.parametrize('name', LOSSES)
@@ -133,40 +133,43 @@ def test_always_finite(name: str, labels: list[list[int]], spread: float) -> Non
 
 @pytest.mark.parametrize('dtype', [torch.half, torch.bfloat16])
 def test_halved_logits_cost_what_they_would_in_single_precision(dtype: torch.dtype) -> None:
-    logits, distances, labels, targets, keys = some([[1] * 5 + [0] * 20], spread=30)
+    logits, distances, labels, targets, sampling_priority = some([[1] * 5 + [0] * 20], spread=30)
     halved = logits.detach().to(dtype)
-    total = csrl(costs(halved, distances, labels, targets, keys))
+    total = csrl(costs(halved, distances, labels, targets, sampling_priority))
     assert total.dtype == torch.float
-    assert total.item() == csrl(costs(halved.float(), distances, labels, targets, keys)).item()
+    assert (
+        total.item()
+        == csrl(costs(halved.float(), distances, labels, targets, sampling_priority)).item()
+    )
 
 
 def test_a_small_map_has_fewer_candidates_than_are_sampled() -> None:
     batch = (part[..., :9] for part in some([[1] * 3 + [0] * 6]))
-    logits, distances, labels, targets, keys = batch
-    total = csrl(costs(logits, distances, labels, targets, keys)).item()
+    logits, distances, labels, targets, sampling_priority = batch
+    total = csrl(costs(logits, distances, labels, targets, sampling_priority)).item()
     assert total == pytest.approx(written_out('csrl', logits, distances, labels, targets), rel=1e-4)
 
 
 @pytest.mark.parametrize('hard', [0, 0.25, 0.5, 1])
 def test_a_share_of_the_negatives_are_the_hardest(hard: float) -> None:
-    logits, distances, labels, targets, keys = some([[0] * 70])
+    logits, distances, labels, targets, sampling_priority = some([[0] * 70])
     with torch.no_grad():
         logits[:] = 0
         logits[0, 1, :24] = 10.0
-        keys[0, 1, :24] = 0  # random choice alone would take few of them
-    found = costs(logits, distances, labels, targets, keys, hard).negative
+        sampling_priority[0, 1, :24] = 0  # random choice alone would take few of them
+    found = costs(logits, distances, labels, targets, sampling_priority, hard).negative
     expected = max(round(24 * min(2 * hard, 1)), 48 - 46)  # 46 others
     assert len(found) == 48
     assert (found > 1).sum() == expected
 
 
 def test_candidates_are_those_with_the_largest_keys() -> None:
-    logits, distances, labels, targets, keys = some([[1] * 20 + [0] * 50])
-    found = costs(logits, distances, labels, targets, keys)
+    logits, distances, labels, targets, sampling_priority = some([[1] * 20 + [0] * 50])
+    found = costs(logits, distances, labels, targets, sampling_priority)
     cross_entropy = -logits.log_softmax(1)
-    ranked = keys[0, 0, :20].argsort(descending=True)[:16]
+    ranked = sampling_priority[0, 0, :20].argsort(descending=True)[:16]
     assert sorted(found.positive.tolist()) == sorted(cross_entropy[0, 1, ranked].tolist())
-    ranked = 20 + keys[0, 1, 20:].argsort(descending=True)[:48]
+    ranked = 20 + sampling_priority[0, 1, 20:].argsort(descending=True)[:48]
     assert sorted(found.negative.tolist()) == sorted(cross_entropy[0, 0, ranked].tolist())
 
 

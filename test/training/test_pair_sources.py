@@ -32,7 +32,7 @@ from siamffn_model.training.pair_sources import (
     textured_part,
 )
 from siamffn_model.training.recipe import Recipe
-from siamffn_model.training.sampling import Pairs, Target, View
+from siamffn_model.training.sampling import CropSpec, Pairs, TargetPair
 from siamffn_model.training.validation import CLIPS
 
 from ..datasets.published import (
@@ -45,8 +45,8 @@ from ..datasets.published import (
     write_vid,
 )
 
-VIEW = View(255, 120.0, (140.0, 110.0))
-STRAIGHT = View(127, 127.0, (63.0, 63.0))
+VIEW = CropSpec(255, 120.0, (140.0, 110.0))
+STRAIGHT = CropSpec(127, 127.0, (63.0, 63.0))
 WRITERS = {'got10k': write_got10k, 'coco': write_coco, 'vid': write_vid, 'det': write_det}
 BROKEN = {
     'got10k': 'GOT-10k_Train_000003/00000005.jpg',
@@ -101,7 +101,7 @@ def difference(one: Image, other: Image) -> float:
     return float(np.abs(one.astype(float) - other).mean())
 
 
-def taken(target: Target, place: int = 0) -> tuple[Any, Any]:
+def taken(target: TargetPair, place: int = 0) -> tuple[Any, Any]:
     """Which row or frame template and search show: an argument of their shots."""
     template: Any = target.template
     search: Any = target.search
@@ -140,7 +140,7 @@ def test_pairs_of_a_published_set_show_one_target(
         apart.add(abs(int(index.frames[template] - index.frames[search])))
         path, box = image(index, search), Box(*index.boxes[search].tolist())
         shown = Box(*pair.box.tolist())
-        view = View(255, context_side(shown.w, shown.h), (shown.cx, shown.cy))
+        view = CropSpec(255, context_side(shown.w, shown.h), (shown.cx, shown.cy))
         crop, expected = view.cut(read_image(path), annotated(name, path, box))
         assert shown == pytest.approx(expected, abs=0.01)
         assert difference(pair.search, crop) < 0.5
@@ -222,7 +222,7 @@ def test_rendered_scenes_are_not_those_of_validation() -> None:
 # --- the pack
 
 
-def kind(source: PackSource, target: Target) -> str:
+def kind(source: PackSource, target: TargetPair) -> str:
     shot: Any = target.search
     if not isinstance(shot, partial):
         return 'image' if target.name.startswith('object') else 'part'
@@ -231,7 +231,7 @@ def kind(source: PackSource, target: Target) -> str:
     return 'video' if isinstance(shot.args[0], VideoFrame) else 'clip'
 
 
-def of_kind(source: PackSource, wanted: str, count: int) -> list[Target]:
+def of_kind(source: PackSource, wanted: str, count: int) -> list[TargetPair]:
     rng = np.random.default_rng(0)
     targets = (source.draw(rng) for _ in range(count))
     return [target for target in targets if kind(source, target) == wanted]

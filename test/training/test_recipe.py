@@ -17,7 +17,7 @@ from siamffn_model.training.recipe import (
     Augmentation,
     Recipe,
     Schedule,
-    Source,
+    SourceConfig,
     read_recipe,
 )
 
@@ -46,7 +46,7 @@ VALUES: dict[type[BaseModel], dict[str, Any]] = {
         'optimizer': 'sgd',
         'rate': {},
     },
-    Source: {'pairs': 1},
+    SourceConfig: {'pairs': 1},
     Augmentation: {},
     Schedule: {},
 }
@@ -134,7 +134,7 @@ def test_a_base_gives_what_the_file_does_not(tmp_path: Path) -> None:
     recipe = read_recipe(write(tmp_path, text))
     assert (recipe.epochs, recipe.seed, recipe.batch) == (9, 3, 16)
     assert recipe.rate == Schedule(warmup=2, start=0.5, peak=0.01)
-    assert recipe.data == {'vid': Source(pairs=99)}
+    assert recipe.data == {'vid': SourceConfig(pairs=99)}
 
 
 def test_changes_come_last_and_in_their_order(tmp_path: Path) -> None:
@@ -348,8 +348,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (Recipe, 'unfreeze', 0, -1, 10**9, math.inf),
         (Recipe, 'ema', 0, -1e-9, 0.9999999, 1),
         (Recipe, 'seed', 0, -1, 2**32 - 1, 2**32),
-        (Source, 'pairs', 1, 0, 10**9, math.inf),
-        (Source, 'range', 1, 0, 10**9, math.inf),
+        (SourceConfig, 'pairs', 1, 0, 10**9, math.inf),
+        (SourceConfig, 'range', 1, 0, 10**9, math.inf),
         (Augmentation, 'shift', 0, -1e-9, 64, 64.0001),
         (Augmentation, 'scale', 0, -1e-9, 0.5, 0.5000001),
         *(

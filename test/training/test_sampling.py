@@ -11,7 +11,7 @@ from siamffn_model.imaging.crop import context_side
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.training.pair_sources import SceneSource
 from siamffn_model.training.recipe import Recipe
-from siamffn_model.training.sampling import Pair, Pairs, Target, View, collate
+from siamffn_model.training.sampling import CropSpec, Pair, Pairs, TargetPair, collate
 
 RECIPE = Recipe.model_validate(
     {
@@ -33,16 +33,16 @@ class Plain:
     def __init__(self, shades: list[int], broken: int = -1) -> None:
         self.shades, self.broken = shades, broken
 
-    def draw(self, rng: np.random.Generator) -> Target:
+    def draw(self, rng: np.random.Generator) -> TargetPair:
         """Choose a shade."""
         shade = self.shades[rng.integers(len(self.shades))]
 
-        def shot(view: View) -> tuple[np.ndarray, Box]:
+        def shot(view: CropSpec) -> tuple[np.ndarray, Box]:
             if shade == self.broken:
                 raise ImageError(f'{shade}.jpg: damaged')
             return view.cut(np.full((200, 200, 3), shade, np.uint8), Box(80, 90, 40, 30))
 
-        return Target(str(shade), shot, shot)
+        return TargetPair(str(shade), shot, shot)
 
 
 def plain(**changes: object) -> Recipe:
@@ -64,10 +64,14 @@ def test_pairs_are_as_the_network_wants_them() -> None:
     pairs = scenes()
     assert len(pairs) == 3 * 40
     for index in range(30):
-        template, search, box, _, keys, broken = pairs[index]
+        template, search, box, _, sampling_priority, broken = pairs[index]
         assert (template.shape, search.shape) == ((127, 127, 3), (255, 255, 3))
         assert template.dtype == search.dtype == np.uint8
-        assert (keys.shape, keys.dtype, broken) == ((2, 625), np.float32, [])
+        assert (sampling_priority.shape, sampling_priority.dtype, broken) == (
+            (2, 625),
+            np.float32,
+            [],
+        )
         x, y, w, h = box
         assert abs(x + w / 2 - 127) <= 64.5
         assert abs(y + h / 2 - 127) <= 64.5
@@ -119,18 +123,18 @@ def test_only_damaged_images_end_it() -> None:
 
 
 def test_a_view_shows_the_target_where_it_says(scene: Scene) -> None:
-    view = View(255, 127.0, (150.0, 100.0))
+    view = CropSpec(255, 127.0, (150.0, 100.0))
     box = scene.boxes[0]
     crop, shown = view.cut(scene.images[0], box)
     assert (shown.cx, shown.cy) == pytest.approx((150, 100))
     assert context_side(shown.w, shown.h) == pytest.approx(127)
-    straight, _ = View(255, 127.0, (127.0, 127.0)).cut(scene.images[0], box)
+    straight, _ = CropSpec(255, 127.0, (127.0, 127.0)).cut(scene.images[0], box)
     difference = crop[:220, 60:].astype(float) - straight[27:247, 37:232]
     assert np.abs(difference).mean() < 1  # but for the fractions of a pixel that warping rounds
 
 
 def test_a_stretched_view_changes_the_ratio_and_keeps_the_place(scene: Scene) -> None:
-    view = View(255, 127.0, (150.0, 100.0), stretch=2.0)
+    view = CropSpec(255, 127.0, (150.0, 100.0), stretch=2.0)
     box = scene.boxes[0]
     _, shown = view.cut(scene.images[0], box)
     assert (shown.cx, shown.cy) == pytest.approx((150, 100))
@@ -140,5 +144,5 @@ def test_a_stretched_view_changes_the_ratio_and_keeps_the_place(scene: Scene) ->
 
 def test_a_view_of_a_target_at_the_edge_is_filled() -> None:
     image = np.full((50, 50, 3), 90, np.uint8)
-    crop, _ = View(127, 127.0, (63.0, 63.0)).cut(image, Box(0, 0, 20, 20))
+    crop, _ = CropSpec(127, 127.0, (63.0, 63.0)).cut(image, Box(0, 0, 20, 20))
     assert (crop == 90).all()

@@ -43,18 +43,18 @@ def test_the_backbones_part_learns_from_its_epoch_on_at_a_tenth(name: str) -> No
     model = create_model(name)
     plan = recipe(model=name)
     optimizer = make_optimizer(model, plan)
-    tunable = {p for part in model.backbone.tunable() for p in part.parameters()}
-    assert 0 < len(tunable) < len(list(model.backbone.parameters()))
+    trainable = {p for part in model.backbone.trainable() for p in part.parameters()}
+    assert 0 < len(trainable) < len(list(model.backbone.parameters()))
     for epoch, tuned in ((0, False), (9, False), (10, True), (19, True)):
         assert set_epoch(model, optimizer, plan, epoch) == tuned
         for parameter in model.backbone.parameters():
-            assert parameter.requires_grad == (tuned and parameter in tunable)
+            assert parameter.requires_grad == (tuned and parameter in trainable)
         backbone, rest = (group['lr'] for group in optimizer.param_groups)
         assert rest == rates(plan.rate, 20)[epoch]
         assert backbone == pytest.approx(rest / 10)
     inside = set(model.backbone.parameters())
     grouped = [set(group['params']) for group in optimizer.param_groups]
-    assert grouped == [tunable, set(model.parameters()) - inside]
+    assert grouped == [trainable, set(model.parameters()) - inside]
 
 
 def test_the_backbones_batch_norm_keeps_its_statistics() -> None:

@@ -29,7 +29,7 @@ from siamffn_model.runtimes.selection import load_model
 from siamffn_model.tracking import Tracker
 from siamffn_model.training import trainer
 from siamffn_model.training.recipe import Recipe, read_recipe
-from siamffn_model.training.trainer import BAD_STEPS, _Run, respond, train
+from siamffn_model.training.trainer import BAD_STEPS, Trainer, respond, train
 
 from ..datasets.published import write_coco, write_det, write_got10k, write_vid
 
@@ -126,7 +126,7 @@ def test_a_backbone_that_is_unfrozen_learns_from_its_epoch_on(
     tmp_path: Path, validation: Path
 ) -> None:
     plan = recipe('data.rendered.pairs=4', 'unfreeze=1', 'rate.warmup=0', 'ema=0')
-    run = _Run(plan, tmp_path, ALONE)
+    run = Trainer(plan, tmp_path, ALONE)
     before = {name: value.clone() for name, value in run.model.backbone.named_parameters()}
     path = train(plan, {'validation': validation}, tmp_path, 'cpu', workers=0)
     late = read_weights(path, 'siamffn_lite0')
@@ -283,13 +283,13 @@ def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
 
 
 def test_checkpoints_are_not_overwritten_nor_mixed_up(tmp_path: Path) -> None:
-    run = _Run(recipe(), tmp_path, ALONE)
+    run = Trainer(recipe(), tmp_path, ALONE)
     run.checkpoint()
     with pytest.raises(DataError, match=r'a training that has not ended: go on with --resume'):
         train(recipe(), {}, tmp_path, 'cpu')
     with pytest.raises(DataError, match=r'another recipe \(batch was 2, is 4, seed was 0, is 7\)'):
         train(recipe('batch=4', 'seed=7'), {}, tmp_path, 'cpu', resume=True)
-    _Run(recipe('rate.peak=0.001', 'micro_batch=1'), tmp_path, ALONE).begin(resume=True)
+    Trainer(recipe('rate.peak=0.001', 'micro_batch=1'), tmp_path, ALONE).begin(resume=True)
     data = (tmp_path / 'checkpoint.pt').read_bytes()
     (tmp_path / 'checkpoint.pt').write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match=r'checkpoint.pt is damaged'):
@@ -297,7 +297,7 @@ def test_checkpoints_are_not_overwritten_nor_mixed_up(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -> None:
-    run = _Run(recipe(), tmp_path, ALONE)
+    run = Trainer(recipe(), tmp_path, ALONE)
     run.checkpoint()
     before = (tmp_path / 'checkpoint.pt').read_bytes()
     (tmp_path / '.checkpoint.pt.partial').mkdir()
@@ -307,7 +307,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path: Path)
 
 
 def test_steps_beyond_numbers_are_left_out_until_there_are_too_many(tmp_path: Path) -> None:
-    run = _Run(recipe(), tmp_path, ALONE)
+    run = Trainer(recipe(), tmp_path, ALONE)
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     for bad in range(1, BAD_STEPS + 2):
         for parameter in run.model.head.parameters():
@@ -321,7 +321,7 @@ def test_steps_beyond_numbers_are_left_out_until_there_are_too_many(tmp_path: Pa
 
 
 def test_one_step_beyond_numbers_is_forgotten(tmp_path: Path) -> None:
-    run = _Run(recipe(), tmp_path, ALONE)
+    run = Trainer(recipe(), tmp_path, ALONE)
     for value in (torch.nan, 0.1):
         for parameter in run.model.head.parameters():
             parameter.grad = torch.full_like(parameter, value)
@@ -335,7 +335,7 @@ def test_too_little_memory_is_told_with_a_remedy(
     def learn(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(_Run, '_learn', learn)  # no test can fill a real device
+    monkeypatch.setattr(Trainer, '_learn', learn)  # no test can fill a real device
     with pytest.raises(DataError, match=r'cpu has too little .* 2 pairs .* micro_batch=1'):
         train(recipe(), {'validation': validation}, tmp_path, 'cpu', workers=0)
 
@@ -344,6 +344,6 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = World(0, 2, torch.device('cpu'))
-    monkeypatch.setattr(trainer.worlds, 'join', lambda _: nullcontext(two))
+    monkeypatch.setattr(trainer.distributed, 'init_distributed', lambda _: nullcontext(two))
     with pytest.raises(DataError, match='batch of 3 pairs cannot be shared evenly by 2 processes'):
         train(recipe('batch=3'), {}, tmp_path, 'cpu')

@@ -26,7 +26,14 @@ from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.tracking import State
 from siamffn_ros.bags.io import IMAGE_TOPIC, START, TRUTH_TOPIC, create_bag, open_bag
-from siamffn_ros.bags.replay import OUTPUTS, Run, node_arguments, read_box, read_images, run
+from siamffn_ros.bags.replay import (
+    OUTPUTS,
+    ReplayResult,
+    node_arguments,
+    read_box,
+    read_images,
+    run,
+)
 from siamffn_ros.messages.conversions import to_detection, to_image, to_nanoseconds, to_stamp
 
 PERIOD = 10**9 / 30
@@ -41,25 +48,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def replayed(bag: Path, weights: Path, clip: Scene, folder: Path) -> Run:
+def replayed(bag: Path, weights: Path, clip: Scene, folder: Path) -> ReplayResult:
     # best effort may lose an image where the machine is busy: it promises no more
     reliable = ['-p', 'image_qos:=reliable']
     return run(bag, clip.boxes[0], folder, [*reliable, '-p', f'weights:={weights}'])
 
 
-def test_every_published_frame_arrives(replayed: Run, clip: Scene) -> None:
+def test_every_published_frame_arrives(replayed: ReplayResult, clip: Scene) -> None:
     assert len(replayed.published) == len(clip.images)
     last = replayed.last
     assert last.frames_processed + last.frames_dropped == len(clip.images)
 
 
-def test_stamps_and_id_are_those_of_the_images(replayed: Run) -> None:
+def test_stamps_and_id_are_those_of_the_images(replayed: ReplayResult) -> None:
     assert set(replayed.seen) <= set(replayed.published)
     assert replayed.last.target_id == '1'
     assert replayed.last.header.frame_id == 'camera'
 
 
-def test_status_holds_together(replayed: Run) -> None:
+def test_status_holds_together(replayed: ReplayResult) -> None:
     last = replayed.last
     assert 0 < last.mean_ms <= last.max_ms and 0 < last.last_ms <= last.max_ms
     for seen in replayed.seen.values():
@@ -67,7 +74,7 @@ def test_status_holds_together(replayed: Run) -> None:
         assert (seen.box is None) == (seen.state is State.LOST)
 
 
-def test_results_are_in_the_bag(replayed: Run, folder: Path) -> None:
+def test_results_are_in_the_bag(replayed: ReplayResult, folder: Path) -> None:
     with open_bag(folder / 'detections.mcap') as bag:
         assert bag.topics == {
             '/tracker/detections': 'vision_msgs/msg/Detection2DArray',
@@ -76,7 +83,7 @@ def test_results_are_in_the_bag(replayed: Run, folder: Path) -> None:
         assert bag.count >= 2 * len(replayed.seen)
 
 
-def test_boxes_lie_on_the_target(replayed: Run, clip: Scene) -> None:
+def test_boxes_lie_on_the_target(replayed: ReplayResult, clip: Scene) -> None:
     overlaps = []
     for stamp, seen in replayed.seen.items():
         truth = clip.boxes[round((stamp - START) / PERIOD)]

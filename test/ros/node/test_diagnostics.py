@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.live.targets import Target
 from siamffn_model.tracking import State, Track
-from siamffn_ros.node.diagnostics import LATENCIES, Figures, status
+from siamffn_ros.node.diagnostics import LATENCIES, NodeStatistics, status
 
 
 def target(name: str, state: State) -> Target:
@@ -20,7 +20,7 @@ def target(name: str, state: State) -> Target:
     return Target(name, tracker, 1, Track(Box(1, 2, 3, 4), 0.5, state), None)
 
 
-def told(figures: Figures, *targets: Target, **options: str) -> DiagnosticStatus:
+def told(figures: NodeStatistics, *targets: Target, **options: str) -> DiagnosticStatus:
     return status('n', figures, targets, {'device': 'cpu'}, 'well', **options)
 
 
@@ -29,7 +29,7 @@ def values(one: DiagnosticStatus) -> dict[str, str]:
 
 
 def test_latency_is_that_of_the_images_since_the_last_look() -> None:
-    figures = Figures()
+    figures = NodeStatistics()
     now = time.monotonic()
     for milliseconds in (10, 20, 30, 40, 1000):
         figures.tracked(now - milliseconds / 1e3)
@@ -41,14 +41,14 @@ def test_latency_is_that_of_the_images_since_the_last_look() -> None:
 
 
 def test_latencies_take_bounded_memory() -> None:
-    figures = Figures()
+    figures = NodeStatistics()
     for _ in range(3 * LATENCIES):
         figures.tracked(0.0)
     assert len(figures._latencies) == LATENCIES
 
 
 def test_all_is_well() -> None:
-    figures = Figures()
+    figures = NodeStatistics()
     for _ in range(10):
         figures.count('received')
         figures.tracked(time.monotonic())
@@ -68,7 +68,7 @@ def test_all_is_well() -> None:
     ],
 )
 def test_warnings_say_what_is_wrong(events: list[str], message: str) -> None:
-    figures = Figures()
+    figures = NodeStatistics()
     for event in events:
         figures.count(event)
     one = told(figures, target('a', State.TRACKING))
@@ -77,19 +77,19 @@ def test_warnings_say_what_is_wrong(events: list[str], message: str) -> None:
 
 
 def test_a_few_dropped_images_are_no_warning() -> None:
-    figures = Figures()
+    figures = NodeStatistics()
     for event in ['received'] * 30 + ['dropped']:
         figures.count(event)
     assert told(figures).level == DiagnosticStatus.OK
 
 
 def test_lost_targets_are_named() -> None:
-    one = told(Figures(), target('a', State.LOST), target('b', State.TRACKING))
+    one = told(NodeStatistics(), target('a', State.LOST), target('b', State.TRACKING))
     assert (one.level, one.message) == (DiagnosticStatus.WARN, 'lost: a')
 
 
 def test_errors_come_first() -> None:
-    figures = Figures()
+    figures = NodeStatistics()
     figures.count('failed')
     one = told(figures, target('a', State.LOST), error='no image')
     assert one.level == DiagnosticStatus.ERROR

@@ -164,7 +164,11 @@ def test_parameters_change_while_it_tracks(user: Peer, clip: Scene, now: int) ->
     thresholds = {f'tracking__{name}': 1.0 for name in ('uncertain', 'lost', 'found')}
     assert user.set(**thresholds).successful
     assert user.track(clip.images[1], now + PERIOD).state == State.LOST
-    assert user.set(tracking__uncertain=0.8, tracking__lost=0.4, tracking__found=0.9).successful
+    assert user.set(
+        tracking__uncertain_threshold=0.8,
+        tracking__lost_threshold=0.4,
+        tracking__reacquire_threshold=0.9,
+    ).successful
     assert user.set(image_qos='reliable').successful
     user.until(user.camera.get_subscription_count, 'the new subscription')
     assert user.track_until(clip.images[2:], now + 2 * PERIOD, '1').state == State.TRACKING
@@ -183,7 +187,7 @@ def test_parameters_change_while_it_tracks(user: Peer, clip: Scene, now: int) ->
         ({'buffer_seconds': float('nan')}, 'range'),
         ({'buffer_seconds': -1.0}, 'range'),
         ({'max_targets': 0}, 'range'),
-        ({'tracking__lost': 0.95}, 'must not fall'),
+        ({'tracking__lost_threshold': 0.95}, 'must not fall'),
         ({'autostart': False}, 'read-only'),
         ({'image_timeout': 'soon'}, 'type'),
     ],
