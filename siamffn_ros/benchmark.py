@@ -34,8 +34,8 @@ from siamffn_model.errors import DataError
 from siamffn_ros.bags.replay import TrackerProcess, graph
 from siamffn_ros.dds import use_profile
 from siamffn_ros.messages.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
-from siamffn_ros.node.image_subscriber import QUEUE
-from siamffn_ros.node.tracker_node import make_executor
+from siamffn_ros.node.image_subscriber import QUEUE_DEPTH
+from siamffn_ros.node.main import make_executor
 
 SIZE = (1280, 720)
 RATE = 30  # images a second
@@ -102,7 +102,7 @@ def since(header: Header) -> float:
 def measure_transport() -> list[float]:
     """Return the milliseconds from publishing to the callback of each image that came."""
     delays: list[float] = []
-    qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
+    qos = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
     with listening() as (node, executor):
         node.create_subscription(Image, 'image', lambda m: delays.append(since(m.header)), qos)
         spin_while_filmed(executor)

@@ -1,4 +1,4 @@
-"""The last frames of a camera, kept for boxes that come late."""
+"""The most recent frames of a camera, kept for boxes that arrive late."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import ConfigError, NotReadyError
 
-JUMP = 500_000_000  # nanoseconds back that are no longer an image out of order: time has jumped
+TIME_JUMP = 500_000_000  # nanoseconds: a stamp further back is a time jump, not an old image
 
 
 class Frame:
-    """One received image, decoded while it is needed.
+    """One received image, decoded on first use.
 
     Args:
         stamp: time of the image in nanoseconds.
         decode: returns the image as BGR uint8 (H, W, 3), the same each time.
-        size: bytes that `decode` holds on to.
-        header: whatever belongs to the image; handed back untouched.
-        arrival: time it was received, in seconds of the monotonic clock.
+        size: bytes that `decode` keeps in memory.
+        header: any object that belongs to the image; returned unchanged.
+        arrival: time of reception in seconds of the monotonic clock.
     """
 
     def __init__(
@@ -39,26 +39,26 @@ class Frame:
         self.size = size
         self.header = header
         self.arrival = arrival
-        self.number = 0  # place in the order of arrival, given by the ring
+        self.number = 0  # position in the order of arrival, assigned by the buffer
         self._decode = decode
         self._image: NDArray[np.uint8] | None = None
 
     @property
     def image(self) -> NDArray[np.uint8]:
-        """The image, BGR uint8 (H, W, 3); raises what `decode` does."""
+        """The image, BGR uint8 (H, W, 3); raises what `decode` raises."""
         if self._image is None:
             self._image = self._decode()
         return self._image
 
     def release(self) -> None:
-        """Let go of the decoded image, which may be many times as large as what came."""
+        """Free the decoded image, which may be many times larger than the received data."""
         self._image = None
 
 
 class FrameBuffer:
     """The frames of the last seconds, numbered in order of arrival, bounded in time and memory.
 
-    One thread may fill it while another reads it.
+    One thread may add frames while another reads them.
     """
 
     def __init__(self, seconds: float, megabytes: float) -> None:
@@ -66,26 +66,27 @@ class FrameBuffer:
         self._size = 0
         self._newest = 0
         self._lock = threading.Lock()
-        self.jumps = 0
-        self.limit(seconds, megabytes)
+        self.time_jumps = 0
+        self.set_limits(seconds, megabytes)
 
-    def limit(self, seconds: float, megabytes: float) -> None:
+    def set_limits(self, seconds: float, megabytes: float) -> None:
         """Change how much is kept."""
         with self._lock:
             self._seconds, self._bytes = seconds, megabytes * 1e6
 
     def add(self, frame: Frame) -> bool:
-        """Keep the newest frame and forget those too old; returns False for one out of order.
+        """Keep the newest frame and drop those that are too old; return False if out of order.
 
-        That is one older than the last by no more than JUMP, and is not kept. Where a stamp lies
-        farther back, time itself has jumped, as when a bag starts again: all before are forgotten.
+        A frame is out of order, and not kept, if its stamp is before the last one by at most
+        TIME_JUMP. A stamp further back means that time itself has jumped, for example because a bag
+        started again: all earlier frames are dropped.
         """
         with self._lock:
             if self._frames and frame.stamp < (last := self._frames[-1].stamp):
-                if last - frame.stamp <= JUMP:
+                if last - frame.stamp <= TIME_JUMP:
                     return False
                 self._clear()
-                self.jumps += 1
+                self.time_jumps += 1
             self._newest += 1
             frame.number = self._newest
             self._frames.append(frame)
@@ -98,7 +99,7 @@ class FrameBuffer:
             return True
 
     def clear(self) -> None:
-        """Forget all frames."""
+        """Drop all frames."""
         with self._lock:
             self._clear()
 
@@ -108,23 +109,24 @@ class FrameBuffer:
 
     @property
     def newest(self) -> int:
-        """Number of the newest frame; 0: none has arrived."""
+        """Number of the newest frame; 0 if none has arrived."""
         return self._newest
 
     @property
-    def kept(self) -> tuple[int, float]:
-        """How many frames are kept, and their megabytes."""
+    def usage(self) -> tuple[int, float]:
+        """Number of frames that are kept, and their size in megabytes."""
         with self._lock:
             return len(self._frames), self._size / 1e6
 
     def find(self, stamp: int) -> Frame:
-        """Return the frame of this stamp (nanoseconds), the newest for 0.
+        """Return the frame with this stamp in nanoseconds, or the newest for 0.
 
-        Raises `SiamFFNError` when no frame has arrived yet, or none of this stamp is kept.
+        Raises `NotReadyError` if no frame has arrived yet, and `ConfigError` if no frame with this
+        stamp is kept.
         """
         with self._lock:
             if not self._frames:
-                raise SiamFFNError(
+                raise NotReadyError(
                     'no image has arrived yet: check the image topic and its QoS, then try again'
                 )
             if stamp == 0:
@@ -135,18 +137,18 @@ class FrameBuffer:
             first, last = self._frames[0].stamp, self._frames[-1].stamp
         kept = f'frames from {first / 1e9:.3f} to {last / 1e9:.3f} are kept'
         if stamp < first:
-            raise SiamFFNError(
+            raise ConfigError(
                 f'stamp {stamp / 1e9:.3f} is too old: {kept}; '
                 'draw the box on a newer frame or raise buffer_seconds and buffer_megabytes'
             )
-        raise SiamFFNError(
+        raise ConfigError(
             f'no frame has the stamp {stamp / 1e9:.3f}: {kept}; '
             'give the stamp of the frame the box was drawn on, or zero for the latest'
         )
 
     def after(self, number: int) -> Frame | None:
-        """Return the oldest kept frame that arrived after frame `number`, if there is any."""
+        """Return the oldest kept frame that arrived after frame `number`, if there is one."""
         with self._lock:
             first = self._frames[0].number if self._frames else 0
-            place = max(number + 1 - first, 0)
-            return next(itertools.islice(self._frames, place, None), None)
+            index = max(number + 1 - first, 0)
+            return next(itertools.islice(self._frames, index, None), None)

@@ -1,6 +1,6 @@
-"""The targets of one camera: initialised at a stamped frame, caught up, followed, stopped.
+"""The targets of one camera: initialised on a stamped frame, caught up, tracked, stopped.
 
-Nothing here needs a ROS graph; the node feeds it frames. `Targets` belongs to one thread.
+`Targets` belongs to one thread; other threads read the `TargetStatus` tuples it returns.
 """
 
 from __future__ import annotations
@@ -9,33 +9,55 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from siamffn_model.errors import ImageError, SiamFFNError
+from siamffn_model.errors import ConfigError, ImageError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.live.frame_buffer import Frame, FrameBuffer
+from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, Track, Tracker, TrackerSettings, update_all
 
-LONGEST_ID = 64  # characters
+MAX_ID_LENGTH = 64  # characters
+
+
+class TargetStatus(NamedTuple):
+    """State of a target after the last frame it was searched in.
+
+    Attributes:
+        frame_number: number of that frame; `header` is its header.
+        track: box, score and state; the box of a LOST target is only where it is searched.
+        colour_index: a number that no other current target has, from 0.
+        processed, dropped: number of frames that were tracked and that were left out.
+        last_ms, mean_ms, max_ms: times of updates in milliseconds.
+    """
+
+    id: str
+    frame_number: int
+    header: Any
+    track: Track
+    colour_index: int
+    processed: int
+    dropped: int
+    last_ms: float
+    mean_ms: float
+    max_ms: float
 
 
 @dataclass
 class Target:
-    """One followed target and its figures.
+    """One target, its tracker and its statistics; see `TargetStatus` for what is not here.
 
     Attributes:
-        number: number of the last frame it was searched in, whose header is `header`.
-        colour: a number that no other target has meanwhile, from 0.
         frames_behind: number of frames it was behind when it started to catch up to frame `goal`;
             0 when it is up to date.
     """
 
     id: str
     tracker: Tracker
-    number: int
+    frame_number: int
     track: Track
     header: Any
-    colour: int = 0
+    colour_index: int = 0
     frames_behind: int = 0
     goal: int = 0
     processed: int = 1
@@ -44,50 +66,60 @@ class Target:
     max_ms: float = 0.0
     total_ms: float = field(default=0.0, repr=False)
 
-    @property
-    def mean_ms(self) -> float:
-        """Mean time of an update."""
-        return self.total_ms / max(self.processed - 1, 1)
+    def status(self) -> TargetStatus:
+        """Return an immutable copy of the state."""
+        return TargetStatus(
+            self.id,
+            self.frame_number,
+            self.header,
+            self.track,
+            self.colour_index,
+            self.processed,
+            self.dropped,
+            self.last_ms,
+            self.total_ms / max(self.processed - 1, 1),
+            self.max_ms,
+        )
 
     def record_update(self, frame: Frame, track: Track, milliseconds: float) -> None:
-        """Take what was found on a newer frame, and how long it took."""
+        """Store the result of a newer frame and the time it took."""
         self.track = track
         self.last_ms = milliseconds
         self.max_ms = max(self.max_ms, milliseconds)
         self.total_ms += milliseconds
         self.processed += 1
         self.skip_to(frame.number - 1)
-        self.number = frame.number
+        self.frame_number = frame.number
         self.header = frame.header
 
     def skip_to(self, number: int) -> None:
-        """Leave out all frames up to this one."""
-        self.dropped += number - self.number
-        self.number = number
+        """Count all frames up to this one as dropped."""
+        self.dropped += number - self.frame_number
+        self.frame_number = number
 
 
 class Targets:
-    """All targets of one camera, in the order they were first given.
+    """All targets of one camera, in the order in which they were first given.
 
     Args:
         model: what `load_model` returned; shared by all targets.
-        ring: where the node puts every frame that arrives.
+        buffer: receives every frame that arrives.
         settings: of all trackers.
-        limit: how many targets there may be.
+        max_targets: maximum number of targets.
     """
 
     def __init__(
         self,
-        model: Any,
-        ring: FrameBuffer,
+        model: Runtime,
+        buffer: FrameBuffer,
         settings: TrackerSettings | None = None,
-        limit: int = 16,
+        max_targets: int = 16,
     ) -> None:
         self._model = model
-        self._ring = ring
+        self._buffer = buffer
         self._settings = settings or TrackerSettings()
         self._targets: dict[str, Target] = {}
-        self.limit = limit
+        self.max_targets = max_targets
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -97,6 +129,10 @@ class Targets:
         """The targets, in their order."""
         return list(self._targets.values())
 
+    def statuses(self) -> tuple[TargetStatus, ...]:
+        """Return the status of every target, in their order."""
+        return tuple(target.status() for target in self._targets.values())
+
     def set(self, settings: TrackerSettings) -> None:
         """Change the settings of all trackers."""
         self._settings = settings
@@ -104,95 +140,97 @@ class Targets:
             target.tracker.settings = settings
 
     def init(self, box: Box, stamp: int = 0, target_id: str = '') -> Target:
-        """Follow the target in `box` of the frame with this stamp (nanoseconds; 0: the latest).
+        """Start to track the target in `box` of the frame with this stamp.
 
-        A box drawn on an older frame is followed through the frames that came since by `catch_up`.
-        Returns the target, its id `target_id`, or a new one where that is empty. A target that has
-        this id already is initialised anew; after an error it is followed as before.
+        If that frame is not the newest, the target is taken through the later frames by `catch_up`.
 
-        Raises `SiamFFNError` (stamp unknown or too old, no frame, too many targets, an id that is
-        too long), `BoxError`, `ImageError`.
+        Args:
+            box: pixels of that frame.
+            stamp: nanoseconds; 0 for the newest frame.
+            target_id: a new id is chosen if empty; a target with this id is initialised again. If
+                that fails, the target is tracked as before.
+
+        Raises `NotReadyError` (no frame has arrived), `ConfigError` (no frame with this stamp,
+        too many targets, an id that is too long), `BoxError`, `ImageError`.
         """
-        if len(target_id) > LONGEST_ID:
-            raise SiamFFNError(
-                f'target_id has {len(target_id)} characters: give at most {LONGEST_ID}'
+        if len(target_id) > MAX_ID_LENGTH:
+            raise ConfigError(
+                f'target_id has {len(target_id)} characters: give at most {MAX_ID_LENGTH}'
             )
-        before = self._targets.get(target_id)
-        if before is None and len(self) >= self.limit:
-            raise SiamFFNError(
-                f'{len(self)} targets are followed already: stop one first, or raise max_targets'
+        previous = self._targets.get(target_id)
+        if previous is None and len(self) >= self.max_targets:
+            raise ConfigError(
+                f'{len(self)} targets are tracked already: stop one first, or raise max_targets'
             )
-        frame = self._ring.find(stamp)
+        frame = self._buffer.find(stamp)
         tracker = Tracker(self._model, self._settings)
         try:
             tracker.init(frame.image, box)
         finally:
             frame.release()
         target_id = target_id or self._new_id()
-        newest = self._ring.newest
+        newest = self._buffer.newest
         self._targets[target_id] = target = Target(
             target_id,
             tracker,
             frame.number,
             Track(box, 1.0, State.TRACKING),
             frame.header,
-            before.colour if before else self._new_colour(),
+            previous.colour_index if previous else self._new_colour_index(),
             frames_behind=newest - frame.number,
             goal=newest,
         )
         return target
 
     def stop(self, target_id: str) -> None:
-        """Forget a target; raises `SiamFFNError` that names those there are."""
+        """Remove a target; raises `ConfigError` naming the existing ones if it is unknown."""
         if target_id not in self._targets:
             known = ', '.join(self._targets) or 'none'
-            raise SiamFFNError(f'no target {target_id[:LONGEST_ID]!r}: there are {known}')
+            raise ConfigError(f'no target {target_id[:MAX_ID_LENGTH]!r}: there are {known}')
         del self._targets[target_id]
 
     def clear(self) -> int:
-        """Forget all targets; returns how many there were."""
+        """Remove all targets; return how many there were."""
         count = len(self)
         self._targets.clear()
         return count
 
-    def update(self, frame: Frame) -> list[Target]:
-        """Find every target on the newest frame, by one search; raises `ImageError`.
+    def update(self, frame: Frame) -> None:
+        """Search every target in the newest frame, with one call of the network.
 
-        Returns the targets seen on this very frame: one that catches up is not among them. A LOST
-        target is, but its `track.box` is only where it is searched for.
+        Targets that are still catching up are left out. Raises `ImageError`.
         """
-        present = []
+        current = []
         for target in self.all:
-            if target.number == frame.number - 1:
+            if target.frame_number == frame.number - 1:
                 target.frames_behind = 0
-            if not target.frames_behind and target.number < frame.number:
-                present.append(target)
-        _follow(present, [frame] * len(present))
-        return [target for target in self.all if target.number == frame.number]
+            if not target.frames_behind and target.frame_number < frame.number:
+                current.append(target)
+        _update(current, [frame] * len(current))
 
     def catch_up(self) -> bool:
-        """Take each target that is late one frame farther; returns whether any still is.
+        """Take each late target one frame further; return whether any is still late.
 
-        Frames that arrive meanwhile are followed too, as long as they get fewer; a tracker slower
-        than the camera stops there and jumps to the newest frame, as it does ever after.
+        Frames that arrive meanwhile are tracked too, as long as the number of missing frames falls;
+        a tracker that is slower than the camera stops there and continues with the newest frame.
         """
         late, frames = [], []
         for target in self.all:
             if target.frames_behind and (frame := self._next_frame(target)):
                 late.append(target)
                 frames.append(frame)
-        _follow(late, frames)
+        _update(late, frames)
         for target, frame in zip(late, frames):
             frame.release()
-            if target.number >= target.goal:
-                behind = self._ring.newest - target.number
+            if target.frame_number >= target.goal:
+                behind = self._buffer.newest - target.frame_number
                 target.frames_behind = behind if behind < target.frames_behind else 0
-                target.goal = self._ring.newest
+                target.goal = self._buffer.newest
         return any(target.frames_behind for target in self.all)
 
     def _next_frame(self, target: Target) -> Frame | None:
-        """Return the next frame that can be decoded; without any, the target is at the present."""
-        while frame := self._ring.after(target.number):
+        """Return the next frame that can be decoded; if there is none, the target is up to date."""
+        while frame := self._buffer.after(target.frame_number):
             try:
                 _ = frame.image
                 return frame
@@ -204,13 +242,13 @@ class Targets:
     def _new_id(self) -> str:
         return next(name for n in itertools.count(1) if (name := str(n)) not in self._targets)
 
-    def _new_colour(self) -> int:
-        used = {target.colour for target in self.all}
+    def _new_colour_index(self) -> int:
+        used = {target.colour_index for target in self.all}
         return next(n for n in itertools.count() if n not in used)
 
 
-def _follow(targets: Sequence[Target], frames: Sequence[Frame]) -> None:
-    """Find each target on a newer frame, all by one search; raises `ImageError`."""
+def _update(targets: Sequence[Target], frames: Sequence[Frame]) -> None:
+    """Search each target in its frame, with one call of the network; raises `ImageError`."""
     images = [frame.image for frame in frames]
     start = time.perf_counter()
     tracks = update_all([target.tracker for target in targets], images)

@@ -1,4 +1,4 @@
-"""One thread that owns the trackers, so that receiving images never waits for them."""
+"""A worker thread that processes the newest item and runs submitted calls in between."""
 
 from __future__ import annotations
 
@@ -9,72 +9,76 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import NotReadyError
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 
 class Worker(Generic[Item]):
-    """Run `process` on the newest item offered, calls in turn with it, and `idle` in between.
+    """Run `process` on the newest item, submitted calls, and `idle`, all in one thread.
 
-    A call goes before an item that waits, but not two of them. An item offered before the last one
-    was taken replaces it. `idle` does a bit of work and returns whether there is more; unless calls
-    wait it has a turn after each item, and more while nothing else waits. All run in one thread,
-    which lives on when one raises: an exception of `process` or `idle` goes to `failed`.
+    An item that was not yet taken is replaced by a newer one. A call runs before a waiting item,
+    but two calls in a row do not. `idle` does a small piece of work and returns whether there is
+    more; it runs after each item unless calls are waiting, and repeatedly while nothing else waits.
+    The thread survives exceptions: those of `process` and `idle` go to `on_error`.
     """
 
     def __init__(
         self,
         process: Callable[[Item], None],
-        failed: Callable[[Exception], None],
+        on_error: Callable[[Exception], None],
         idle: Callable[[], bool] = lambda: False,
     ) -> None:
         self._process = process
-        self._failed = failed
+        self._on_error = on_error
         self._idle = idle
         self._newest: list[Item] = []  # at most one
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._more = False
+        self._idle_pending = False
         self._closed = False
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name='tracking', daemon=True)
         self._thread.start()
 
-    def offer(self, item: Item) -> bool:
-        """Hand over an item, without waiting; returns whether it replaced one."""
+    def put(self, item: Item) -> bool:
+        """Hand over an item without waiting; return whether it replaced a waiting one."""
         with self._wake:
             replaced = bool(self._newest)
             self._newest[:] = [item]
             self._wake.notify()
         return replaced
 
-    def submit(self, function: Callable[[], Result], limit: int | None = None) -> Future[Result]:
-        """Let the thread run a function; returns what will hold its result.
+    def submit(
+        self, function: Callable[[], Result], max_pending: int | None = None
+    ) -> Future[Result]:
+        """Schedule a function on the thread and return the future of its result.
 
-        The future is cancelled if the worker is closed before, and holds a `SiamFFNError` where
-        `limit` others wait already.
+        The future is cancelled if the worker is closed first. It holds a `NotReadyError` if
+        `max_pending` calls are already waiting.
         """
         future: Future[Result] = Future()
         with self._wake:
             if self._closed:
                 future.cancel()
-            elif limit is not None and len(self._calls) >= limit:
-                future.set_exception(SiamFFNError(f'busy with {limit} other calls: try later'))
+            elif max_pending is not None and len(self._calls) >= max_pending:
+                future.set_exception(
+                    NotReadyError(f'busy with {max_pending} other calls: try again later')
+                )
             else:
                 self._calls.append((function, future))
                 self._wake.notify()
         return future
 
     def call(self, function: Callable[[], Result]) -> Result:
-        """Do the same and wait; returns or raises what the function does.
+        """Run a function on the thread and wait; return its result or raise its exception.
 
-        Raises `concurrent.futures.CancelledError` if the worker is closed before.
+        Raises `concurrent.futures.CancelledError` if the worker is closed first.
         """
         return self.submit(function).result()
 
     def close(self) -> None:
-        """Stop after the item or call at hand; those that wait are cancelled."""
+        """Stop after the current item or call; cancel the calls that are waiting."""
         with self._wake:
             self._closed = True
             calls, self._calls = self._calls, deque()
@@ -90,28 +94,28 @@ class Worker(Generic[Item]):
             work: Callable[[], None] | None = None
             with self._wake:
                 self._wake.wait_for(
-                    lambda: self._closed or self._calls or self._newest or self._more
+                    lambda: self._closed or self._calls or self._newest or self._idle_pending
                 )
                 if self._closed:
                     return
                 called = bool(self._calls) and not (called and self._newest)
                 if called:
-                    work = partial(_answer, *self._calls.popleft())
+                    work = partial(_run_call, *self._calls.popleft())
                 elif self._newest:
                     work = partial(self._process, self._newest.pop())
             if work:
                 self._guarded(work)
-            self._more = called or bool(self._calls) or bool(self._guarded(self._idle))
+            self._idle_pending = called or bool(self._calls) or bool(self._guarded(self._idle))
 
     def _guarded(self, function: Callable[[], Result]) -> Result | None:
         try:
             return function()
         except Exception as error:  # one bad item must not end the thread
-            self._failed(error)
+            self._on_error(error)
             return None
 
 
-def _answer(function: Callable[[], Any], future: Future[Any]) -> None:
+def _run_call(function: Callable[[], Any], future: Future[Any]) -> None:
     try:
         future.set_result(function())
     except BaseException as error:

@@ -237,7 +237,7 @@ class TrackerProcess:
     def __init__(self, log: Path, arguments: list[str]) -> None:
         self.log = log
         self._output: IO[bytes] = log.open('wb')
-        command = [sys.executable, '-m', 'siamffn_ros.node.tracker_node', '--ros-args', *arguments]
+        command = [sys.executable, '-m', 'siamffn_ros.node.main', '--ros-args', *arguments]
         self._process = subprocess.Popen(
             command, stdout=self._output, stderr=self._output, start_new_session=True
         )

@@ -1,26 +1,27 @@
-"""How the node is doing: counted as it works, told once a second as diagnostics."""
+"""Statistics of the node, published once a second on /diagnostics."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from siamffn_model.live.targets import Target
+from siamffn_model.live.targets import TargetStatus
 from siamffn_model.runtimes.devices import gpu_memory, memory
 from siamffn_model.tracking import State
 
-SLOW = 0.1  # share of dropped images from which on the node is called slow
-LATENCIES = 1000  # kept between two reports
+SLOW = 0.1  # fraction of dropped images above which the node is reported as slow
+MAX_LATENCIES = 1000  # kept between two reports
+IMAGE_EVENTS = ('received', 'tracked', 'dropped', 'out of order', 'bad')
 
 
 class Latency(NamedTuple):
-    """Milliseconds from the arrival of images to the publishing of what was found."""
+    """Milliseconds from the arrival of images to the publishing of their results."""
 
     median: float
     p95: float
@@ -28,10 +29,10 @@ class Latency(NamedTuple):
 
 
 class NodeStatistics:
-    """Counts events from any thread, and tells of those since the last report.
+    """Counts events from any thread, in total and since the last report.
 
     The events are 'received', 'tracked', 'dropped' (replaced by a newer image before it was
-    tracked), 'out of order', 'bad' and 'failed' (the node's own fault).
+    tracked), 'out of order', 'bad' (an unusable image) and 'failed' (an internal error).
     """
 
     def __init__(self) -> None:
@@ -39,57 +40,56 @@ class NodeStatistics:
         self.reset()
 
     def reset(self) -> None:
-        """Begin again."""
+        """Set everything to zero."""
         with self._lock:
             self.total: Counter[str] = Counter()
             self._recent: Counter[str] = Counter()
-            self._latencies: deque[float] = deque(maxlen=LATENCIES)
+            self._latencies: deque[float] = deque(maxlen=MAX_LATENCIES)
             self._since = time.monotonic()
 
     def count(self, event: str) -> int:
-        """Count an event; returns how many there have been."""
+        """Count an event; return its total."""
         with self._lock:
             self._recent[event] += 1
             self.total[event] += 1
             return self.total[event]
 
-    def tracked(self, arrival: float) -> None:
-        """Count an image that was tracked, which arrived at this monotonic time in seconds."""
+    def count_tracked(self, arrival: float) -> None:
+        """Count a tracked image that arrived at this time, in seconds of the monotonic clock."""
         self.count('tracked')
         self._latencies.append(1e3 * (time.monotonic() - arrival))
 
-    def take(self) -> tuple[Counter[str], float, Latency | None]:
-        """Return events, seconds and latency since the last call, and begin anew."""
+    def take_recent(self) -> tuple[Counter[str], float, Latency | None]:
+        """Return events, seconds and latency since the last call."""
         with self._lock:
             recent, self._recent = self._recent, Counter()
-            times, self._latencies = self._latencies, deque(maxlen=LATENCIES)
+            latencies, self._latencies = self._latencies, deque(maxlen=MAX_LATENCIES)
             now = time.monotonic()
             seconds, self._since = now - self._since, now
-        if not times:
+        if not latencies:
             return recent, seconds, None
-        return recent, seconds, Latency(*map(float, np.percentile(times, (50, 95, 100))))
+        return recent, seconds, Latency(*map(float, np.percentile(latencies, (50, 95, 100))))
 
 
-def status(
+def diagnostic_status(
     name: str,
-    figures: NodeStatistics,
-    targets: Iterable[Target],
-    facts: dict[str, Any],
-    well: str,
+    statistics: NodeStatistics,
+    targets: Sequence[TargetStatus],
+    facts: Mapping[str, object],
+    ok_message: str,
     error: str = '',
 ) -> DiagnosticStatus:
-    """Return what /diagnostics says of the node.
+    """Return the status of the node.
 
     Args:
         name: of the status.
-        figures: are taken, so that the next status begins anew.
-        targets: what is followed; a LOST one is a warning, as are bad and dropped images.
-        facts: told as they are.
-        well: the message if nothing is wrong.
-        error: something that keeps the node from its work; that it failed at something is another.
+        statistics: the recent ones are taken, so that the next status starts from zero.
+        targets: a LOST target is a warning, as are bad and dropped images.
+        facts: further values, published as they are.
+        ok_message: the message if nothing is wrong.
+        error: what keeps the node from working, if anything; internal errors are added.
     """
-    recent, seconds, latency = figures.take()
-    found = list(targets)
+    recent, seconds, latency = statistics.take_recent()
     errors = [error] if error else []
     if recent['failed']:
         errors.append(f'failed {recent["failed"]} times: see the log')
@@ -98,7 +98,7 @@ def status(
         warnings.append(f'{recent["bad"]} bad images')
     if recent['dropped'] > SLOW * recent['received']:
         warnings.append(f'slow: {recent["dropped"]} of {recent["received"]} images dropped')
-    lost = [target.id for target in found if target.track.state == State.LOST]
+    lost = [target.id for target in targets if target.track.state == State.LOST]
     if lost:
         warnings.append(f'lost: {", ".join(lost)}')
     level = DiagnosticStatus.WARN if warnings else DiagnosticStatus.OK
@@ -106,31 +106,31 @@ def status(
         **facts,
         'images received per second': f'{recent["received"] / seconds:.1f}',
         'images tracked per second': f'{recent["tracked"] / seconds:.1f}',
-        **{
-            f'images {event}': figures.total[event]
-            for event in ('received', 'tracked', 'dropped', 'out of order', 'bad')
-        },
-        **{
-            f'latency {kind} (ms)': f'{value:.1f}'
-            for kind, value in (latency._asdict() if latency else {}).items()
-        },
-        'targets': len(found),
+        **{f'images {event}': statistics.total[event] for event in IMAGE_EVENTS},
+        **_latency_values(latency),
+        'targets': len(targets),
         **{
             f'target {target.id}': f'{target.track.state.name} {target.track.score:.2f}'
-            for target in found
+            for target in targets
         },
-        **_memory(),
+        **_memory_values(),
     }
     return DiagnosticStatus(
         level=DiagnosticStatus.ERROR if errors else level,
         name=name,
-        message='; '.join(errors + warnings) or well,
+        message='; '.join(errors + warnings) or ok_message,
         hardware_id=str(facts.get('device', '')),
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
     )
 
 
-def _memory() -> dict[str, str]:
-    """Return the process's memory, and the GPU's that PyTorch holds, in megabytes."""
-    told = {'memory (MB)': memory(), 'GPU memory (MB)': gpu_memory()}
-    return {name: f'{used / 1e6:.0f}' for name, used in told.items() if used}
+def _latency_values(latency: Latency | None) -> dict[str, str]:
+    if latency is None:
+        return {}
+    return {f'latency {name} (ms)': f'{value:.1f}' for name, value in latency._asdict().items()}
+
+
+def _memory_values() -> dict[str, str]:
+    """Return the memory of the process, and what PyTorch has reserved on the GPU, in megabytes."""
+    used = {'memory (MB)': memory(), 'GPU memory (MB)': gpu_memory()}
+    return {name: f'{size / 1e6:.0f}' for name, size in used.items() if size}

@@ -1,9 +1,9 @@
-"""The node's parameters: what they mean, what they may be, and when they may change."""
+"""The node's parameters: their descriptions, allowed values, and when they may change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -13,108 +13,134 @@ from siamffn_model.runtimes.selection import RUNTIMES
 from siamffn_model.tracking import TrackerSettings
 from siamffn_ros.node.qos import RELIABILITY
 
-TRANSPORTS = ('auto', 'raw', 'compressed')
-TRACKING = 'tracking.'  # before the names of the tracker's settings
+TRACKING = 'tracking.'  # prefix of the tracker's settings
 
 
 class Parameter(NamedTuple):
-    """One parameter.
+    """Declaration of one parameter.
 
     Attributes:
-        text: its description.
-        limits: least and greatest value of a number.
-        choices: of a text that may not be anything.
-        fixed: read by configure, so that it can only change before.
-        start: read once, at the start of the process.
+        limits: smallest and largest value of a number.
+        choices: allowed values of a string; empty if any is allowed.
+        read_by_configure: whether it can change only while the node is unconfigured.
+        read_at_start: whether it is read once, when the process starts.
     """
 
     name: str
     default: Any
-    text: str
+    description: str
     limits: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
-    fixed: bool = False
-    start: bool = False
+    read_by_configure: bool = False
+    read_at_start: bool = False
 
 
-SETTINGS = {
-    'window_influence': (
-        'Weight of the window that prefers places near where the target is expected.',
+def _parameter(default: Any, description: str, **options: Any) -> Any:
+    return field(default=default, metadata={'description': description, **options})
+
+
+@dataclass(frozen=True)
+class NodeParameters:
+    """The values of all parameters; `tracking` holds those with the prefix `tracking.`."""
+
+    autostart: bool = _parameter(
+        True, 'Configure and activate at start, without a lifecycle manager.', read_at_start=True
+    )
+    model: str = _parameter('siamffn_lite0', 'Name of the network.', read_by_configure=True)
+    weights: str = _parameter(
+        '',
+        'Weight file, or folder written by `siamffn export`; empty: the weights that ship.',
+        read_by_configure=True,
+    )
+    device: str = _parameter(
+        'auto', '"cpu", "cuda", or "auto": CUDA if available.', read_by_configure=True
+    )
+    runtime: str = _parameter(
+        'auto',
+        'Inference engine; "auto": the fastest that is installed.',
+        choices=RUNTIMES,
+        read_by_configure=True,
+    )
+    output_qos: str = _parameter(
+        'reliable',
+        'QoS of all published topics: "reliable" or "sensor_data" (best effort).',
+        choices=tuple(RELIABILITY),
+        read_by_configure=True,
+    )
+    image_transport: str = _parameter(
+        'auto',
+        'Type of the image topic: "raw" (Image), "compressed" (CompressedImage: JPEG or PNG), or '
+        '"auto": the type that is published.',
+        choices=('auto', 'raw', 'compressed'),
+    )
+    image_qos: str = _parameter(
+        'sensor_data',
+        'QoS of the image subscription: "sensor_data" (best effort) or "reliable"; the newest '
+        'image is tracked in both.',
+        choices=tuple(RELIABILITY),
+    )
+    image_timeout: float = _parameter(
+        5.0,
+        'Seconds without an image after which a warning is logged; 0: never.',
+        limits=(0.0, 3600.0),
+    )
+    buffer_seconds: float = _parameter(
+        2.0, 'Seconds for which frames are kept for boxes that arrive late.', limits=(0.0, 60.0)
+    )
+    buffer_megabytes: float = _parameter(
+        256.0, 'Megabytes that these frames may use.', limits=(1.0, 65536.0)
+    )
+    max_targets: int = _parameter(16, 'Maximum number of targets.', limits=(1, 256))
+    tracking: TrackerSettings = field(default_factory=TrackerSettings)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> NodeParameters:
+        """Return the parameters with these values by name; all must be present."""
+        settings = {name: values[TRACKING + name] for name in asdict(TrackerSettings())}
+        own = {item.name: values[item.name] for item in fields(cls) if item.name != 'tracking'}
+        return cls(**own, tracking=TrackerSettings(**settings))
+
+
+TRACKING_PARAMETERS = {  # description and largest value
+    'window_influence': ('Weight of the Hanning window around the expected position.', 1),
+    'penalty_k': ('Weight of the penalty on changes of size and aspect ratio.', 1),
+    'lr': ('Learning rate of the size: weight of the new size in each image.', 1),
+    'motion_gain': ('Fraction of its smoothed motion by which the search is moved ahead.', 1),
+    'uncertain_threshold': ('Below this score a target is UNCERTAIN, and keeps its size.', 1),
+    'lost_threshold': ('Below this score a target is LOST, and has no box.', 1),
+    'reacquire_threshold': (
+        'From this score on an UNCERTAIN or LOST target is TRACKING again.',
         1,
     ),
-    'penalty_k': ('Weight of the penalty on changes in size and ratio.', 1),
-    'lr': ('Share of the new size in the size, in each image.', 1),
-    'motion_gain': ('Share of its motion by which the target is looked for farther on.', 1),
-    'uncertain_threshold': ('Below this score the target is UNCERTAIN, and keeps its size.', 1),
-    'lost_threshold': ('Below this score the target is LOST, and has no box.', 1),
-    'reacquire_threshold': ('From this score on an UNCERTAIN or LOST target is TRACKING again.', 1),
     'lost_patience': (
-        'So many images after it was lost, "tracking.lost_threshold" is enough at its place.',
+        'Number of images after a loss in which "tracking.lost_threshold" is enough to reacquire '
+        'the target at its last position.',
         1000,
     ),
-    'max_searches': ('Searches an image for a LOST target: what it costs at most.', 32),
+    'max_searches': ('Maximum number of searches per image for a LOST target.', 32),
 }
 
 PARAMETERS = (
-    Parameter('autostart', True, 'Configure and activate at start, without a manager.', start=True),
-    Parameter('model', 'siamffn_lite0', 'Name of the network.', fixed=True),
-    Parameter(
-        'weights',
-        '',
-        'Weight file, or folder that `siamffn export` wrote; empty: the file that ships.',
-        fixed=True,
-    ),
-    Parameter('device', 'auto', '"cpu", "cuda", or "auto": CUDA where there is any.', fixed=True),
-    Parameter(
-        'runtime',
-        'auto',
-        'What computes the network; "auto": the quickest that is installed.',
-        choices=RUNTIMES,
-        fixed=True,
-    ),
-    Parameter(
-        'image_transport',
-        'auto',
-        'Type of the image topic: "raw" (Image), "compressed" (CompressedImage: jpeg, png), or '
-        '"auto": what is published there.',
-        choices=TRANSPORTS,
-    ),
-    Parameter(
-        'image_qos',
-        'sensor_data',
-        '"sensor_data" (best effort) or "reliable"; the newest image wins.',
-        choices=tuple(RELIABILITY),
-    ),
-    Parameter(
-        'output_qos',
-        'reliable',
-        '"reliable" or "sensor_data" (best effort), of all that is published.',
-        choices=tuple(RELIABILITY),
-        fixed=True,
-    ),
-    Parameter(
-        'image_timeout',
-        5.0,
-        'Warn when no image came for so many seconds; 0: never.',
-        (0.0, 3600.0),
-    ),
-    Parameter(
-        'buffer_seconds', 2.0, 'How long frames are kept for boxes that come late.', (0.0, 60.0)
-    ),
-    Parameter('buffer_megabytes', 256.0, 'Memory that these frames may take.', (1.0, 65536.0)),
-    Parameter('max_targets', 16, 'How many targets are followed at most.', (1, 256)),
     *(
-        Parameter(TRACKING + name, default, SETTINGS[name][0], (0, SETTINGS[name][1]))
+        Parameter(item.name, item.default, **item.metadata)
+        for item in fields(NodeParameters)
+        if item.default is not MISSING
+    ),
+    *(
+        Parameter(TRACKING + name, default, description, (0, largest))
         for name, default in asdict(TrackerSettings()).items()
+        for description, largest in [TRACKING_PARAMETERS[name]]
     ),
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
 
 
 def declare(node: Node) -> None:
-    """Declare all parameters; raises rclpy's `ParameterException` for a value that is not fit."""
+    """Declare all parameters; raises rclpy's `ParameterException` for a value not allowed."""
     for parameter in PARAMETERS:
-        descriptor = ParameterDescriptor(description=parameter.text, read_only=parameter.start)
+        descriptor = ParameterDescriptor(
+            description=parameter.description, read_only=parameter.read_at_start
+        )
         if parameter.limits:
             low, high = parameter.limits
             if isinstance(parameter.default, int):
@@ -128,41 +154,36 @@ def declare(node: Node) -> None:
         node.declare_parameter(parameter.name, parameter.default, descriptor)
 
 
-def values_of(node: Node) -> dict[str, Any]:
-    """Return the values of all parameters."""
-    return {parameter.name: node.get_parameter(parameter.name).value for parameter in PARAMETERS}
+def read(node: Node, changes: Mapping[str, Any] | None = None) -> NodeParameters:
+    """Return the node's parameters, with `changes` by name in place of the current values."""
+    values = {parameter.name: node.get_parameter(parameter.name).value for parameter in PARAMETERS}
+    return NodeParameters.from_values({**values, **(changes or {})})
 
 
-def settings_of(values: Mapping[str, Any]) -> TrackerSettings:
-    """Return the tracker's settings among the values."""
-    found = {name: values[TRACKING + name] for name in asdict(TrackerSettings())}
-    return TrackerSettings(**found)
-
-
-def validate(values: Mapping[str, Any], changed: Iterable[str], configured: bool) -> str:
-    """Return why these values may not be set, with what to do instead; empty if they may.
+def validate(parameters: NodeParameters, changed: Iterable[str], configured: bool) -> str:
+    """Return why these values are not allowed and what to do; empty if they are.
 
     Args:
-        values: all, with the changes.
-        changed: names of those that change.
-        configured: whether the node has read those that are fixed.
+        parameters: all values, with the changes.
+        changed: names of the parameters that change.
+        configured: whether configure has already read those that it reads.
     """
     for name in changed:
-        parameter, value = BY_NAME[name], values[name]
-        if parameter.fixed and configured:
+        declared = BY_NAME[name]
+        if declared.read_by_configure and configured:
             return (
                 f'{name} is read by configure: clean the node up first '
                 '(ros2 lifecycle set NODE deactivate, then cleanup), set it, and configure again'
             )
-        if parameter.choices and value not in parameter.choices:
-            return f'{name} is {value!r}: set it to {" or ".join(map(repr, parameter.choices))}'
-    lost, uncertain, reacquire = (
-        values[f'{TRACKING}{name}_threshold'] for name in ('lost', 'uncertain', 'reacquire')
-    )
+        if declared.choices and (value := getattr(parameters, name)) not in declared.choices:
+            return f'{name} is {value!r}: set it to {" or ".join(map(repr, declared.choices))}'
+    settings = parameters.tracking
+    lost, uncertain = settings.lost_threshold, settings.uncertain_threshold
+    reacquire = settings.reacquire_threshold
     if not lost <= uncertain <= reacquire:
         return (
             f'tracking.lost_threshold {lost:g}, tracking.uncertain_threshold {uncertain:g} and '
-            f'tracking.reacquire_threshold {reacquire:g} must not fall: set them in one call (ros2 '
-            'param load, or set_parameters_atomically)'
+            f'tracking.reacquire_threshold {reacquire:g} must be in ascending order: set them in '
+            'one call (ros2 param load, or set_parameters_atomically)'
         )
     return ''

@@ -1,4 +1,4 @@
-"""What the node publishes of each tracked image."""
+"""The topics that the node publishes for each tracked image."""
 
 from __future__ import annotations
 
@@ -15,85 +15,89 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.imaging.drawing import draw_track, nth_colour
 from siamffn_model.live.frame_buffer import Frame
-from siamffn_model.live.targets import Target
+from siamffn_model.live.targets import TargetStatus
 from siamffn_model.tracking import State
 from siamffn_ros.messages.conversions import to_detections, to_image, to_status
-from siamffn_ros.node.qos import NO_PUBLISHER_EVENTS, OTHERS, incompatible_peers, profile
+from siamffn_ros.node.qos import (
+    NO_PUBLISHER_EVENTS,
+    OVERRIDING_OPTIONS,
+    incompatible_peers,
+    profile,
+)
 
 
 class Publishers:
     """The publishers of detections, status and debug image.
 
-    `qos` is `output_qos` of the parameters. Raises `SiamFFNError` for a reliability in
-    `qos_overrides` that does not exist.
+    `qos` is the parameter `output_qos`. Raises `ConfigError` for an unknown reliability in
+    `qos_overrides`.
     """
 
     def __init__(self, node: LifecycleNode, qos: str) -> None:
         self._node = node
         self._qos = qos
         self._publishers: dict[str, Any] = {}
-        self._incompatible_peers: set[str] = set()
+        self._incompatible: set[str] = set()
         try:
-            self._create()
+            self._detections = self._create(Detection2DArray, '~/detections', 10)
+            self._detection = self._create(Detection2D, '~/detection', 10)
+            self._status = self._create(TrackStatus, '~/status', 10)
+            self._debug_image = self._create(Image, '~/debug_image', 1)
         except SiamFFNError:
             self.destroy()
             raise
 
-    def _create(self) -> None:
-        self._detections = self._publisher(Detection2DArray, '~/detections', 10)
-        self._detection = self._publisher(Detection2D, '~/detection', 10)
-        self._status = self._publisher(TrackStatus, '~/status', 10)
-        self._debug_image = self._publisher(Image, '~/debug_image', 1)
-
-    def _publisher(self, kind: Any, name: str, depth: int) -> Any:
+    def _create(self, message_type: Any, name: str, depth: int) -> Any:
         topic = self._node.resolve_topic_name(name)
         publisher = self._node.create_lifecycle_publisher(
-            kind,
+            message_type,
             name,
             profile(self._node, topic, 'publisher', self._qos, depth),
             event_callbacks=NO_PUBLISHER_EVENTS,
-            qos_overriding_options=OTHERS,
+            qos_overriding_options=OVERRIDING_OPTIONS,
         )
         self._publishers[topic] = publisher
         return publisher
 
-    def watch(self) -> None:
-        """Warn of subscribers that get nothing; call it about once a second."""
-        found = {
+    def check_subscribers(self) -> None:
+        """Warn of subscribers that receive nothing due to their QoS; call about once a second."""
+        incompatible = {
             f'{name} on {topic}'
             for topic, publisher in self._publishers.items()
             for name in incompatible_peers(
                 self._node, topic, publisher.qos_profile, publishing=True
             )
         }
-        if found - self._incompatible_peers:
+        if incompatible - self._incompatible:
             self._node.get_logger().warning(
-                f'{", ".join(sorted(found))} asks for a QoS that is not offered, so it gets '
-                'nothing: let it ask for best effort and volatile, or set output_qos to "reliable"'
+                f'{", ".join(sorted(incompatible))} requests a QoS that is not offered, and '
+                'receives nothing: let it request best effort and volatile, or set output_qos to '
+                '"reliable"'
             )
-        self._incompatible_peers = found
+        self._incompatible = incompatible
 
     def destroy(self) -> None:
-        """Take the topics away."""
+        """Remove the topics."""
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def publish(self, frame: Frame, seen: Sequence[Target], idle: bool) -> None:
-        """Tell of the targets seen on a frame; `idle` says that there is none at all."""
-        array = to_detections(((target.id, target.track) for target in seen), frame.header)
+    def publish(self, frame: Frame, targets: Sequence[TargetStatus]) -> None:
+        """Publish the targets that were searched in a frame, out of all `targets`."""
+        current = [target for target in targets if target.frame_number == frame.number]
+        array = to_detections(((target.id, target.track) for target in current), frame.header)
         self._detections.publish(array)
-        if array.detections and array.detections[0].id == seen[0].id:
+        if array.detections and array.detections[0].id == current[0].id:
             self._detection.publish(array.detections[0])
-        for target in seen:
-            self._status.publish(status_of(target))
-        if idle:
+        for target in current:
+            self._status.publish(status_message(target))
+        if not targets:
             self._status.publish(TrackStatus(header=frame.header, state=TrackStatus.IDLE))
         if self._debug_image.get_subscription_count():
-            self._debug_image.publish(to_image(drawn(frame, seen), frame.header))
+            self._debug_image.publish(to_image(debug_image(frame, current), frame.header))
 
 
-def status_of(target: Target) -> TrackStatus:
-    """Return the status of a target on the last image it was looked for in."""
+def status_message(target: TargetStatus) -> TrackStatus:
+    """Return the message for a target and the last image it was searched in."""
     return to_status(
         target.id,
         target.track,
@@ -106,11 +110,11 @@ def status_of(target: Target) -> TrackStatus:
     )
 
 
-def drawn(frame: Frame, targets: Sequence[Target]) -> NDArray[np.uint8]:
+def debug_image(frame: Frame, targets: Sequence[TargetStatus]) -> NDArray[np.uint8]:
     """Return a copy of the image with the targets drawn in, each in its own colour."""
     image: NDArray[np.uint8] = frame.image.copy()
     for target in targets:
         box = None if target.track.state == State.LOST else target.track.box
         label = f'{target.id} {target.track.state.name.lower()} {target.track.score:.2f}'
-        draw_track(image, box, label, nth_colour(target.colour))
+        draw_track(image, box, label, nth_colour(target.colour_index))
     return image

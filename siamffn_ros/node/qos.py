@@ -1,4 +1,4 @@
-"""Quality of service by name, with ROS's own `qos_overrides` for the details."""
+"""QoS profiles by name, with ROS's own `qos_overrides` for the details."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import ConfigError
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -28,64 +28,64 @@ RELIABILITY = {
     'sensor_data': ReliabilityPolicy.BEST_EFFORT,
     'reliable': ReliabilityPolicy.RELIABLE,
 }
-FOREVER = Duration(nanoseconds=2**63 - 1)
-UNLIMITED: Any = {  # stated, as `incompatible_peers` takes an unset policy for less than this
-    'deadline': FOREVER,
+INFINITE = Duration(nanoseconds=2**63 - 1)
+UNLIMITED: Any = {  # explicit, since `incompatible_peers` takes an unset policy for less than this
+    'deadline': INFINITE,
     'liveliness': LivelinessPolicy.AUTOMATIC,
-    'liveliness_lease_duration': FOREVER,
+    'liveliness_lease_duration': INFINITE,
 }
-OTHERS = QoSOverridingOptions(
+OVERRIDING_OPTIONS = QoSOverridingOptions(
     [QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY]
 )
 
-
-def profile(node: Node, topic: str, entity: str, name: str, depth: int) -> QoSProfile:
-    """Return the profile of this name, or of `qos_overrides` where it tells the reliability.
-
-    ROS would keep the first value it has seen in a parameter that nobody can change any more, so
-    that the name could not be changed either; OTHERS leaves that policy out.
-
-    Args:
-        topic: the whole, remapped name.
-        entity: 'publisher' or 'subscription'.
-        name: one of RELIABILITY.
-
-    Raises `SiamFFNError` for an unknown reliability.
-    """
-    override = f'qos_overrides.{topic}.{entity}.reliability'
-    if not node.has_parameter(override):
-        text = 'reliable or best_effort; empty: by the parameter of its name'
-        node.declare_parameter(override, '', ParameterDescriptor(description=text, read_only=True))
-    wanted = node.get_parameter(override).value
-    if not wanted:
-        return QoSProfile(depth=depth, reliability=RELIABILITY[name], **UNLIMITED)
-    try:
-        return QoSProfile(depth=depth, reliability=ReliabilityPolicy[wanted.upper()], **UNLIMITED)
-    except KeyError:
-        raise SiamFFNError(
-            f'{override} is {wanted!r}: set it to "reliable" or "best_effort"'
-        ) from None
-
-
-# ROS could call us when a peer does not fit. While topics and peers come and go, such calls end the
-# process now and then (rclpy's events executor, Kilted); `incompatible_peers` reads the graph.
+# rclpy could call back on an incompatible QoS. While topics and nodes come and go, such callbacks
+# end the process now and then (events executor, Kilted); `incompatible_peers` reads the ROS graph.
 NO_SUBSCRIPTION_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
 NO_PUBLISHER_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 
 
-def incompatible_peers(node: Node, topic: str, own: QoSProfile, publishing: bool) -> set[str]:
-    """Return the nodes with which nothing is exchanged on a topic, since the qualities do not fit.
+def profile(node: Node, topic: str, entity: str, name: str, depth: int) -> QoSProfile:
+    """Return the profile with this name, or with the reliability that `qos_overrides` gives.
+
+    rclpy would store the first reliability it sees in a read-only parameter, after which the name
+    could no longer change; OVERRIDING_OPTIONS leaves that policy out.
 
     Args:
-        topic: the whole, remapped name.
-        own: quality of our publisher (`publishing`) or subscription.
+        topic: fully qualified, remapped name.
+        entity: 'publisher' or 'subscription'.
+        name: a key of RELIABILITY.
+
+    Raises `ConfigError` for an unknown reliability in `qos_overrides`.
     """
-    found = set()
-    peers = (
+    override = f'qos_overrides.{topic}.{entity}.reliability'
+    if not node.has_parameter(override):
+        text = 'reliable or best_effort; empty: as image_qos or output_qos says'
+        node.declare_parameter(override, '', ParameterDescriptor(description=text, read_only=True))
+    reliability = node.get_parameter(override).value
+    if not reliability:
+        return QoSProfile(depth=depth, reliability=RELIABILITY[name], **UNLIMITED)
+    try:
+        policy = ReliabilityPolicy[reliability.upper()]
+    except KeyError:
+        raise ConfigError(
+            f'{override} is {reliability!r}: set it to "reliable" or "best_effort"'
+        ) from None
+    return QoSProfile(depth=depth, reliability=policy, **UNLIMITED)
+
+
+def incompatible_peers(node: Node, topic: str, own: QoSProfile, publishing: bool) -> set[str]:
+    """Return the names of nodes that exchange nothing with us on a topic, due to their QoS.
+
+    Args:
+        topic: fully qualified, remapped name.
+        own: QoS of our publisher (`publishing`) or of our subscription.
+    """
+    incompatible = set()
+    endpoints = (
         node.get_subscriptions_info_by_topic if publishing else node.get_publishers_info_by_topic
     )
-    for peer in peers(topic):
+    for peer in endpoints(topic):
         pair = (own, peer.qos_profile) if publishing else (peer.qos_profile, own)
         if qos_check_compatible(*pair)[0] == QoSCompatibility.ERROR:
-            found.add(f'{peer.node_namespace.rstrip("/")}/{peer.node_name}')
-    return found
+            incompatible.add(f'{peer.node_namespace.rstrip("/")}/{peer.node_name}')
+    return incompatible

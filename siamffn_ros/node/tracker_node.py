@@ -1,117 +1,136 @@
-"""The lifecycle node `tracker`: wiring between the graph and `Targets`."""
+"""The lifecycle node `tracker`: connects the ROS graph to a `TrackingPipeline`."""
 
 from __future__ import annotations
 
-import argparse
-import ctypes
-import signal
-import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent import futures
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
-from rclpy.exceptions import ParameterException
-from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
-from rclpy.utilities import remove_ros_args
-from siamffn.msg import TrackStatus
 from siamffn.srv import InitTarget, ListTargets, StopTarget
 from std_srvs.srv import SetBool, Trigger
-from vision_msgs.msg import BoundingBox2D, Detection2D
+from vision_msgs.msg import Detection2D
 
-from siamffn_model.errors import SiamFFNError
-from siamffn_model.imaging.geometry import Box
-from siamffn_model.live.frame_buffer import Frame, FrameBuffer
-from siamffn_model.live.targets import Targets
-from siamffn_model.live.worker import Worker
+from siamffn_model.errors import ConfigError, ImageError, NotReadyError, SiamFFNError
+from siamffn_model.live.frame_buffer import Frame
+from siamffn_model.live.pipeline import PushResult, TrackingPipeline
+from siamffn_model.live.targets import TargetStatus
 from siamffn_model.runtimes.selection import free_memory
-from siamffn_model.tracking import Tracker, load_model
-from siamffn_ros.dds import use_profile
-from siamffn_ros.launch_utils import camera_topics
+from siamffn_model.tracking import load_model
 from siamffn_ros.messages.conversions import to_box, to_nanoseconds
 from siamffn_ros.node import parameters
-from siamffn_ros.node.diagnostics import NodeStatistics, status
-from siamffn_ros.node.image_subscriber import THROTTLE, ImageSubscriber
-from siamffn_ros.node.publishers import Publishers, status_of
+from siamffn_ros.node.diagnostics import NodeStatistics, diagnostic_status
+from siamffn_ros.node.image_subscriber import ImageSubscriber
+from siamffn_ros.node.parameters import NodeParameters
+from siamffn_ros.node.publishers import Publishers, status_message
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-INTERNAL = 'internal error'
-MMAP_THRESHOLD = -3  # glibc's number of this option of mallopt
-LARGE = 800_000  # bytes: an image of 640x480 has 921,600, a search crop 780,300
-WAITING = 100  # calls of services at most that wait for the tracker
+LOG_PERIOD = 1.0  # seconds between two log lines about the same kind of event
 Result = TypeVar('Result')
 
 
-class TrackerNode(LifecycleNode):
-    """Follow targets in the images of one camera.
+class _Configured(NamedTuple):
+    """What exists between configure and cleanup."""
 
-    The executor's threads receive images, which they only store, answer services and tell of the
-    node's health; the worker's thread owns the targets and publishes. Services wait for it without
-    holding a thread of the executor.
+    pipeline: TrackingPipeline
+    publishers: Publishers
+
+
+class TrackerNode(LifecycleNode):
+    """Track targets in the images of one camera.
+
+    The executor's threads receive images, which the pipeline only stores, answer services and
+    publish diagnostics. The pipeline's thread tracks and publishes the results. Services await it
+    without blocking a thread of the executor.
 
     Args:
-        camera: namespace of the node; empty for the one of the process.
-        topic: of the images, in the place of `image`; empty to leave it.
+        camera: namespace of the node; empty for that of the process.
+        topic: image topic in place of `image`; empty to keep it.
     """
 
     def __init__(self, camera: str = '', topic: str = '') -> None:
         remapping = ['--ros-args', '-r', f'image:={topic}'] if topic else None
         super().__init__('tracker', namespace=camera or None, cli_args=remapping)
         parameters.declare(self)
-        self._configured = self._active = False
+        self._configured: _Configured | None = None
+        self._active = False
         self._enabled = True
-        self._targets: Targets | None = None
-        self._figures = NodeStatistics()
+        self._statistics = NodeStatistics()
+        self._images = ImageSubscriber(
+            self, partial(self._statistics.count, 'received'), self._on_frame, self._on_frame_error
+        )
         self.add_on_set_parameters_callback(self._on_parameters)
         self._create_interfaces()
+
+    def _create_interfaces(self) -> None:
+        """Create what exists in every state: to destroy it while it is in use would be unsafe."""
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # The system's clock: with use_sim_time the node's own clock may stand still.
+        self.create_timer(1.0, self._on_second, clock=Clock())
+        self.create_subscription(Detection2D, '~/init_box', self._on_init_box, 10)
+        self.create_service(InitTarget, '~/init_target', self._on_init_target)
+        self.create_service(StopTarget, '~/stop_target', self._on_stop_target)
+        self.create_service(ListTargets, '~/list_targets', self._on_list_targets)
+        self.create_service(SetBool, '~/enable', self._on_enable)
+        self.create_service(Trigger, '~/reset', self._on_reset)
 
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and offer the topics of what is tracked."""
-        values = parameters.values_of(self)
-        self._images = ImageSubscriber(self, self._on_frame, self._figures)
-        self._worker: Worker[Frame] = Worker(self._track, self._images.failed, self._catch_up)
+        """Load the model and create the publishers."""
+        values = parameters.read(self)
         try:
-            if reason := parameters.validate(values, values, configured=False):
-                raise SiamFFNError(reason)
-            # PyTorch and OpenVINO keep threads for each thread they are used from, and slow all of
-            # them when they are more than the cores: only the worker ever uses them.
-            model = self._worker.call(partial(_load, values))
-            self._outputs = Publishers(self, values['output_qos'])
+            if reason := parameters.validate(values, parameters.BY_NAME, configured=False):
+                raise ConfigError(reason)
+            self._configured = self._configure(values)
         except Exception as error:
-            self._worker.close()
             self.get_logger().error(f'cannot configure: {error}')
             return FAILURE
-        self._computed = {'runtime': model.name, 'device': model.device}
-        self._ring = FrameBuffer(values['buffer_seconds'], values['buffer_megabytes'])
-        settings = parameters.settings_of(values)
-        self._targets = Targets(model, self._ring, settings, values['max_targets'])
-        self._configured = True
-        self.get_logger().info(f'loaded {values["model"]}: {model.name} on {model.device}')
+        model = self._configured.pipeline.model
+        self.get_logger().info(f'loaded {values.model}: {model.name} on {model.device}')
         return super().on_configure(state)
+
+    def _configure(self, values: NodeParameters) -> _Configured:
+        publishers = Publishers(self, values.output_qos)
+        try:
+            pipeline = TrackingPipeline(
+                partial(
+                    load_model,
+                    values.model,
+                    Path(values.weights) if values.weights else None,
+                    values.device,
+                    values.runtime,
+                ),
+                values.tracking,
+                values.max_targets,
+                values.buffer_seconds,
+                values.buffer_megabytes,
+                partial(self._on_result, publishers),
+                self._on_frame_error,
+            )
+        except BaseException:
+            publishers.destroy()
+            raise
+        pipeline.enable(self._enabled)
+        return _Configured(pipeline, publishers)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to receive images."""
-        values = parameters.values_of(self)
+        values = parameters.read(self)
         try:
-            self._images.open(values['image_transport'], values['image_qos'])
+            self._images.open(values.image_transport, values.image_qos)
         except SiamFFNError as error:
             self.get_logger().error(f'cannot activate: {error}')
             return FAILURE
-        self._figures.reset()
+        self._statistics.reset()
         self._active = True
         self.get_logger().info(
             f'waiting for images on {self._images.topic}; '
@@ -120,28 +139,30 @@ class TrackerNode(LifecycleNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop to receive images and forget the targets: they have moved on when images return."""
+        """Stop receiving images and remove the targets, which move while no images arrive."""
         self._active = False
         self._images.close()
-        self._worker.call(self._forget)
+        if self._configured:
+            self._configured.pipeline.clear()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of the model and its memory."""
-        self._configured = False
-        self.close()
-        self._outputs.destroy()
-        self._targets = None
+        """Free the model and its memory."""
+        configured, self._configured = self._configured, None
+        if configured:
+            configured.pipeline.close()
+            configured.publishers.destroy()
+        del configured
         free_memory()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Do what is left of deactivate and cleanup."""
+        """Do what remains of deactivate and cleanup."""
         self._tear_down(state)
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Do the same after a transition that failed, so that the node can be configured again."""
+        """Clean up after a transition that failed, so that the node can be configured again."""
         self._tear_down(state)
         return super().on_error(state)
 
@@ -152,123 +173,163 @@ class TrackerNode(LifecycleNode):
             self.on_cleanup(state)
 
     def close(self) -> None:
-        """Stop tracking, for the end of the process."""
-        if hasattr(self, '_worker'):
-            self._worker.close()
+        """Stop tracking, at the end of the process."""
+        if self._configured:
+            self._configured.pipeline.close()
 
-    def _create_interfaces(self) -> None:
-        """Offer what is there in every state: to take it away while it is used would be unsafe."""
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # of the system's clock: with use_sim_time the node's own may stand still
-        self.create_timer(1.0, self._on_second, clock=Clock())
-        self.create_subscription(Detection2D, '~/init_box', self._on_init_box, 10)
-        for kind, name, answer in (
-            (InitTarget, 'init_target', self._on_init),
-            (StopTarget, 'stop_target', self._on_stop),
-            (ListTargets, 'list_targets', self._on_list),
-            (SetBool, 'enable', self._on_enable),
-            (Trigger, 'reset', self._on_reset),
-        ):
-            self.create_service(kind, f'~/{name}', answer)
+    # Parameters
 
     def _on_parameters(self, changes: list[Parameter[Any]]) -> SetParametersResult:
-        """Refuse or apply changes of our own parameters; those of ROS are not ours to judge."""
-        new = {change.name: change.value for change in changes if change.name in parameters.BY_NAME}
-        values = {**parameters.values_of(self), **new}
-        reason = parameters.validate(values, new, self._configured)
+        """Refuse or apply changes of our own parameters; those of ROS are left to ROS."""
+        changed = {item.name: item.value for item in changes if item.name in parameters.BY_NAME}
+        values = parameters.read(self, changed)
+        reason = parameters.validate(values, changed, self._configured is not None)
         if not reason and self._configured:
-            reason = self._apply(values, new.keys() & {'image_transport', 'image_qos'})
+            reason = self._apply(values, changed, self._configured.pipeline)
         return SetParametersResult(successful=not reason, reason=reason)
 
-    def _apply(self, values: dict[str, Any], of_images: set[str]) -> str:
-        """Let changes take effect; returns why they cannot."""
-        if of_images and self._active:
+    def _apply(
+        self, values: NodeParameters, changed: Mapping[str, Any], pipeline: TrackingPipeline
+    ) -> str:
+        """Apply changed parameters; return why that is not possible, or an empty string."""
+        if self._active and changed.keys() & {'image_transport', 'image_qos'}:
             try:
-                self._images.open(values['image_transport'], values['image_qos'])
+                self._images.open(values.image_transport, values.image_qos)
             except SiamFFNError as error:
                 return str(error)
-        self._ring.limit(values['buffer_seconds'], values['buffer_megabytes'])
-        self._worker.submit(partial(self._set_targets, values))
+        pipeline.configure(
+            values.tracking, values.max_targets, values.buffer_seconds, values.buffer_megabytes
+        )
         return ''
 
-    # Receiving: store only
+    # Images in, results out
 
     def _on_frame(self, frame: Frame) -> None:
-        if not self._ring.add(frame):
-            self._figures.count('out of order')
-        elif self._enabled and self._worker.offer(frame):
-            self._figures.count('dropped')
+        if not self._configured:
+            return
+        result = self._configured.pipeline.push(frame)
+        if result is PushResult.OUT_OF_ORDER:
+            self._statistics.count('out of order')
+        elif result is PushResult.REPLACED:
+            self._statistics.count('dropped')
+
+    def _on_result(
+        self, publishers: Publishers, frame: Frame, targets: tuple[TargetStatus, ...]
+    ) -> None:
+        publishers.publish(frame, targets)
+        self._statistics.count_tracked(frame.arrival)
+
+    def _on_frame_error(self, error: Exception) -> None:
+        """Count and log an image that cannot be used, or that tracking failed on."""
+        if isinstance(error, ImageError):
+            count = self._statistics.count('bad')
+            message = f'image skipped ({count} so far): {error}'
+        else:
+            count = self._statistics.count('failed')
+            reason = ''.join(traceback.format_exception(error))
+            message = f'tracking failed ({count} times so far): {reason}'
+        self.get_logger().error(message, throttle_duration_sec=LOG_PERIOD)
+
+    # Diagnostics
 
     def _on_second(self) -> None:
         silence = ''
         if self._active:
-            silence = self._images.watch(self.get_parameter('image_timeout').value)
-            self._outputs.watch()
-        facts = self._facts() if self._configured else {}
-        targets = self._targets.all if self._targets else []
-        name = f'{self.get_fully_qualified_name().lstrip("/")}: tracking'
-        told = status(name, self._figures, targets, facts, self._doing(len(targets)), silence)
-        array = DiagnosticArray(status=[told])
+            silence = self._images.check(self.get_parameter('image_timeout').value)
+        if self._active and self._configured:
+            self._configured.publishers.check_subscribers()
+        targets = self._configured.pipeline.targets if self._configured else ()
+        status = diagnostic_status(
+            f'{self.get_fully_qualified_name().lstrip("/")}: tracking',
+            self._statistics,
+            targets,
+            self._facts(self._configured.pipeline) if self._configured else {},
+            self._activity(bool(targets)),
+            silence,
+        )
+        array = DiagnosticArray(status=[status])
         array.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(array)
 
-    def _facts(self) -> dict[str, Any]:
-        frames, megabytes = self._ring.kept
+    def _facts(self, pipeline: TrackingPipeline) -> dict[str, object]:
+        frames, megabytes = pipeline.buffer.usage
         return {
             'model': self.get_parameter('model').value,
-            **self._computed,
+            'runtime': pipeline.model.name,
+            'device': pipeline.model.device,
             'images kept': f'{frames} ({megabytes:.0f} MB)',
-            'jumps of time': self._ring.jumps,
+            'time jumps': pipeline.buffer.time_jumps,
         }
 
-    def _doing(self, targets: int) -> str:
+    def _activity(self, has_targets: bool) -> str:
         if not self._active:
             return 'inactive' if self._configured else 'unconfigured'
         if not self._enabled:
             return 'paused'
-        return 'following' if targets else 'no target'
+        return 'tracking' if has_targets else 'no target'
 
-    # Services and the topic that does the same
+    # Services, and the topic that does the same as init_target
 
-    async def _on_init(
+    async def _on_init_target(
         self, request: InitTarget.Request, response: InitTarget.Response
     ) -> InitTarget.Response:
-        stamp = to_nanoseconds(request.header.stamp)
-        init = partial(self._init, request.bbox, stamp, request.target_id)
-        target_id, problem = await self._ask(init)
-        response.success = not problem
-        response.target_id = target_id or ''
-        response.message = problem or f'following target {target_id}'
+        try:
+            box, stamp = to_box(request.bbox), to_nanoseconds(request.header.stamp)
+            response.target_id = await self._result_of(
+                lambda pipeline: pipeline.init(box, stamp, request.target_id)
+            )
+        except SiamFFNError as error:
+            response.message = str(error)
+        else:
+            response.success = True
+            response.message = f'tracking target {response.target_id}'
         return response
 
-    def _on_init_box(self, box: Detection2D) -> None:
-        init = partial(self._init, box.bbox, to_nanoseconds(box.header.stamp), box.id)
+    def _on_init_box(self, detection: Detection2D) -> None:
+        try:
+            future = self._pipeline().init(
+                to_box(detection.bbox), to_nanoseconds(detection.header.stamp), detection.id
+            )
+        except SiamFFNError as error:
+            self._warn_of_refused_box(error)
+        else:
+            future.add_done_callback(self._on_init_box_done)
 
-        def tell(future: futures.Future[str]) -> None:
-            if problem := _problem(future):
-                self.get_logger().warning(
-                    f'init_box refused: {problem}', throttle_duration_sec=THROTTLE
-                )
+    def _on_init_box_done(self, future: futures.Future[str]) -> None:
+        try:
+            self._value(future)
+        except SiamFFNError as error:
+            self._warn_of_refused_box(error)
 
-        self._submit(init).add_done_callback(tell)
+    def _warn_of_refused_box(self, error: SiamFFNError) -> None:
+        self.get_logger().warning(f'init_box refused: {error}', throttle_duration_sec=LOG_PERIOD)
 
-    async def _on_stop(
+    async def _on_stop_target(
         self, request: StopTarget.Request, response: StopTarget.Response
     ) -> StopTarget.Response:
-        told, problem = await self._ask(partial(self._stop, request.target_id))
-        response.success = not problem
-        response.message = problem or told or ''
+        try:
+            count = await self._result_of(lambda pipeline: pipeline.stop(request.target_id))
+        except SiamFFNError as error:
+            response.message = str(error)
+        else:
+            stopped = f'target {request.target_id}' if request.target_id else f'{count} target(s)'
+            response.success, response.message = True, f'stopped {stopped}'
         return response
 
-    async def _on_list(
+    async def _on_list_targets(
         self, request: ListTargets.Request, response: ListTargets.Response
     ) -> ListTargets.Response:
-        response.targets, _ = await self._ask(self._list)
-        response.targets = response.targets or []
+        try:
+            targets = await self._result_of(lambda pipeline: pipeline.list())
+        except SiamFFNError:
+            return response  # no pipeline, no targets
+        response.targets = [status_message(target) for target in targets]
         return response
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
+        if self._configured:
+            self._configured.pipeline.enable(request.data)
         response.success = True
         response.message = 'tracking' if request.data else 'paused: images are kept, not tracked'
         return response
@@ -276,178 +337,42 @@ class TrackerNode(LifecycleNode):
     async def _on_reset(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        count, problem = await self._ask(self._forget)
-        self._figures.reset()
-        response.success = not problem
-        response.message = problem or f'forgot {count} target(s) and all images'
+        try:
+            count = await self._result_of(lambda pipeline: pipeline.reset())
+        except SiamFFNError as error:
+            response.message = str(error)
+        else:
+            response.success, response.message = True, f'removed {count} target(s) and all images'
+        self._statistics.reset()
         return response
 
-    async def _ask(self, function: Callable[[], Result]) -> tuple[Result | None, str]:
-        """Let the worker run a function; returns its result, and what went wrong, if anything."""
-        answer: Future[futures.Future[Result]] = Future(executor=self.executor)
-        self._submit(function).add_done_callback(answer.set_result)
-        done = await answer
-        assert done is not None
-        problem = _problem(done)
-        if problem.startswith(INTERNAL):
-            self.get_logger().error(problem)
-            self._figures.count('failed')
-        return (None if problem else done.result()), problem
+    def _pipeline(self) -> TrackingPipeline:
+        """Return the pipeline; raises `NotReadyError` if the node is not configured."""
+        if not self._configured:
+            raise NotReadyError('the node is not configured: configure and activate it')
+        return self._configured.pipeline
 
-    def _submit(self, function: Callable[[], Result]) -> futures.Future[Result]:
-        if self._configured:
-            return self._worker.submit(function, WAITING)
-        future: futures.Future[Result] = futures.Future()
-        future.set_exception(SiamFFNError('the node is not configured: configure and activate it'))
-        return future
+    async def _result_of(
+        self, call: Callable[[TrackingPipeline], futures.Future[Result]]
+    ) -> Result:
+        """Await a call of the pipeline and return its result; raises `SiamFFNError`."""
+        done: Future[futures.Future[Result]] = Future(executor=self.executor)
+        call(self._pipeline()).add_done_callback(done.set_result)
+        future = await done
+        return self._value(future)  # type: ignore[arg-type]
 
-    # In the worker's thread
+    def _value(self, future: futures.Future[Result]) -> Result:
+        """Return the result of a future that is done; raises `SiamFFNError`.
 
-    def _track(self, frame: Frame) -> None:
-        assert self._targets is not None
-        try:
-            seen = self._targets.update(frame)
-            self._outputs.publish(frame, seen, idle=not len(self._targets))
-        finally:
-            frame.release()
-        self._figures.tracked(frame.arrival)
-
-    def _catch_up(self) -> bool:
-        return self._targets is not None and self._targets.catch_up()
-
-    def _init(self, bbox: BoundingBox2D, stamp: int, target_id: str) -> str:
-        assert self._targets is not None
-        return self._targets.init(to_box(bbox), stamp, target_id).id
-
-    def _stop(self, target_id: str) -> str:
-        assert self._targets is not None
-        if not target_id:
-            return f'stopped {self._targets.clear()} target(s)'
-        self._targets.stop(target_id)
-        return f'stopped target {target_id}'
-
-    def _list(self) -> list[TrackStatus]:
-        assert self._targets is not None
-        return [status_of(target) for target in self._targets.all]
-
-    def _forget(self) -> int:
-        assert self._targets is not None
-        self._ring.clear()
-        return self._targets.clear()
-
-    def _set_targets(self, values: dict[str, Any]) -> None:
-        assert self._targets is not None
-        self._targets.set(parameters.settings_of(values))
-        self._targets.limit = values['max_targets']
-
-
-def _problem(future: futures.Future[Any]) -> str:
-    """Return what went wrong, for the one who asked; empty if nothing did."""
-    if future.cancelled():
-        return 'the node is shutting down: try again when it is active'
-    error = future.exception()
-    if error is None or isinstance(error, SiamFFNError):
-        return str(error or '')
-    return f'{INTERNAL}: {error!r}'
-
-
-def _load(values: dict[str, Any]) -> Any:
-    """Return the model, once run: the first call is much slower than the others."""
-    weights = values['weights']
-    model = load_model(
-        values['model'], Path(weights) if weights else None, values['device'], values['runtime']
-    )
-    tracker = Tracker(model)
-    image = np.zeros((64, 64, 3), np.uint8)
-    tracker.init(image, Box(16, 16, 32, 32))
-    tracker.update(image)
-    return model
-
-
-def return_large_buffers() -> None:
-    """Have the C library give images of 640x480 and more back as soon as they are free.
-
-    That is how glibc begins, but with each one it has seen it takes larger ones from the heap,
-    which images of many sizes leave full of holes.
-    """
-    if hasattr(libc := ctypes.CDLL(None), 'mallopt'):
-        libc.mallopt(MMAP_THRESHOLD, LARGE)
-
-
-def make_executor() -> Executor:
-    """Return the quickest executor there is.
-
-    The events executor of Kilted takes next to no time; that of older distributions costs half a
-    core at 30 images a second, and needs a second thread to receive while parameters change.
-    """
-    try:
-        from rclpy.experimental.events_executor import EventsExecutor
-    except ImportError:
-        return MultiThreadedExecutor(num_threads=2)
-    executor: Executor = EventsExecutor()
-    return executor
-
-
-def make_nodes(cameras: Sequence[str]) -> list[TrackerNode]:
-    """Return a node for each NAME=TOPIC, in the namespace NAME; without any, one as ROS names it.
-
-    Raises `SiamFFNError` for a text that is not of this form.
-    """
-    topics = camera_topics(cameras)
-    return [TrackerNode(name, topic) for name, topic in topics.items()] or [TrackerNode()]
-
-
-def main(args: list[str] | None = None) -> int:
-    """Run the node, or one for each `--camera NAME=TOPIC`, until SIGINT or SIGTERM.
-
-    Returns the exit code.
-    """
-    parser = argparse.ArgumentParser(prog='tracker_node')
-    parser.add_argument(
-        '--camera',
-        action='append',
-        default=[],
-        metavar='NAME=TOPIC',
-        help='follow in this topic, by a node /NAME/tracker; several share the process',
-    )
-    options = parser.parse_args(remove_ros_args(sys.argv if args is None else args)[1:])
-    return_large_buffers()
-    use_profile()
-    stop = False
-
-    def request_stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stop
-        stop = True
-
-    signal.signal(signal.SIGINT, request_stop)
-    signal.signal(signal.SIGTERM, request_stop)
-    try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        nodes = make_nodes(options.camera)
-    except (ParameterException, SiamFFNError, RuntimeError) as error:  # RuntimeError: of rcl
-        print(f'error: {error}', file=sys.stderr)
-        rclpy.try_shutdown()
-        return 1
-    executor = make_executor()
-    code = 0
-    for node in nodes:
-        executor.add_node(node)
-        if code == 0 and node.get_parameter('autostart').value:
-            started = node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
-            code = 0 if started else 1
-    while code == 0 and not stop:
-        try:
-            executor.spin_once(timeout_sec=0.2)
-        except Exception:  # no message, service or timer may end the node
-            nodes[0].get_logger().error(f'{INTERNAL}: {traceback.format_exc()}')
-    for node in nodes:
-        node.close()
-    executor.shutdown()
-    for node in nodes:
-        node.destroy_node()
-    rclpy.shutdown()
-    return code
-
-
-if __name__ == '__main__':
-    sys.exit(main())
+        Unexpected exceptions are counted and logged as internal errors.
+        """
+        if future.cancelled():
+            raise NotReadyError('the node is shutting down: try again when it is active')
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, SiamFFNError):
+            raise error
+        self._statistics.count('failed')
+        self.get_logger().error(f'internal error: {"".join(traceback.format_exception(error))}')
+        raise SiamFFNError(f'internal error: {error!r}')

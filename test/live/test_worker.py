@@ -41,10 +41,10 @@ def work() -> Iterator[Work]:
 
 
 def test_newest_item_replaces_the_waiting_one(work: Work) -> None:
-    work.worker.offer(1)
+    work.worker.put(1)
     assert work.begun.acquire(timeout=PATIENCE)  # 1 is at work
     for item in (2, 3, 4):
-        work.worker.offer(item)
+        work.worker.put(item)
     work.go.release(2)
     assert work.begun.acquire(timeout=PATIENCE)
     work.worker.call(lambda: None)
@@ -52,9 +52,9 @@ def test_newest_item_replaces_the_waiting_one(work: Work) -> None:
 
 
 def test_a_call_goes_before_the_waiting_item(work: Work) -> None:
-    work.worker.offer(1)
+    work.worker.put(1)
     assert work.begun.acquire(timeout=PATIENCE)
-    work.worker.offer(2)
+    work.worker.put(2)
     answers: list[list[int]] = []
     caller = threading.Thread(
         target=lambda: answers.append(work.worker.call(lambda: list(work.seen)))
@@ -69,10 +69,10 @@ def test_a_call_goes_before_the_waiting_item(work: Work) -> None:
 
 def test_a_failing_item_is_told_and_the_thread_lives_on(work: Work) -> None:
     work.go.release(2)
-    work.worker.offer(-1)
+    work.worker.put(-1)
     assert work.begun.acquire(timeout=PATIENCE)
     work.worker.call(lambda: None)
-    work.worker.offer(5)
+    work.worker.put(5)
     assert work.begun.acquire(timeout=PATIENCE)
     work.worker.call(lambda: None)
     assert [str(error) for error in work.errors] == ['-1']
@@ -103,7 +103,7 @@ def test_idle_work_is_done_between_items_until_there_is_none_left() -> None:
     while left[0]:
         pass
     assert done == ['idle'] * 3
-    worker.offer(1)
+    worker.put(1)
     assert ended.wait(PATIENCE)
     worker.close()
     assert done == ['idle'] * 3 + ['item']
@@ -116,7 +116,7 @@ def test_idle_work_has_its_turn_where_items_always_wait() -> None:
     def process(item: int) -> None:
         done.append('item')
         if item < 4:
-            worker.offer(item + 1)
+            worker.put(item + 1)
         else:
             ended.set()
 
@@ -125,7 +125,7 @@ def test_idle_work_has_its_turn_where_items_always_wait() -> None:
         return len(done) < 20
 
     worker: Worker[int] = Worker(process, print, idle)
-    worker.offer(1)
+    worker.put(1)
     assert ended.wait(PATIENCE)
     worker.close()
     assert done[:7] == ['item', 'idle'] * 3 + ['item']
@@ -137,7 +137,7 @@ def test_calls_and_items_take_turns(work: Work) -> None:
     held = threading.Event()
     work.worker.submit(lambda: held.wait(PATIENCE))
     futures = [work.worker.submit(lambda: done.append(f'call after {work.seen}')) for _ in range(3)]
-    work.worker.offer(1)
+    work.worker.put(1)
     held.set()
     for future in futures:
         future.result(PATIENCE)
@@ -158,9 +158,9 @@ def test_more_calls_than_can_wait_are_refused(work: Work) -> None:
 
 
 def test_an_item_that_replaces_another_is_told_of(work: Work) -> None:
-    assert not work.worker.offer(1)
+    assert not work.worker.put(1)
     assert work.begun.acquire(timeout=PATIENCE)
-    assert [work.worker.offer(item) for item in (2, 3)] == [False, True]
+    assert [work.worker.put(item) for item in (2, 3)] == [False, True]
 
 
 def test_a_closed_worker_cancels_calls(work: Work) -> None:

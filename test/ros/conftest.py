@@ -81,7 +81,7 @@ class NodeProcess:
         self.log = log
         given = [f'{name}:={value}' for name, value in {'weights': weights, **parameters}.items()]
         options = [part for parameter in given for part in ('-p', parameter)]
-        module = [sys.executable, '-m', 'siamffn_ros.node.tracker_node']
+        module = [sys.executable, '-m', 'siamffn_ros.node.main']
         command = [*module, *arguments, '--ros-args', *options]
         with log.open('wb') as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output)

@@ -1,4 +1,4 @@
-"""siamffn_ros/node/parameters.py: no graph needed."""
+"""siamffn_ros/node/parameters.py"""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import asdict
 import pytest
 
 from siamffn_model.tracking import TrackerSettings
-from siamffn_ros.node.parameters import PARAMETERS, settings_of, validate
+from siamffn_ros.node.parameters import PARAMETERS, NodeParameters, validate
 
 DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
 
 def test_defaults_are_those_of_the_tracker_and_may_be_set() -> None:
-    assert settings_of(DEFAULTS) == TrackerSettings()
-    assert validate(DEFAULTS, DEFAULTS, configured=False) == ''
+    assert NodeParameters.from_values(DEFAULTS) == NodeParameters()
+    assert NodeParameters().tracking == TrackerSettings()
+    assert validate(NodeParameters(), DEFAULTS, configured=False) == ''
     for parameter in PARAMETERS:
-        assert parameter.text.endswith('.')
+        assert parameter.description.endswith('.')
         assert not parameter.choices or parameter.default in parameter.choices
         if parameter.limits:
             low, high = parameter.limits
@@ -25,20 +26,20 @@ def test_defaults_are_those_of_the_tracker_and_may_be_set() -> None:
 
 def test_every_setting_of_the_tracker_reaches_it() -> None:
     changed = {f'tracking.{name}': value + 1 for name, value in asdict(TrackerSettings()).items()}
+    settings = NodeParameters.from_values(DEFAULTS | changed).tracking
     assert all(
-        value == getattr(TrackerSettings(), name) + 1
-        for name, value in asdict(settings_of(DEFAULTS | changed)).items()
+        value == getattr(TrackerSettings(), name) + 1 for name, value in asdict(settings).items()
     )
 
 
-@pytest.mark.parametrize('name', [one.name for one in PARAMETERS if one.fixed])
-def test_what_configure_reads_can_be_set_before_only(name: str) -> None:
-    assert validate(DEFAULTS, [name], configured=False) == ''
-    assert f'{name} is read by configure' in validate(DEFAULTS, [name], configured=True)
+@pytest.mark.parametrize('name', [one.name for one in PARAMETERS if one.read_by_configure])
+def test_what_configure_reads_can_only_be_set_before(name: str) -> None:
+    assert validate(NodeParameters(), [name], configured=False) == ''
+    assert f'{name} is read by configure' in validate(NodeParameters(), [name], configured=True)
 
 
 @pytest.mark.parametrize(
-    ('changes', 'told'),
+    ('changes', 'message'),
     [
         ({'image_qos': 'best'}, "'sensor_data' or 'reliable'"),
         ({'image_transport': ''}, "'auto' or 'raw' or 'compressed'"),
@@ -46,5 +47,7 @@ def test_what_configure_reads_can_be_set_before_only(name: str) -> None:
         ({'tracking.reacquire_threshold': 0.5}, 'tracking.reacquire_threshold 0.5'),
     ],
 )
-def test_what_cannot_be_is_refused(changes: dict[str, object], told: str) -> None:
-    assert told in validate(DEFAULTS | changes, changes, configured=True)
+def test_values_that_are_not_allowed_are_refused(changes: dict[str, object], message: str) -> None:
+    assert message in validate(
+        NodeParameters.from_values(DEFAULTS | changes), changes, configured=True
+    )

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from siamffn_model.imaging.drawing import nth_colour
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.live.frame_buffer import Frame
-from siamffn_model.live.targets import Target
+from siamffn_model.live.targets import TargetStatus
 from siamffn_model.tracking import State, Track
-from siamffn_ros.node.publishers import drawn
+from siamffn_ros.node.publishers import debug_image
 
 PLAIN = np.full((240, 320, 3), 100, np.uint8)
 
 
-def target(colour: int, box: Box, state: State = State.TRACKING) -> Target:
-    tracker: Any = None
-    return Target(f't{colour}', tracker, 1, Track(box, 0.5, state), None, colour)
+def target(colour: int, box: Box, state: State = State.TRACKING) -> TargetStatus:
+    return TargetStatus(f't{colour}', 1, None, Track(box, 0.5, state), colour, 1, 0, 0.0, 0.0, 0.0)
 
 
 def has(image: np.ndarray, colour: int) -> bool:
@@ -28,7 +25,7 @@ def has(image: np.ndarray, colour: int) -> bool:
 def test_each_target_has_its_own_colour_whatever_the_others_do() -> None:
     frame = Frame(1, lambda: PLAIN, 1)
     first, second = target(0, Box(40, 60, 50, 40)), target(3, Box(200, 120, 60, 60))
-    both, alone = drawn(frame, [first, second]), drawn(frame, [second])
+    both, alone = debug_image(frame, [first, second]), debug_image(frame, [second])
     assert has(both, 0) and has(both, 3)
     assert has(alone, 3) and not has(alone, 0)
     assert (PLAIN == 100).all(), 'a copy is drawn into'
@@ -36,6 +33,6 @@ def test_each_target_has_its_own_colour_whatever_the_others_do() -> None:
 
 def test_a_lost_target_has_no_box_but_a_label() -> None:
     frame = Frame(1, lambda: PLAIN, 1)
-    image = drawn(frame, [target(2, Box(100, 100, 50, 50), State.LOST)])
+    image = debug_image(frame, [target(2, Box(100, 100, 50, 50), State.LOST)])
     assert not has(image, 2)
     assert (image != PLAIN).any() and (image[90:160, 90:160] == 100).all()

@@ -15,7 +15,7 @@ def test_qos_overrides_win(
     name = 'qos_overrides./image.subscription.reliability'
     node, wrong = (start_node(**{name: value}) for value in ('reliable', 'perfect'))
     make_peer(reliable=False)
-    node.wait_for('with a QoS that does not fit')
+    node.wait_for('with a QoS that is incompatible')
     assert wrong.process.wait(40) == 1
     assert "'perfect': set it to" in wrong.text() and 'Traceback' not in wrong.text()
 

@@ -60,6 +60,7 @@ ANSWER = 20.0  # seconds that any answer may take
 GROWTH = 30.0 if SECONDS >= 600 else 150.0  # megabytes; within seconds much is still warming up
 JUMPS = (0, -100, -1_000_000, 3600, 300_000_000)  # seconds that the camera's clock may be off
 BUFFER = {'buffer_seconds': 1.0, 'buffer_megabytes': 60.0}
+THRESHOLDS = ('uncertain_threshold', 'lost_threshold', 'reacquire_threshold')
 QUIET = {
     'image_qos': 'sensor_data',
     'image_transport': 'auto',
@@ -75,7 +76,7 @@ CHANGES = (
     *({'max_targets': count} for count in (0, 1, 4)),
     *({'tracking.max_searches': count} for count in (1, 4)),
     *({'tracking.window_influence': weight} for weight in (0.1, 0.4, float('nan'))),
-    *({f'tracking.{name}': value for name in ('uncertain', 'lost', 'found')} for value in (0, 1.0)),
+    *({f'tracking.{name}': value for name in THRESHOLDS} for value in (0, 1.0)),
     *({'buffer_seconds': seconds} for seconds in (0.0, 0.3, -1.0)),
     {'buffer_megabytes': 5.0},
     {'image_timeout': 0.1},

@@ -1,10 +1,12 @@
-"""siamffn_ros/node/tracker_node.py: how a node starts, stands and ends."""
+"""siamffn_ros/node: how a node starts, changes state and ends."""
 
 from __future__ import annotations
 
 import itertools
 import signal
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +17,18 @@ from lifecycle_msgs.msg import Transition
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
+from siamffn.srv import InitTarget
 from std_msgs.msg import Header
+from vision_msgs.msg import Detection2D
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import DataError
+from siamffn_model.errors import DataError, ImageError
 from siamffn_model.live.frame_buffer import Frame
 from siamffn_model.tracking import State
 from siamffn_ros.messages.conversions import to_image
 from siamffn_ros.node import publishers
-from siamffn_ros.node.tracker_node import TrackerNode, make_nodes
+from siamffn_ros.node.main import make_nodes
+from siamffn_ros.node.tracker_node import TrackerNode
 
 if TYPE_CHECKING:
     from conftest import NodeProcess, Peer
@@ -34,7 +39,7 @@ CONFIG = Path(__file__).parents[3] / 'config'
 
 @pytest.fixture
 def node_here() -> Iterator[TrackerNode]:
-    """A node in this process, which nothing spins; its namespace keeps other tests from it."""
+    """A node in this process, which nothing spins; its namespace separates it from other tests."""
     options = SignalHandlerOptions.NO
     rclpy.init(args=['--ros-args', '-r', '__ns:=/here'], signal_handler_options=options)
     node = TrackerNode()
@@ -69,13 +74,47 @@ def test_debug_image_is_only_built_for_subscribers(
 
     monkeypatch.setattr(publishers, 'to_image', counted)
     frame = Frame(1, lambda: clip.images[0], 1, Header())
-    node_here._track(frame)
+    assert node_here._configured
+    node_here._configured.publishers.publish(frame, ())
     assert not built
     node_here.create_subscription(Image, '~/debug_image', print, 1)
     while not node_here.count_subscribers('/here/tracker/debug_image'):
-        pass
-    node_here._track(frame)
+        time.sleep(0.01)
+    node_here._configured.publishers.publish(frame, ())
     assert built
+
+
+@pytest.mark.parametrize('error', [ImageError('cut off'), ValueError('broken')])
+def test_frame_errors_are_reported_as_what_they_are(
+    node_here: TrackerNode, error: Exception
+) -> None:
+    """An image that cannot be decoded is skipped; anything else is a failure of tracking."""
+    node_here._on_frame_error(error)
+    kind = 'bad' if isinstance(error, ImageError) else 'failed'
+    assert node_here._statistics.total == {kind: 1}
+
+
+def test_an_internal_error_counts_the_same_by_service_and_by_topic(
+    node_here: TrackerNode, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(*_: object) -> Future[str]:
+        future: Future[str] = Future()
+        future.set_exception(ZeroDivisionError('boom'))
+        return future
+
+    node_here.set_parameters([Parameter('weights', value=str(weights))])
+    node_here.trigger_configure()
+    assert node_here._configured
+    monkeypatch.setattr(node_here._configured.pipeline, 'init', init)
+    node_here._on_init_box(Detection2D())
+    assert node_here._statistics.total['failed'] == 1
+    answer = node_here._on_init_target(InitTarget.Request(), InitTarget.Response())
+    with pytest.raises(StopIteration) as stopped:
+        while True:
+            answer.send(None)
+    assert not stopped.value.value.success
+    assert "internal error: ZeroDivisionError('boom')" in stopped.value.value.message
+    assert node_here._statistics.total['failed'] == 2
 
 
 def test_ends_cleanly_on_ctrl_c(

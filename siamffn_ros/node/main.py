@@ -1,0 +1,117 @@
+"""The process of the node: arguments, executor, signals, memory."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import Executor, MultiThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from siamffn_model.errors import SiamFFNError
+from siamffn_ros.dds import use_profile
+from siamffn_ros.launch_utils import camera_topics
+from siamffn_ros.node.tracker_node import SUCCESS, TrackerNode
+
+M_MMAP_THRESHOLD = -3  # glibc's mallopt option
+LARGE_ALLOCATION = 800_000  # bytes; an image of 640x480 has 921,600, a search crop 780,300
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node, or one for each `--camera NAME=TOPIC`, until SIGINT or SIGTERM.
+
+    Returns the exit status.
+    """
+    parser = argparse.ArgumentParser(prog='tracker_node')
+    parser.add_argument(
+        '--camera',
+        action='append',
+        default=[],
+        metavar='NAME=TOPIC',
+        help='track in this topic, with a node /NAME/tracker; several share the process',
+    )
+    options = parser.parse_args(remove_ros_args(sys.argv if args is None else args)[1:])
+    return_large_allocations()
+    use_profile()
+    stop_requested = False
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stop_requested
+        stop_requested = True
+
+    signal.signal(signal.SIGINT, request_stop)
+    signal.signal(signal.SIGTERM, request_stop)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        nodes = make_nodes(options.camera)
+    except (ParameterException, SiamFFNError, RuntimeError) as error:  # RuntimeError: from rcl
+        print(f'error: {error}', file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = make_executor()
+    started = all(_start(node, executor) for node in nodes)
+    while started and not stop_requested:
+        try:
+            executor.spin_once(timeout_sec=0.2)
+        except Exception:  # no message, service or timer may end the node
+            nodes[0].get_logger().error(f'internal error: {traceback.format_exc()}')
+    for node in nodes:
+        node.close()
+    executor.shutdown()
+    for node in nodes:
+        node.destroy_node()
+    rclpy.shutdown()
+    return 0 if started else 1
+
+
+def make_nodes(cameras: Sequence[str]) -> list[TrackerNode]:
+    """Return a node in the namespace NAME for each NAME=TOPIC, or a single node for none.
+
+    Raises `SiamFFNError` for a string of another form.
+    """
+    topics = camera_topics(cameras)
+    return [TrackerNode(name, topic) for name, topic in topics.items()] or [TrackerNode()]
+
+
+def make_executor() -> Executor:
+    """Return the fastest executor available.
+
+    The events executor of Kilted needs next to no time; that of older distributions uses half a
+    core at 30 images/s, and needs a second thread to receive images while parameters change.
+    """
+    try:
+        from rclpy.experimental.events_executor import EventsExecutor
+    except ImportError:
+        return MultiThreadedExecutor(num_threads=2)
+    executor: Executor = EventsExecutor()
+    return executor
+
+
+def return_large_allocations() -> None:
+    """Let glibc return the memory of images of 640x480 and more as soon as it is freed.
+
+    glibc starts that way, but raises the threshold with each large block it frees, after which
+    images of many sizes fragment the heap.
+    """
+    if hasattr(libc := ctypes.CDLL(None), 'mallopt'):
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE_ALLOCATION)
+
+
+def _start(node: TrackerNode, executor: Executor) -> bool:
+    """Add a node to the executor and, with `autostart`, activate it; return False on failure."""
+    executor.add_node(node)
+    if not node.get_parameter('autostart').value:
+        return True
+    return node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+
+
+if __name__ == '__main__':
+    sys.exit(main())
