@@ -21,8 +21,8 @@ lint: setup
 soak: setup  ## ten minutes of all that a camera and users may do to the node at once
 	SIAMFFN_SOAK_SECONDS=600 $(RUN) -m pytest -s test/ros/test_soak.py
 
-bench: setup  ## speed beside the peers, as a new section of docs/benchmarks.md; what evaluation and the node add
-	$(RUN) -m siamffn_model benchmark --report docs/benchmarks.md
+bench: setup  ## speed beside the baselines, as a new section of docs/performance.md; overhead of evaluation and node
+	$(RUN) -m siamffn_model benchmark --report docs/performance.md
 	$(RUN) -m siamffn_model.benchmarking.evaluation_overhead
 	$(RUN) -m siamffn_ros.benchmark
 
