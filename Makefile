@@ -19,7 +19,7 @@ lint: setup
 	$(RUN) -m mypy
 
 soak: setup  ## ten minutes of all that a camera and users may do to the node at once
-	SIAMFFN_SOAK_SECONDS=600 $(RUN) -m pytest -s test/ros/test_soak.py
+	SIAMFFN_SOAK_SECONDS=600 $(RUN) -m pytest -s test/ros/node/test_soak.py
 
 bench: setup  ## speed beside the baselines, as a new section of docs/performance.md; overhead of evaluation and node
 	$(RUN) -m siamffn_model benchmark --report docs/performance.md
