@@ -6,16 +6,23 @@ ifdef ROS_DISTRO  # an apt ROS 2 is sourced: it finds our interfaces' libraries 
 export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
 endif
 
-.PHONY: demo test lint soak bench setup
+.PHONY: demo test test-fast test-deep lint soak bench setup
 
 demo: setup  ## follow a face in a video over ROS 2; VIDEO=file BOX=x,y,w,h for your own
 	$(RUN) -m siamffn_ros.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--init '$(BOX)')
 
-test: setup
+test: setup  ## all tests
 	$(RUN) -m pytest
 
-lint: setup
+test-fast: setup  ## the tests without the markers slow and ros
+	$(RUN) -m pytest -m 'not slow and not ros'
+
+test-deep: setup  ## all tests, with many more examples in the property tests
+	HYPOTHESIS_PROFILE=deep $(RUN) -m pytest
+
+lint: setup  ## rules, formatting and types
 	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 
 soak: setup  ## ten minutes of all that a camera and users may do to the node at once
