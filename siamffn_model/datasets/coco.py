@@ -7,7 +7,13 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from siamffn_model.datasets.index import Annotation, ImageSet, Reading, file_names, has_area
+from siamffn_model.datasets.training_set import (
+    Annotation,
+    TrainingSet,
+    UnitAnnotations,
+    has_area,
+    list_files,
+)
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 
@@ -22,13 +28,13 @@ def _units(folder: Path) -> list[str]:
     return [ANNOTATIONS]
 
 
-def _read(folder: Path, unit: str) -> Reading:
+def _read(folder: Path, unit: str) -> UnitAnnotations:
     """Read the one unit; raises `DataError` where its file is damaged."""
     try:
         from pycocotools.coco import COCO as Annotations  # noqa: N811 (the class's name)
     except ModuleNotFoundError:
         raise DataError('COCO is read by pycocotools: pip install pycocotools') from None
-    files = file_names(folder / IMAGES)
+    files = list_files(folder / IMAGES)
     try:
         with redirect_stdout(io.StringIO()):
             annotations = Annotations(folder / unit)
@@ -40,7 +46,7 @@ def _read(folder: Path, unit: str) -> Reading:
         ) from error
 
 
-def _targets(annotations: Any, files: set[str]) -> Reading:
+def _targets(annotations: Any, files: set[str]) -> UnitAnnotations:
     targets, skipped = [], []
     for key, image in sorted(annotations.imgs.items()):
         name = image['file_name']
@@ -58,10 +64,10 @@ def _targets(annotations: Any, files: set[str]) -> Reading:
                 skipped.append(('empty box', f'{name} annotation {annotation["id"]}'))
             else:
                 targets.append([Annotation(f'{IMAGES}/{name}', 0, box)])
-    return Reading(targets, skipped)
+    return UnitAnnotations(targets, skipped)
 
 
-COCO = ImageSet(
+COCO = TrainingSet(
     name='coco',
     layout=f'{ANNOTATIONS} and {IMAGES}/000000000009.jpg ...',
     source='https://cocodataset.org/#download',

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from siamffn_model.datasets.index import Annotation, ImageSet, Reading, file_names, has_area
+from siamffn_model.datasets.training_set import (
+    Annotation,
+    TrainingSet,
+    UnitAnnotations,
+    has_area,
+    list_files,
+)
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import read_groundtruth
@@ -19,20 +25,20 @@ def _units(folder: Path) -> list[str]:
     return names
 
 
-def _read(folder: Path, unit: str) -> Reading:
+def _read(folder: Path, unit: str) -> UnitAnnotations:
     sequence = folder / 'train' / unit
-    files = file_names(sequence)
+    files = list_files(sequence)
     if 'groundtruth.txt' not in files:
-        return Reading([], [('missing annotation', unit)])
+        return UnitAnnotations([], [('missing annotation', unit)])
     try:
         boxes = read_groundtruth(sequence / 'groundtruth.txt')
         absent = {row for name in files & LABELS.keys() for row in _marked(sequence / name, boxes)}
     except (DataError, ValueError) as error:
         if isinstance(error.__cause__, OSError):
             raise
-        return Reading([], [('damaged annotation', unit)])
+        return UnitAnnotations([], [('damaged annotation', unit)])
     if not boxes:
-        return Reading([], [('empty annotation', unit)])
+        return UnitAnnotations([], [('empty annotation', unit)])
     rows, skipped = [], []
     for number, box in enumerate(boxes, 1):
         image = f'{number:08d}.jpg'
@@ -47,7 +53,7 @@ def _read(folder: Path, unit: str) -> Reading:
         files.discard(image)
     unused = sorted(name for name in files if name.endswith('.jpg'))
     skipped += [('missing row', f'{unit} {name}') for name in unused]
-    return Reading([rows] if rows else [], skipped)
+    return UnitAnnotations([rows] if rows else [], skipped)
 
 
 def _marked(path: Path, boxes: list[Box | None]) -> list[int]:
@@ -61,7 +67,7 @@ def _marked(path: Path, boxes: list[Box | None]) -> list[int]:
     return [number for number, value in enumerate(values, 1) if value == LABELS[path.name]]
 
 
-GOT10K = ImageSet(
+GOT10K = TrainingSet(
     name='got10k',
     layout='train/GOT-10k_Train_000001 and so on, each with 00000001.jpg ... and groundtruth.txt',
     source='http://got-10k.aitestunion.com/downloads',

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from siamffn_model.atomic_io import read_lines
-from siamffn_model.datasets.sequences import (
-    Sequence,
+from siamffn_model.datasets.sequence_files import (
     check_folder,
     find_file,
-    open_images,
-    read_truth,
+    open_image_folder,
+    read_boxes,
     sequence_names,
 )
+from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 
 
@@ -45,10 +45,12 @@ def read_got10k_val(folder: Path, images: bool) -> list[Sequence]:
 
 def _read(path: Path, images: bool) -> Sequence:
     annotation = path / 'groundtruth.txt'
-    truth = read_truth(annotation)
+    truth = read_boxes(annotation)
     absent = _read_absent(path / 'absence.label', len(truth))
     truth[absent] = np.nan
-    return Sequence(path.name, truth, open_images(annotation, truth, path) if images else None)
+    return Sequence(
+        path.name, truth, open_image_folder(annotation, truth, path) if images else None
+    )
 
 
 def _read_absent(path: Path, count: int) -> list[bool]:

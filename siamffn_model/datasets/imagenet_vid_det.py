@@ -9,12 +9,18 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from siamffn_model.datasets.index import Annotation, ImageSet, Reading, file_names, has_area
+from siamffn_model.datasets.training_set import (
+    Annotation,
+    TrainingSet,
+    UnitAnnotations,
+    has_area,
+    list_files,
+)
 from siamffn_model.imaging.geometry import Box
 
 
 def _units_vid(folder: Path) -> list[str]:
-    """List the videos; raises `DataError` (see `ImageSet`)."""
+    """List the videos; raises `DataError` (see `TrainingSet`)."""
     root = folder / 'Annotations/VID/train'
     VID.folders(folder / 'Data/VID/train')
     parts = VID.folders(root)
@@ -25,7 +31,7 @@ def _units_vid(folder: Path) -> list[str]:
 
 
 def _units_det(folder: Path) -> list[str]:
-    """List the folders with annotations, at any depth; raises `DataError` (see `ImageSet`)."""
+    """List the folders with annotations, at any depth; raises `DataError` (see `TrainingSet`)."""
     root = folder / 'Annotations/DET/train'
     DET.folders(folder / 'Data/DET/train')
     DET.folders(root)
@@ -46,15 +52,15 @@ def _annotated(folder: Path) -> Iterator[Path]:
             yield from _annotated(folder / entry.name)
 
 
-def _read(folder: Path, unit: str, kind: str) -> Reading:
+def _read(folder: Path, unit: str, kind: str) -> UnitAnnotations:
     """Read a folder of annotations; in VID the objects of one track make a target."""
     video = kind == 'VID'
     annotations = folder / 'Annotations' / kind / 'train' / unit
     pictures = f'Data/{kind}/train/{unit}'
-    files = file_names(folder / pictures) if (folder / pictures).is_dir() else set()
+    files = list_files(folder / pictures) if (folder / pictures).is_dir() else set()
     targets: dict[int, list[Annotation]] = defaultdict(list)
     skipped = []
-    for name in sorted(n for n in file_names(annotations) if n.endswith('.xml')):
+    for name in sorted(n for n in list_files(annotations) if n.endswith('.xml')):
         place, image = f'{unit}/{name}', f'{name[:-4]}.JPEG'
         if image not in files:
             skipped.append(('missing image', place))
@@ -73,7 +79,7 @@ def _read(folder: Path, unit: str, kind: str) -> Reading:
                 targets[track if video else len(targets)].append(row)
             else:
                 skipped.append(('empty box', place))
-    return Reading(list(targets.values()), skipped)
+    return UnitAnnotations(list(targets.values()), skipped)
 
 
 def _objects(path: Path, video: bool) -> list[tuple[int, Box]]:
@@ -90,7 +96,7 @@ def _objects(path: Path, video: bool) -> list[tuple[int, Box]]:
     return objects
 
 
-VID = ImageSet(
+VID = TrainingSet(
     name='vid',
     layout=(
         'Annotations/VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000/000000.xml and '
@@ -100,7 +106,7 @@ VID = ImageSet(
     units=_units_vid,
     read=partial(_read, kind='VID'),
 )
-DET = ImageSet(
+DET = TrainingSet(
     name='det',
     layout=(
         'Annotations/DET/train with folders of .xml files, as ILSVRC2014_train_0000, and '

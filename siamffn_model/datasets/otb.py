@@ -8,14 +8,14 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from siamffn_model.datasets.sequences import (
-    Sequence,
+from siamffn_model.datasets.sequence_files import (
     check_folder,
-    check_rows,
+    check_row_count,
     find_file,
-    open_numbered,
-    read_truth,
+    open_numbered_images,
+    read_boxes,
 )
+from siamffn_model.datasets.sequences import Sequence
 
 # Frames and names of images as in OTB2015.json of github.com/foolwood/DaSiamRPN. Attributes as in
 # data/tb_100.txt of github.com/jwlim/tracker_benchmark (the authors' Python tool kit), commit
@@ -46,11 +46,11 @@ def _read(folder: Path, images: bool, row: dict[str, str]) -> Sequence:
     published = f'groundtruth_rect.{target}.txt' if target else 'groundtruth_rect.txt'
     places = (video / published, folder / 'anno' / f'{name}.txt', folder / f'{name}.txt')
     annotation = find_file(*places)
-    truth = read_truth(annotation)
+    truth = read_boxes(annotation)
     if len(truth) == last:  # of the whole video, as that of Tiger1 is published
         truth = truth[first - 1 :]
-    check_rows(annotation, truth, last - first + 1)
+    check_row_count(annotation, truth, last - first + 1)
     frames = None
     if images:
-        frames = open_numbered(video / 'img', f'{{:0{row["digits"]}d}}.jpg', first, last)
+        frames = open_numbered_images(video / 'img', f'{{:0{row["digits"]}d}}.jpg', first, last)
     return Sequence(name, truth, frames, tuple(row['attributes'].split()), origin=1)

@@ -5,6 +5,6 @@ from __future__ import annotations
 from siamffn_model.datasets.coco import COCO
 from siamffn_model.datasets.got10k import GOT10K
 from siamffn_model.datasets.imagenet_vid_det import DET, VID
-from siamffn_model.datasets.index import ImageSet
+from siamffn_model.datasets.training_set import TrainingSet
 
-SETS: dict[str, ImageSet] = {images.name: images for images in (GOT10K, COCO, VID, DET)}
+SETS: dict[str, TrainingSet] = {images.name: images for images in (GOT10K, COCO, VID, DET)}

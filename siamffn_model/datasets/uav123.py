@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from siamffn_model.atomic_io import read_lines
-from siamffn_model.datasets.sequences import (
-    Sequence,
+from siamffn_model.datasets.sequence_files import (
     check_folder,
-    check_rows,
+    check_row_count,
     find_file,
-    open_numbered,
-    read_truth,
+    open_numbered_images,
+    read_boxes,
 )
+from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 
 ATTRIBUTES = ('SV', 'ARC', 'LR', 'FM', 'FOC', 'POC', 'OV', 'BC', 'IV', 'VC', 'CM', 'SOB')
@@ -102,12 +102,12 @@ def _read(
 ) -> Sequence:
     places = (folder / 'anno' / title, folder / 'anno', folder)
     annotation = find_file(*(place / f'{part.name}.txt' for place in places))
-    truth = read_truth(annotation)
-    check_rows(annotation, truth, part.last - part.first + 1)
+    truth = read_boxes(annotation)
+    check_row_count(annotation, truth, part.last - part.first + 1)
     frames = None
     if images:
         video = folder / 'data_seq/UAV123' / part.folder
-        frames = open_numbered(video, '{:06d}.jpg', part.first, part.last)
+        frames = open_numbered_images(video, '{:06d}.jpg', part.first, part.last)
     return Sequence(part.name, truth, frames, attributes)
 
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from siamffn_model.atomic_io import read_lines
-from siamffn_model.datasets.sequences import (
-    Sequence,
+from siamffn_model.datasets.sequence_files import (
     check_folder,
-    check_rows,
+    check_row_count,
     find_file,
-    open_images,
+    open_image_folder,
     sequence_names,
 )
+from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import corners
 from siamffn_model.imaging.sources import read_image, split_numbers
@@ -61,11 +61,11 @@ def _read(folder: Path, images: bool, name: str, facts: _Facts | None) -> Sequen
     annotation = find_file(folder / name / 'groundtruth.txt', folder / 'anno' / f'{name}.txt')
     truth = _read_corners(annotation)
     if facts:
-        check_rows(annotation, truth, facts.length)
+        check_row_count(annotation, truth, facts.length)
     color = folder / name / 'color'
     path = color if color.is_dir() else folder / name
     if images:
-        frames = open_images(annotation, truth, path)
+        frames = open_image_folder(annotation, truth, path)
         return Sequence(name, truth, frames, size=frames.size)
     return Sequence(name, truth, size=_image_size(path / '00000001.jpg', facts))
 

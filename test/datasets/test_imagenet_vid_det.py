@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from siamffn_model.datasets.imagenet_vid_det import DET, VID
-from siamffn_model.datasets.index import ImageSet, open_index
+from siamffn_model.datasets.index import open_index
 from siamffn_model.datasets.synthetic import render_scene
+from siamffn_model.datasets.training_set import TrainingSet
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.imaging.sources import read_image
 
@@ -59,7 +60,7 @@ def test_det_reads_what_is_there(folder: Path) -> None:
         (DET, 4, 'ILSVRC2014_train_00000003.JPEG'),
     ],
 )
-def test_one_image_is_broken(folder: Path, images: ImageSet, count: int, broken: str) -> None:
+def test_one_image_is_broken(folder: Path, images: TrainingSet, count: int, broken: str) -> None:
     paths, unread = open_index(images, folder).images(), []
     for path in paths:
         try:
@@ -113,7 +114,7 @@ def test_a_folder_without_images(folder: Path) -> None:
 
 @pytest.mark.parametrize('images', [VID, DET])
 @pytest.mark.parametrize('part', ['Annotations', 'Data'])
-def test_a_missing_part_is_named(folder: Path, images: ImageSet, part: str) -> None:
+def test_a_missing_part_is_named(folder: Path, images: TrainingSet, part: str) -> None:
     lacking = f'{part}/{images.name.upper()}/train'
     (folder / lacking).rename(folder / 'elsewhere')
     with pytest.raises(DataError, match=f'{lacking}: No such .* https://image-net.org'):

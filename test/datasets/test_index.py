@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from siamffn_model.datasets import index
-from siamffn_model.datasets.index import Annotation, ImageSet, Index, Reading, open_index
+from siamffn_model.datasets.index import Index, open_index
 from siamffn_model.datasets.sets import SETS
+from siamffn_model.datasets.training_set import Annotation, TrainingSet, UnitAnnotations
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 
 UNITS = ['a', 'b', 'c', 'd', 'e']
 CONTENT = {
-    'a': Reading(
+    'a': UnitAnnotations(
         [
             [
                 Annotation('x/1.jpg', 1, Box(1, 2, 3.5, 4)),
@@ -29,10 +30,12 @@ CONTENT = {
         ],
         [('empty box', f'a row {n}') for n in range(7)],
     ),
-    'b': Reading([], [('empty box', f'b row {n}') for n in range(5)]),
-    'c': Reading([[Annotation('1.jpg', 0, Box(-1, -2, 9, 9))]], [('target absent', 'c row 1')]),
-    'd': Reading([[Annotation('y/z/1.jpg', 3, Box(0, 0, 1, 1))]], []),
-    'e': Reading([[Annotation('x/2.jpg', 4, Box(0, 0, 1, 2))]], []),
+    'b': UnitAnnotations([], [('empty box', f'b row {n}') for n in range(5)]),
+    'c': UnitAnnotations(
+        [[Annotation('1.jpg', 0, Box(-1, -2, 9, 9))]], [('target absent', 'c row 1')]
+    ),
+    'd': UnitAnnotations([[Annotation('y/z/1.jpg', 3, Box(0, 0, 1, 1))]], []),
+    'e': UnitAnnotations([[Annotation('x/2.jpg', 4, Box(0, 0, 1, 2))]], []),
 }
 
 
@@ -44,7 +47,7 @@ class Reader:
     fails: str | None = None
     error: BaseException | None = None
 
-    def __call__(self, folder: Path, unit: str) -> Reading:
+    def __call__(self, folder: Path, unit: str) -> UnitAnnotations:
         if unit == self.fails and self.error:
             raise self.error
         self.units.append(unit)
@@ -58,8 +61,10 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / 'cache/siamffn/index'
 
 
-def image_set(read: Callable[[Path, str], Reading], units: list[str] = UNITS) -> ImageSet:
-    return ImageSet('toys', 'toys', 'http://toys.example', lambda folder: units, read)
+def image_set(
+    read: Callable[[Path, str], UnitAnnotations], units: list[str] = UNITS
+) -> TrainingSet:
+    return TrainingSet('toys', 'toys', 'http://toys.example', lambda folder: units, read)
 
 
 def interrupt(folder: Path, units: list[str] = UNITS) -> None:
@@ -182,7 +187,7 @@ def test_other_units_and_another_version_are_told(
     capsys.readouterr()
     assert holds_all(open_index(image_set(Reader()), tmp_path))
     assert f'the parts of the set in {tmp_path} have changed; ' in capsys.readouterr().err
-    monkeypatch.setattr(index, 'VERSION', index.VERSION + 1)
+    monkeypatch.setattr(index, 'FORMAT_VERSION', index.FORMAT_VERSION + 1)
     reader = Reader()
     assert holds_all(open_index(image_set(reader), tmp_path))
     assert reader.units == UNITS
@@ -212,7 +217,7 @@ def test_a_set_without_a_target_is_named_and_not_kept(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'no usable target; skipped: 5 empty box \(b row 0 \.\.\.'):
         open_index(image_set(reader, ['b']), tmp_path)
     with pytest.raises(DataError, match='no usable target; skipped: nothing;'):
-        open_index(image_set(lambda folder, unit: Reading([], []), ['b']), tmp_path)
+        open_index(image_set(lambda folder, unit: UnitAnnotations([], []), ['b']), tmp_path)
     assert reader.units == ['b']
     mended = image_set(lambda folder, unit: CONTENT['a'], ['b'])
     assert len(open_index(mended, tmp_path)) == 2
@@ -231,15 +236,16 @@ def test_a_missing_layout_is_named_with_where_to_get_it(tmp_path: Path, name: st
 PROCESS = """
 import sys
 from pathlib import Path
-from siamffn_model.datasets.index import ImageSet, Reading, Annotation, open_index
+from siamffn_model.datasets.index import open_index
+from siamffn_model.datasets.training_set import Annotation, TrainingSet, UnitAnnotations
 from siamffn_model.imaging.geometry import Box
 
 def read(folder, unit):
     print('reads', unit, flush=True)
     sys.stdin.readline()
-    return Reading([[Annotation(f'{unit}.jpg', 0, Box(1, 2, 3, 4))]], [])
+    return UnitAnnotations([[Annotation(f'{unit}.jpg', 0, Box(1, 2, 3, 4))]], [])
 
-images = ImageSet('toys', 'toys', 'http://toys.example', lambda folder: ['a', 'b'], read)
+images = TrainingSet('toys', 'toys', 'http://toys.example', lambda folder: ['a', 'b'], read)
 print('targets', len(open_index(images, Path(sys.argv[1]))))
 """
 
