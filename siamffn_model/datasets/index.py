@@ -6,7 +6,6 @@ which an interrupted reading goes on, and from that into one file.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -107,14 +107,15 @@ def open_index(images: TrainingSet, folder: Path, fresh: bool = False) -> Index:
 
 @contextmanager
 def _exclusive_lock(path: Path) -> Iterator[None]:
-    """Keep other processes from the index until the `with` block ends; makes the folder."""
+    """Hold the lock of the index at `path`, so that other processes wait; create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix('.lock').open('a') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f'{path}: waiting for another process that has it open', file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = FileLock(path.with_suffix('.lock'))
+    try:
+        held = lock.acquire(blocking=False)
+    except Timeout:
+        print(f'{path}: waiting for another process that has it open', file=sys.stderr)
+        held = lock.acquire()
+    with held:
         yield
 
 
