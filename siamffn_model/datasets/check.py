@@ -12,7 +12,7 @@ from tqdm import tqdm
 from siamffn_model.datasets.index import open_index
 from siamffn_model.datasets.pack import Pack, VideoFrame
 from siamffn_model.datasets.sets import SETS
-from siamffn_model.errors import DataError, SiamFFNError
+from siamffn_model.errors import ConfigError, SiamFFNError
 from siamffn_model.imaging.sources import read_image
 
 SHOWN = 20  # damaged images that are named
@@ -22,12 +22,12 @@ CHUNK = 16  # images a thread takes at once: a million single tasks would fill t
 def check_sets(folders: Mapping[str, Path]) -> bool:
     """Print what the given sets hold and where to get the others; return whether all is well.
 
-    Reads each annotation anew and decodes every image. Raises `DataError` for a name that is not
-    that of a set, and for a folder without the set's layout.
+    Reads each annotation anew and decodes every image. Raises `ConfigError` for a name that is not
+    that of a set, and `DataError` for a folder without the set's layout.
     """
     for name in folders:
         if name not in (*SETS, 'pack'):
-            raise DataError(f'--data {name}: no such set; there are {", ".join(SETS)} and pack')
+            raise ConfigError(f'--data {name}: no such set; there are {", ".join(SETS)} and pack')
     good = True
     for name, images in SETS.items():
         if name not in folders:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from siamffn_model.datasets.copy_paste import Pose, Sprite, backdrop, paste
 from siamffn_model.datasets.synthetic import wave
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.crop import Image, context_side
 from siamffn_model.imaging.geometry import Box
 
@@ -93,10 +93,10 @@ class Clip:
         crosses over it. The same state of `rng` gives the same clip.
 
         Raises:
-            DataError: no `others`, no frame, or a side below 64 pixels.
+            ConfigError: no `others`, no frame, or a side below 64 pixels.
         """
         if not others or length < 1 or min(size) < MIN_SIDE:
-            raise DataError(
+            raise ConfigError(
                 f'cannot draw {length} frames of {size[0]}x{size[1]} with {len(others)} other '
                 f'sprites: give at least 1 frame, {MIN_SIDE} pixels a side and 1 other sprite'
             )

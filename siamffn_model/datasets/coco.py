@@ -14,7 +14,7 @@ from siamffn_model.datasets.training_set import (
     has_area,
     list_files,
 )
-from siamffn_model.errors import DataError
+from siamffn_model.errors import DataError, DependencyError
 from siamffn_model.imaging.geometry import Box
 
 ANNOTATIONS, IMAGES = 'annotations/instances_train2017.json', 'train2017'
@@ -33,7 +33,7 @@ def _read(folder: Path, unit: str) -> UnitAnnotations:
     try:
         from pycocotools.coco import COCO as Annotations  # noqa: N811 (the class's name)
     except ModuleNotFoundError:
-        raise DataError('COCO is read by pycocotools: pip install pycocotools') from None
+        raise DependencyError('COCO is read by pycocotools: pip install pycocotools') from None
     files = list_files(folder / IMAGES)
     try:
         with redirect_stdout(io.StringIO()):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.geometry import Box
 
 MIN_SIDE = 64
@@ -37,11 +37,11 @@ def render_scene(frames: int = 60, size: tuple[int, int] = (320, 240), seed: int
         seed: the same seed gives the same scene, another seed another one.
 
     Raises:
-        DataError: `frames` or `size` too small.
+        ConfigError: `frames` or `size` too small.
     """
     width, height = size
     if frames < 1 or min(size) < MIN_SIDE:
-        raise DataError(
+        raise ConfigError(
             f'cannot render {frames} frames of {width}x{height}: '
             f'ask for at least 1 frame and {MIN_SIDE} pixels a side'
         )

@@ -13,7 +13,7 @@ import pytest
 
 from siamffn_model.datasets.check import check_sets
 from siamffn_model.datasets.sets import SETS
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError, DataError
 
 from .published import write_coco, write_det, write_got10k, write_vid
 
@@ -115,7 +115,7 @@ def test_without_any_set_it_says_where_to_get_all(capsys: pytest.CaptureFixture[
 
 
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r'--data cocoa: .* got10k, coco, vid, det and pack'):
+    with pytest.raises(ConfigError, match=r'--data cocoa: .* got10k, coco, vid, det and pack'):
         check_sets({'cocoa': tmp_path})
 
 

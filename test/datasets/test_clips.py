@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from siamffn_model.datasets.clips import Clip
 from siamffn_model.datasets.copy_paste import Pose, Sprite, make_sprite, paste
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.crop import Image, context_side
 from siamffn_model.imaging.geometry import Box
 
@@ -161,7 +161,7 @@ def test_fine_texture_does_not_flicker() -> None:
 )
 def test_what_cannot_be_drawn_is_named(others: int, length: int, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(DataError, match='at least 1 frame, 64 pixels a side and 1 other sprite'):
+    with pytest.raises(ConfigError, match='at least 1 frame, 64 pixels a side and 1 other sprite'):
         Clip.draw(rng, WHITE, others * [RED], BLACK, length, size)
 
 

@@ -13,7 +13,7 @@ import pytest
 from siamffn_model.datasets.coco import COCO
 from siamffn_model.datasets.index import open_index
 from siamffn_model.datasets.synthetic import render_scene
-from siamffn_model.errors import DataError, ImageError
+from siamffn_model.errors import DataError, DependencyError, ImageError
 from siamffn_model.imaging.sources import read_image
 
 from .published import STILL, write_coco
@@ -90,5 +90,5 @@ def test_a_missing_part_is_named(folder: Path, name: str) -> None:
 
 def test_a_missing_reader_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'pycocotools.coco', None)
-    with pytest.raises(DataError, match='pip install pycocotools'):
+    with pytest.raises(DependencyError, match='pip install pycocotools'):
         open_index(COCO, folder)

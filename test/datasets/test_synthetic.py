@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from siamffn_model.datasets.synthetic import Scene, _paste, render_scene
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.geometry import Box
 
 
@@ -54,5 +54,5 @@ def test_box_is_exact(box: Box) -> None:
 
 @pytest.mark.parametrize(('frames', 'size'), [(0, (320, 240)), (5, (63, 240))])
 def test_too_small_is_named(frames: int, size: tuple[int, int]) -> None:
-    with pytest.raises(DataError, match='at least 1 frame and 64 pixels'):
+    with pytest.raises(ConfigError, match='at least 1 frame and 64 pixels'):
         render_scene(frames, size)
