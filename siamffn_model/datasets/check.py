@@ -1,4 +1,4 @@
-"""What training sets hold, and what of them is damaged or missing."""
+"""Check training sets: count their content and report damaged and missing images."""
 
 from __future__ import annotations
 
@@ -15,31 +15,38 @@ from siamffn_model.datasets.sets import SETS
 from siamffn_model.errors import ConfigError, SiamFFNError
 from siamffn_model.imaging.sources import read_image
 
-SHOWN = 20  # damaged images that are named
-CHUNK = 16  # images a thread takes at once: a million single tasks would fill the memory
+MAX_REPORTED = 20  # damaged images named in the output
+CHUNK_SIZE = 16  # images per task: a million tasks of one image would fill the memory
 
 
 def check_sets(folders: Mapping[str, Path]) -> bool:
-    """Print what the given sets hold and where to get the others; return whether all is well.
+    """Print the content of each given set and the source of the others; return whether all is well.
 
-    Reads each annotation anew and decodes every image. Raises `ConfigError` for a name that is not
-    that of a set, and `DataError` for a folder without the set's layout.
+    All annotations are read again and every image is decoded. The result is False if an image is
+    missing or damaged.
+
+    Args:
+        folders: name of a set, or 'pack' -> its folder.
+
+    Raises:
+        ConfigError: a name is not that of a set.
+        DataError: a folder does not have the layout of its set.
     """
     for name in folders:
         if name not in (*SETS, 'pack'):
             raise ConfigError(f'--data {name}: no such set; there are {", ".join(SETS)} and pack')
-    good = True
-    for name, images in SETS.items():
+    all_good = True
+    for name, training_set in SETS.items():
         if name not in folders:
-            print(f'{name}: not given; it can be had from {images.source} and must hold')
-            print(f'  {images.layout}')
+            print(f'{name}: not given; get it from {training_set.source}; it must contain')
+            print(f'  {training_set.layout}')
             continue
-        index = open_index(images, folders[name], fresh=True)
+        index = open_index(training_set, folders[name], rebuild=True)
         paths = index.images()
         print(f'{name}: {len(index)} targets, {len(index.boxes)} boxes, {len(paths)} images')
         for reason, (count, places) in index.skipped.items():
-            print(f'  left out, {reason}: {count}, such as {places[0]}')
-        good &= _read_all(name, paths, read_image) and 'missing image' not in index.skipped
+            print(f'  skipped, {reason}: {count}, such as {places[0]}')
+        all_good &= _read_all(name, paths, read_image) and 'missing image' not in index.skipped
     if 'pack' in folders:
         pack = Pack.read(folders['pack'])
         videos = _videos(pack)
@@ -47,12 +54,12 @@ def check_sets(folders: Mapping[str, Path]) -> bool:
             f'pack: {len(pack.objects)} objects, {len(pack.backgrounds)} backgrounds, '
             f'{sum(map(len, videos))} frames of {len(videos)} videos'
         )
-        good &= _read_all('pack', _images(pack), pack.image)
-    return good
+        all_good &= _read_all('pack', _file_names(pack), pack.image)
+    return all_good
 
 
-def _images(pack: Pack) -> list[str]:
-    """Return the names of all files that the pack holds or lists."""
+def _file_names(pack: Pack) -> list[str]:
+    """Return the names of all files in the tar or csv files of the pack, without duplicates."""
     listed = [name for item in pack.objects for name in (item.image, item.mask)]
     listed += [frame.image for frames in _videos(pack) for frame in frames]
     return list(dict.fromkeys([*pack.files, *listed, *pack.backgrounds]))
@@ -63,9 +70,9 @@ def _videos(pack: Pack) -> list[list[VideoFrame]]:
 
 
 def _read_all(name: str, images: Sequence[Path | str], read: Callable[[Any], object]) -> bool:
-    """Decode all images on all cores; print the damaged ones; return whether there is none."""
+    """Decode all images on all cores and print the damaged ones; return whether all are good."""
 
-    def problem(image: Path | str) -> str | None:
+    def error_message(image: Path | str) -> str | None:
         try:
             read(image)
         except SiamFFNError as error:
@@ -73,10 +80,10 @@ def _read_all(name: str, images: Sequence[Path | str], read: Callable[[Any], obj
         return None
 
     with ThreadPool() as pool:
-        results = pool.imap(problem, images, CHUNK)
-        read_all = tqdm(results, f'read {name}', len(images), leave=False)
-        damaged = [message for message in read_all if message]
-    for message in damaged[:SHOWN]:
+        results = pool.imap(error_message, images, CHUNK_SIZE)
+        progress = tqdm(results, f'read {name}', len(images), leave=False)
+        damaged = [message for message in progress if message]
+    for message in damaged[:MAX_REPORTED]:
         print(f'  damaged: {message}')
     print(f'  {len(damaged)} of {len(images)} images damaged')
     return not damaged

@@ -1,4 +1,11 @@
-"""COCO's training part of 2017: 118287 single pictures, each of several targets or none."""
+"""COCO 2017, training part: 118287 single images with any number of targets each.
+
+Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014.
+
+Layout: annotations/instances_train2017.json and train2017/000000000009.jpg and so on. Boxes are
+x, y, w, h in pixels, counted from 0. Annotations of crowds are skipped, for their boxes contain
+several objects. Each other annotation is a target of one image, with frame number 0.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +28,31 @@ ANNOTATIONS, IMAGES = 'annotations/instances_train2017.json', 'train2017'
 
 
 def _units(folder: Path) -> list[str]:
+    """Return the one unit, the annotation file; raises `DataError` (see `TrainingSet`)."""
     if not (folder / ANNOTATIONS).is_file():
-        raise COCO.missing(folder / ANNOTATIONS, 'no such file')
+        raise COCO.layout_error(folder / ANNOTATIONS, 'no such file')
     if not (folder / IMAGES).is_dir():
-        raise COCO.missing(folder / IMAGES, 'no such folder')
+        raise COCO.layout_error(folder / IMAGES, 'no such folder')
     return [ANNOTATIONS]
 
 
 def _read(folder: Path, unit: str) -> UnitAnnotations:
-    """Read the one unit; raises `DataError` where its file is damaged."""
+    """Read the annotation file.
+
+    Raises:
+        DataError: the file is damaged.
+        DependencyError: pycocotools is not installed.
+    """
     try:
-        from pycocotools.coco import COCO as Annotations  # noqa: N811 (the class's name)
+        from pycocotools.coco import COCO as CocoFile  # noqa: N811 (a class)
     except ModuleNotFoundError:
-        raise DependencyError('COCO is read by pycocotools: pip install pycocotools') from None
+        raise DependencyError(
+            'pycocotools, which reads COCO, is not installed: pip install pycocotools'
+        ) from None
     files = list_files(folder / IMAGES)
     try:
         with redirect_stdout(io.StringIO()):
-            annotations = Annotations(folder / unit)
+            annotations = CocoFile(folder / unit)
         return _targets(annotations, files)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise DataError(
@@ -46,17 +61,17 @@ def _read(folder: Path, unit: str) -> UnitAnnotations:
         ) from error
 
 
-def _targets(annotations: Any, files: set[str]) -> UnitAnnotations:
+def _targets(coco: Any, files: set[str]) -> UnitAnnotations:
     targets, skipped = [], []
-    for key, image in sorted(annotations.imgs.items()):
+    for key, image in sorted(coco.imgs.items()):
         name = image['file_name']
-        found = annotations.imgToAnns[key]
+        annotations = coco.imgToAnns[key]
         if name not in files:
             skipped.append(('missing image', name))
             continue
-        if not found:
+        if not annotations:
             skipped.append(('empty annotation', name))
-        for annotation in found:
+        for annotation in annotations:
             box = Box(*map(float, annotation['bbox']))
             if annotation['iscrowd']:
                 skipped.append(('crowd', f'{name} annotation {annotation["id"]}'))

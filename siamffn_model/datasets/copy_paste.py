@@ -1,4 +1,4 @@
-"""Pairs made by pasting cut-out objects on backgrounds: exact boxes, as many as one likes."""
+"""Images made by pasting cut-out objects on backgrounds, with exact boxes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from numpy.typing import NDArray
 from siamffn_model.imaging.crop import Image, context_side
 from siamffn_model.imaging.geometry import Box
 
-MASK_MARGIN = 2  # pixels by which a soft mask, interpolated, reaches over its outline
+MASK_MARGIN = 2  # pixels by which a blurred mask, interpolated, extends beyond its outline
 
 
 class Sprite(NamedTuple):
-    """A cut-out object: its image (H, W, 3), its mask (H, W) and the outline (N, 2) of
-    the mask: corners of its pixels, as x, y, counted from the first pixel's centre."""
+    """A cut-out object.
+
+    Attributes:
+        image: BGR (H, W, 3).
+        mask: (H, W), 0 outside of the object to 255 inside, blurred at the edge.
+        outline: (N, 2), the convex hull of the corners of the mask's pixels, as x, y; the centre
+            of the first pixel is (0, 0).
+    """
 
     image: Image
     mask: Image
@@ -24,20 +30,22 @@ class Sprite(NamedTuple):
 
 
 class Pose(NamedTuple):
-    """How a sprite is turned: angle in degrees, and the factor by which its width grows."""
+    """How a sprite is transformed: its width times `stretch`, then rotated by `angle` degrees."""
 
     angle: float
     stretch: float
 
     def matrix(self) -> NDArray[np.float64]:
-        """Return what turns points (x, y) so: a matrix (2, 2)."""
-        turn = np.deg2rad(self.angle)
-        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        """Return the matrix (2, 2) that transforms points (x, y)."""
+        radians = np.deg2rad(self.angle)
+        rotation = np.array(
+            [[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]]
+        )
         return rotation @ np.diag([self.stretch, 1.0])
 
 
 def make_sprite(image: Image, mask: Image, box: Box) -> Sprite:
-    """Cut the object out of its image; `box` is the mask's own."""
+    """Cut the object out of its image; `box` is the bounding box of the mask (H, W), 0 or 255."""
     x1, y1 = max(int(box.x) - 2, 0), max(int(box.y) - 2, 0)
     x2, y2 = int(np.ceil(box.x + box.w)) + 2, int(np.ceil(box.y + box.h)) + 2
     mask = mask[y1:y2, x1:x2]
@@ -46,14 +54,22 @@ def make_sprite(image: Image, mask: Image, box: Box) -> Sprite:
     half = 0.5
     corners = np.concatenate([np.add(pixels, (x, y)) for x in (-half, half) for y in (-half, half)])
     hull = cv2.convexHull(corners.astype(np.float32))[:, 0]
-    soft = np.asarray(cv2.blur(mask, (3, 3)), np.uint8)
-    return Sprite(image[y1:y2, x1:x2], soft, np.asarray(hull, np.float32))
+    blurred = np.asarray(cv2.blur(mask, (3, 3)), np.uint8)
+    return Sprite(image[y1:y2, x1:x2], blurred, np.asarray(hull, np.float32))
 
 
 def backdrop(
     image: Image, size: int, center: tuple[float, float], scale: float, angle: float
 ) -> Image:
-    """Show a background in a (size, size) view, with `center` (0..1 of the image) in its middle."""
+    """Return a view of a background, mirrored beyond its edges: BGR uint8 (size, size, 3).
+
+    Args:
+        image: the background, BGR uint8 (H, W, 3).
+        size: side of the view in pixels.
+        center: the point in the middle of the view, x and y as fractions of the image's size.
+        scale: pixels of the view per pixel of the image.
+        angle: rotation in degrees.
+    """
     height, width = image.shape[:2]
     x, y = center[0] * width, center[1] * height
     matrix = np.asarray(cv2.getRotationMatrix2D((x, y), angle, scale), float)
@@ -63,10 +79,16 @@ def backdrop(
 
 
 def paste(view: Image, sprite: Sprite, pose: Pose, side: float, center: tuple[float, float]) -> Box:
-    """Paste a sprite into the view, in place, and return its exact box (not clipped to the view).
+    """Paste a sprite into an image, in place, and return its exact box, not clipped to the image.
 
-    `side` is the side of its context square, in pixels of the view; `center` its box's centre.
-    Centres of pixels are whole numbers, as in `crop_box`.
+    Coordinates are counted so that the centre of the first pixel is (0, 0), as in `crop_box`.
+
+    Args:
+        view: the image, BGR uint8 (H, W, 3).
+        sprite: the object.
+        pose: its rotation and stretch.
+        side: side of its context square (see `context_side`) in pixels of the view.
+        center: centre of its box in pixels of the view.
     """
     linear = pose.matrix()
     outline = sprite.outline @ linear.T
@@ -77,19 +99,19 @@ def paste(view: Image, sprite: Sprite, pose: Pose, side: float, center: tuple[fl
     size = view.shape[1::-1]
     x1, y1 = np.clip(np.floor(scale * low + offset - margin), 0, size).astype(int)
     x2, y2 = np.clip(np.ceil(scale * high + offset + margin) + 1, 0, size).astype(int)
-    below = view[y1:y2, x1:x2]
-    if below.size:
+    region = view[y1:y2, x1:x2]
+    if region.size:
         matrix = np.hstack([scale * linear, (offset - (x1, y1))[:, None]])
-        _blend(below, sprite, matrix, cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
+        _blend(region, sprite, matrix, cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR)
     return Box.from_center(*center, *(scale * (high - low)))
 
 
-def _blend(below: Image, sprite: Sprite, matrix: NDArray[np.float64], flags: int) -> None:
-    """Draw a sprite, moved by an affine map (2, 3), over an image, in place."""
-    size = below.shape[1::-1]
+def _blend(region: Image, sprite: Sprite, matrix: NDArray[np.float64], flags: int) -> None:
+    """Blend a sprite, transformed by an affine matrix (2, 3), into an image in place."""
+    size = region.shape[1::-1]
     colour = cv2.warpAffine(
         sprite.image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
     alpha = cv2.warpAffine(sprite.mask, matrix, size, flags=flags)[..., None].astype(np.uint16)
-    mixed = (colour * alpha + below * (255 - alpha) + 127) // 255
-    below[:] = mixed.astype(np.uint8)
+    mixed = (colour * alpha + region * (255 - alpha) + 127) // 255
+    region[:] = mixed.astype(np.uint8)

@@ -1,4 +1,16 @@
-"""GOT-10k's training part: 9335 videos of one target each."""
+"""GOT-10k, training part: 9335 videos of one target each.
+
+Huang, Zhao and Huang, "GOT-10k: A Large High-Diversity Benchmark for Generic Object Tracking in
+the Wild", PAMI 2019.
+
+Layout: train/GOT-10k_Train_000001/ and so on, each with
+
+- 00000001.jpg ..., images numbered from 1 at 10 frames per second;
+- groundtruth.txt, one row x,y,w,h in pixels for each image, read as counted from 0;
+- absence.label, optional: one number for each row, 1 where the target is absent;
+- cover.label, optional: one number for each row, visible part of the target from 0 (not visible)
+  to 8 (fully visible).
+"""
 
 from __future__ import annotations
 
@@ -15,24 +27,27 @@ from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import read_groundtruth
 
-LABELS = {'absence.label': 1, 'cover.label': 0}  # what each says where the target is not seen
+NOT_VISIBLE = {'absence.label': 1, 'cover.label': 0}  # the value of a target that is not visible
 
 
 def _units(folder: Path) -> list[str]:
-    names = GOT10K.folders(folder / 'train')
+    """Return the names of the sequences; raises `DataError` (see `TrainingSet`)."""
+    names = GOT10K.list_folders(folder / 'train')
     if not names:
-        raise GOT10K.missing(folder / 'train', 'no sequences')
+        raise GOT10K.layout_error(folder / 'train', 'no sequences')
     return names
 
 
 def _read(folder: Path, unit: str) -> UnitAnnotations:
+    """Read one sequence; raises `DataError` if the disk cannot be read."""
     sequence = folder / 'train' / unit
     files = list_files(sequence)
     if 'groundtruth.txt' not in files:
         return UnitAnnotations([], [('missing annotation', unit)])
     try:
         boxes = read_groundtruth(sequence / 'groundtruth.txt')
-        absent = {row for name in files & LABELS.keys() for row in _marked(sequence / name, boxes)}
+        labels = files & NOT_VISIBLE.keys()
+        absent = {row for name in labels for row in _rows_not_visible(sequence / name, boxes)}
     except (DataError, ValueError) as error:
         if isinstance(error.__cause__, OSError):
             raise
@@ -56,15 +71,15 @@ def _read(folder: Path, unit: str) -> UnitAnnotations:
     return UnitAnnotations([rows] if rows else [], skipped)
 
 
-def _marked(path: Path, boxes: list[Box | None]) -> list[int]:
-    """Return the rows, from 1, in which a label file says that the target is not seen.
+def _rows_not_visible(path: Path, boxes: list[Box | None]) -> list[int]:
+    """Return the rows, counted from 1, for which a label file says that the target is not visible.
 
-    Raises `ValueError` where it does not fit the boxes.
+    Raises `ValueError` if the file has fewer rows than there are boxes, or is not of numbers.
     """
     values = [int(value) for value in path.read_text().split()]
     if len(values) < len(boxes):
         raise ValueError(f'{path}: {len(values)} rows for {len(boxes)} boxes')
-    return [number for number, value in enumerate(values, 1) if value == LABELS[path.name]]
+    return [number for number, value in enumerate(values, 1) if value == NOT_VISIBLE[path.name]]
 
 
 GOT10K = TrainingSet(

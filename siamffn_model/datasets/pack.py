@@ -1,4 +1,13 @@
-"""The training pack: objects with masks, backgrounds and short videos, in tars with csv lists."""
+"""The training pack: objects with masks, backgrounds and short videos, as tar and csv files.
+
+Layout, where paths in the csv files are names in the tar files:
+
+- objects.csv with columns image,mask,x,y,w,h, and objects_1.tar and objects_2.tar;
+- backgrounds.csv with column image, and backgrounds.tar;
+- videos.csv with columns sequence,frame,path,x,y,w,h,source, and videos.tar.
+
+Boxes are x, y, w, h in pixels of the stored image, counted from 0. Columns not named are ignored.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +28,7 @@ from siamffn_model.imaging.sources import decode_image
 
 
 class CutOut(NamedTuple):
-    """An object in its image: names of the image and of the mask, and the mask's box."""
+    """An object: the file names of its image and its mask, and the bounding box of the mask."""
 
     image: str
     mask: str
@@ -27,7 +36,7 @@ class CutOut(NamedTuple):
 
 
 class VideoFrame(NamedTuple):
-    """A crop of a video: its name, the frame's number in the source, and the target's box."""
+    """A crop of a video frame: file name, number of the frame in the source, box of the target."""
 
     image: str
     frame: int
@@ -36,41 +45,54 @@ class VideoFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class Pack:
-    """The whole pack in memory, as encoded files; images are decoded when asked for."""
+    """All files of the pack in memory, still encoded; an image is decoded on each request.
+
+    Attributes:
+        files: name -> content of each image and mask.
+        objects: the objects, in the order of objects.csv.
+        backgrounds: file names of the background images.
+        videos: source -> sequence -> frames, in the order of videos.csv.
+    """
 
     files: dict[str, bytes]
     objects: list[CutOut]
     backgrounds: list[str]
-    videos: dict[str, dict[str, list[VideoFrame]]]  # source -> sequence -> frames
+    videos: dict[str, dict[str, list[VideoFrame]]]
 
     @classmethod
     def read(cls, folder: Path) -> Pack:
-        """Read the pack's csv and tar files; raises `DataError` naming what is missing."""
+        """Read the csv and tar files in a folder; raise `DataError` if one is missing."""
         files: dict[str, bytes] = {}
         for name in ('objects_1.tar', 'objects_2.tar', 'backgrounds.tar', 'videos.tar'):
             files.update(_read_tar(folder / name))
         objects = [
-            CutOut(row['image'], row['mask'], _box(row)) for row in _rows(folder / 'objects.csv')
+            CutOut(row['image'], row['mask'], _parse_box(row))
+            for row in _read_csv(folder / 'objects.csv')
         ]
         videos: dict[str, dict[str, list[VideoFrame]]] = defaultdict(lambda: defaultdict(list))
-        for row in _rows(folder / 'videos.csv'):
-            frame = VideoFrame(row['path'], int(row['frame']), _box(row))
+        for row in _read_csv(folder / 'videos.csv'):
+            frame = VideoFrame(row['path'], int(row['frame']), _parse_box(row))
             videos[row['source']][row['sequence']].append(frame)
-        backgrounds = [row['image'] for row in _rows(folder / 'backgrounds.csv')]
+        backgrounds = [row['image'] for row in _read_csv(folder / 'backgrounds.csv')]
         plain = {source: dict(sequences) for source, sequences in videos.items()}
         return cls(files, objects, backgrounds, plain)
 
     def image(self, name: str) -> NDArray[np.uint8]:
-        """Decode an image: BGR uint8 (H, W, 3)."""
+        """Decode an image: BGR uint8 (H, W, 3).
+
+        Raises:
+            DataError: the pack has no such file.
+            ImageError: the file is damaged.
+        """
         return self._decode(name, cv2.IMREAD_COLOR)
 
     def mask(self, name: str) -> NDArray[np.uint8]:
-        """Decode a mask: uint8 (H, W), 0 or 255."""
+        """Decode a mask: uint8 (H, W), 0 or 255; raises the errors of `image`."""
         return self._decode(name, cv2.IMREAD_GRAYSCALE)
 
     def _decode(self, name: str, flag: int) -> NDArray[np.uint8]:
         if name not in self.files:
-            raise DataError(f'the pack holds no file {name}: unpack it again from its source')
+            raise DataError(f'the pack contains no file {name}: unpack it again from its source')
         data = np.frombuffer(self.files[name], np.uint8)
         image = decode_image(data, flag)
         if image is None:
@@ -78,11 +100,11 @@ class Pack:
         return np.asarray(image, np.uint8)
 
 
-def _box(row: dict[str, str]) -> Box:
+def _parse_box(row: dict[str, str]) -> Box:
     return Box(float(row['x']), float(row['y']), float(row['w']), float(row['h']))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline='') as file:
             return list(csv.DictReader(file))
@@ -99,5 +121,5 @@ def _read_tar(path: Path) -> dict[str, bytes]:
             return {m.name: file.read() for m in members if (file := tar.extractfile(m))}
     except (OSError, tarfile.TarError) as error:
         raise DataError(
-            f'cannot read {path} ({error}): give the folder of the whole pack'
+            f'cannot read {path} ({error}): give the folder of the complete pack'
         ) from None

@@ -1,4 +1,9 @@
-"""Sequences to evaluate on, and the plainest set of them: a folder with a folder for each."""
+"""The sequence, which all benchmarks consist of, and the simplest set: a folder of sequences.
+
+Layout: one folder for each sequence, with the images in img/, sorted by number, and
+groundtruth.txt, one row x,y,w,h for each image in pixels counted from 0, NaN,NaN,NaN,NaN where the
+target is absent.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +21,16 @@ from siamffn_model.imaging.sources import Frames
 
 @dataclass(frozen=True)
 class Sequence:
-    """One target in one video: where it is, and the images where they were asked for.
+    """The ground truth of one target in one video, and the images if they were requested.
 
     Attributes:
-        name: as the benchmark's result files are called.
-        truth: (N, 4) boxes x, y, w, h, or (N, 8) corners x1, y1, ..., x4, y4, in pixels as the
-            annotation counts them; NaN where the target is absent.
-        frames: its N images; None where only the annotation was read.
-        attributes: what makes it hard, by the benchmark's abbreviations such as 'SV'.
-        origin: coordinate of the first pixel in `truth` and in result files, 0 or (OTB) 1.
-        size: (width, height) of the images in pixels, where known.
+        name: name of the sequence, and of the benchmark's result files.
+        truth: (N, 4) boxes x, y, w, h, or (N, 8) corners x1, y1, ..., x4, y4, in pixels counted as
+            in the annotation (see `origin`); NaN where the target is absent.
+        frames: the N images; None if only the annotation was read.
+        attributes: the challenges of the sequence as the benchmark's abbreviations, such as 'SV'.
+        origin: coordinate of the first pixel in `truth` and in result files: 0, or 1 for OTB.
+        size: (width, height) of the images in pixels; None if not known.
     """
 
     name: str
@@ -37,25 +42,25 @@ class Sequence:
 
     @property
     def first(self) -> Box:
-        """The box in the first image, pixels counted from 0."""
+        """The box in the first image, in pixels counted from 0."""
         x, y, w, h = self.truth[0].tolist()
         return Box(x - self.origin, y - self.origin, w, h)
 
 
 def read_sequences(folder: Path, images: bool = True) -> list[Sequence]:
-    """Read every sequence in `folder`, in the order of their names; hidden folders are passed over.
+    """Read all sequences in `folder`, sorted by name, without hidden folders.
 
-    Each is a folder with images in img/ (not looked at without `images`) and a groundtruth.txt. All
-    are checked here, so that a long evaluation does not stop half-way for a missing file.
+    All sequences are checked at once, so that a long evaluation does not fail half-way because of
+    a missing file. Without `images` only the ground truth is read.
 
     Raises:
-        DataError: no sequences, no ground truth, rows that do not fit the images, or no box in
-            the first frame, each naming the sequence.
+        DataError: no sequences, no ground truth, a number of rows other than that of the images,
+            or no box in the first row; the message names the sequence.
         ImageError: the first image of a sequence cannot be read.
     """
     check_folder(folder)
     if (folder / 'groundtruth.txt').exists():
-        raise DataError(f'{folder}: this is one sequence; give the folder that holds it')
+        raise DataError(f'{folder}: this is one sequence; give the folder that contains it')
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.'))
     if not names:
         raise DataError(
@@ -67,8 +72,8 @@ def read_sequences(folder: Path, images: bool = True) -> list[Sequence]:
 def _read(path: Path, images: bool) -> Sequence:
     if images and not (path / 'img').is_dir():
         raise DataError(
-            f'{path}: no folder img; every folder beside it must be a sequence, with images in '
-            'img/ and a groundtruth.txt'
+            f'{path}: no folder img; each folder in {path.parent} must be a sequence, with images '
+            'in img/ and a groundtruth.txt'
         )
     annotation = path / 'groundtruth.txt'
     truth = read_boxes(annotation)

@@ -1,4 +1,7 @@
-"""What a reader of a published training set provides: its layout, its units, their annotations."""
+"""What the reader of a published training set provides: the set's layout, units and annotations.
+
+A unit is the part of a set that is read in one step, such as one video or one annotation file.
+"""
 
 from __future__ import annotations
 
@@ -14,31 +17,43 @@ from siamffn_model.imaging.geometry import Box
 
 
 class Annotation(NamedTuple):
-    """One annotated image of a target."""
+    """The box of one target in one image.
 
-    image: str  # relative to the set's folder, '/' between folders
-    frame: int  # its number in time; 0 for single pictures
+    Attributes:
+        image: path of the image relative to the folder of the set, with '/' between folders.
+        frame: number of the image in its video, counted as the set does; 0 for single images.
+        box: the target's box in pixels, counted from 0.
+    """
+
+    image: str
+    frame: int
     box: Box
 
 
 class UnitAnnotations(NamedTuple):
-    """What one unit of a set holds."""
+    """The annotations of one unit of a set.
 
-    targets: list[list[Annotation]]  # rows of each target, in order of frame
-    skipped: list[tuple[str, str]]  # reason, place: 'target absent', 'GOT-10k_Train_000001 row 7'
+    Attributes:
+        targets: for each target its annotations, in the order of their frames.
+        skipped: (reason, place) of each annotation that cannot be used, such as
+            ('target absent', 'GOT-10k_Train_000001 row 7').
+    """
+
+    targets: list[list[Annotation]]
+    skipped: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A published set: how it lies on disk, and how to read it.
+    """A published training set: its layout on disk, and how to read it.
 
     Attributes:
-        name: as in 'got10k'.
-        layout: what its folder must hold, for error messages.
-        source: URL where to get it.
-        units: lists the parts of the set in a given folder, in fixed order; raises `DataError`
-            naming what is missing.
-        read: reads one unit in a given folder; what is wrong with single annotations is skipped.
+        name: key of the set in recipes and on the command line, such as 'got10k'.
+        layout: description of the files that its folder must contain, for error messages.
+        source: URL to download it from.
+        units: lists the units in a folder, always in the same order; raises `DataError` that names
+            what is missing.
+        read: reads one unit of a folder. Annotations that cannot be used are skipped and reported.
     """
 
     name: str
@@ -47,27 +62,30 @@ class TrainingSet:
     units: Callable[[Path], list[str]]
     read: Callable[[Path, str], UnitAnnotations]
 
-    def missing(self, path: Path, problem: str) -> DataError:
-        """Return the error that says what is wrong with `path`, and what should be there."""
+    def layout_error(self, path: Path, problem: str) -> DataError:
+        """Return the error that reports a problem with `path` and the layout that is expected."""
         return DataError(
-            f'{path}: {problem}; the folder of {self.name} must hold {self.layout}: '
+            f'{path}: {problem}; the folder of {self.name} must contain {self.layout}: '
             f'give that folder, or get the set from {self.source}'
         )
 
-    def folders(self, path: Path) -> list[str]:
-        """Return the sorted names of the folders in `path`; raises `DataError` without `path`."""
+    def list_folders(self, path: Path) -> list[str]:
+        """Return the sorted names of the folders in `path`, without hidden ones.
+
+        Raises `DataError` if `path` cannot be listed.
+        """
         try:
             with os.scandir(path) as entries:
                 return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith('.'))
         except OSError as error:
-            raise self.missing(path, str(error.strerror)) from None
+            raise self.layout_error(path, str(error.strerror)) from None
 
 
 def list_files(folder: Path) -> set[str]:
-    """List a folder once: cheaper than asking for each of its files."""
+    """Return the names of all files in a folder: faster than a look-up of each file."""
     return {path.name for path in folder.iterdir()}
 
 
 def has_area(box: Box) -> bool:
-    """Tell whether a box is finite and has an area."""
+    """Return whether all values of a box are finite and its width and height are positive."""
     return all(map(math.isfinite, box)) and box.w > 0 and box.h > 0

@@ -1,7 +1,18 @@
-"""UAV123 and UAV20L: targets seen from small aircraft, the second set in long videos.
+"""UAV123, 123 sequences, and UAV20L, 20 long sequences: targets filmed from small aircraft.
 
-Mueller, Smith and Ghanem, "A Benchmark and Simulator for UAV Tracking", ECCV 2016. Both take their
-sequences from the same videos.
+Mueller, Smith and Ghanem, "A Benchmark and Simulator for UAV Tracking", ECCV 2016. The sequences
+of both sets are taken from the same videos.
+
+Layout:
+
+- data_seq/UAV123/ with a folder for each video, such as bird1/000001.jpg ..., numbered from 1;
+- anno/UAV123/ and anno/UAV20L/ with a file for each sequence, such as bird1_1.txt, one row x,y,w,h
+  in pixels for each frame, read as counted from 0, NaN,NaN,NaN,NaN where the target is absent;
+- att/ in anno/UAV123/ and anno/UAV20L/ with a file for each sequence, a row of 12 numbers 0 or 1
+  in the order of `ATTRIBUTES` (optional).
+
+Annotations without images may also be in anno/ or in the folder itself, and the attributes in
+anno/att/ or att/.
 """
 
 from __future__ import annotations
@@ -23,9 +34,10 @@ from siamffn_model.errors import DataError
 
 ATTRIBUTES = ('SV', 'ARC', 'LR', 'FM', 'FOC', 'POC', 'OV', 'BC', 'IV', 'VC', 'CM', 'SOB')
 
-# Name and number of frames; or, of a part of a video, its first and last frame, and the name is
-# that of the video with a number. From demo/configSeqs_UAV123.m of
-# github.com/vision4robotics/DCFTracking4UAV, commit dce19ddd, the same as the tool kit's.
+# The name and the number of frames of each sequence. A sequence that is part of a video has its
+# first and last frame instead, counted from 1; its name is that of the video, '_' and a number.
+# From demo/configSeqs_UAV123.m of github.com/vision4robotics/DCFTracking4UAV, commit dce19ddd,
+# which agrees with the configuration in the benchmark's tool kit.
 UAV20L = """
 bike1 3085; bird1 2437; car1 2629; car16 1993; car3 1717; car6 4861; car8 2575; car9 1879;
 group1 4873; group2 2683; group3 5527; person14 2923; person17 2347; person19 4357;
@@ -56,8 +68,8 @@ car4_s 830; person1_s 1600; person2_s 250; person3_s 505
 """
 
 
-class _Part(NamedTuple):
-    """A sequence: frames `first` to `last`, from 1, of the images in a folder."""
+class _FrameRange(NamedTuple):
+    """A sequence as frames `first` to `last`, counted from 1, of the video in a folder."""
 
     name: str
     folder: str
@@ -68,63 +80,64 @@ class _Part(NamedTuple):
 def read_uav20l(folder: Path, images: bool) -> list[Sequence]:
     """Read UAV20L: 20 sequences, 58,670 frames.
 
-    The folder holds data_seq/UAV123/ (not looked at without `images`) and anno/UAV20L/ with att/
-    in it, as published; or anno/ and att/, or the annotations themselves. Without att/ there are no
+    Without `images` only the annotations are read. Without attribute files the sequences have no
     attributes.
 
     Raises:
-        DataError: something is missing, or rows do not fit the frames, naming the sequence.
+        DataError: a file is missing, or its number of rows is not that of the frames; the message
+            names the sequence.
         ImageError: the first image of a sequence cannot be read.
     """
-    return _read_all(folder, images, 'UAV20L', UAV20L)
+    return _read_set(folder, images, 'UAV20L', UAV20L)
 
 
 def read_uav123(folder: Path, images: bool) -> list[Sequence]:
-    """Read UAV123: 123 sequences, 112,578 frames, in anno/UAV123/; else as `read_uav20l`."""
-    return _read_all(folder, images, 'UAV123', UAV123)
+    """Read UAV123: 123 sequences, 112,578 frames; see `read_uav20l`."""
+    return _read_set(folder, images, 'UAV123', UAV123)
 
 
-def _read_all(folder: Path, images: bool, title: str, ranges: str) -> list[Sequence]:
+def _read_set(folder: Path, images: bool, title: str, entries: str) -> list[Sequence]:
     check_folder(folder)
-    parts = [_parse(entry) for entry in ranges.replace('\n', ' ').split(';')]
-    attributes = _read_attributes(folder, title, [part.name for part in parts])
-    return [_read(folder, images, title, part, attributes.get(part.name, ())) for part in parts]
+    ranges = [_parse_range(entry) for entry in entries.replace('\n', ' ').split(';')]
+    attributes = _read_attributes(folder, title, [item.name for item in ranges])
+    return [_read(folder, images, title, item, attributes.get(item.name, ())) for item in ranges]
 
 
-def _parse(entry: str) -> _Part:
+def _parse_range(entry: str) -> _FrameRange:
     name, frames = entry.split()
     first, dash, last = frames.rpartition('-')
-    return _Part(name, name.rpartition('_')[0] if dash else name, int(first or 1), int(last))
+    video = name.rpartition('_')[0] if dash else name
+    return _FrameRange(name, video, int(first or 1), int(last))
 
 
 def _read(
-    folder: Path, images: bool, title: str, part: _Part, attributes: tuple[str, ...]
+    folder: Path, images: bool, title: str, item: _FrameRange, attributes: tuple[str, ...]
 ) -> Sequence:
-    places = (folder / 'anno' / title, folder / 'anno', folder)
-    annotation = find_file(*(place / f'{part.name}.txt' for place in places))
+    folders = (folder / 'anno' / title, folder / 'anno', folder)
+    annotation = find_file(*(path / f'{item.name}.txt' for path in folders))
     truth = read_boxes(annotation)
-    check_row_count(annotation, truth, part.last - part.first + 1)
+    check_row_count(annotation, truth, item.last - item.first + 1)
     frames = None
     if images:
-        video = folder / 'data_seq/UAV123' / part.folder
-        frames = open_numbered_images(video, '{:06d}.jpg', part.first, part.last)
-    return Sequence(part.name, truth, frames, attributes)
+        video = folder / 'data_seq/UAV123' / item.folder
+        frames = open_numbered_images(video, '{:06d}.jpg', item.first, item.last)
+    return Sequence(item.name, truth, frames, attributes)
 
 
 def _read_attributes(folder: Path, title: str, names: list[str]) -> dict[str, tuple[str, ...]]:
-    """Return the attributes by sequence, of none where the set is without them."""
-    places = [folder / 'anno' / title / 'att', folder / 'anno/att', folder / 'att']
-    files = {name: [place / f'{name}.txt' for place in places] for name in names}
+    """Return the attributes of each sequence; nothing if the set has no attribute files."""
+    folders = [folder / 'anno' / title / 'att', folder / 'anno/att', folder / 'att']
+    files = {name: [path / f'{name}.txt' for path in folders] for name in names}
     if not any(path.is_file() for paths in files.values() for path in paths):
         return {}
-    return {name: _marked(find_file(*paths)) for name, paths in files.items()}
+    return {name: _read_attribute_file(find_file(*paths)) for name, paths in files.items()}
 
 
-def _marked(path: Path) -> tuple[str, ...]:
-    marks = re.findall(r'[^,;\s]+', ' '.join(read_lines(path)))
-    if len(marks) != len(ATTRIBUTES) or not set(marks) <= {'0', '1'}:
+def _read_attribute_file(path: Path) -> tuple[str, ...]:
+    flags = re.findall(r'[^,;\s]+', ' '.join(read_lines(path)))
+    if len(flags) != len(ATTRIBUTES) or not set(flags) <= {'0', '1'}:
         raise DataError(
-            f'{path}: must hold {len(ATTRIBUTES)} numbers 0 or 1, for {" ".join(ATTRIBUTES)}; '
+            f'{path}: must contain {len(ATTRIBUTES)} numbers 0 or 1, for {" ".join(ATTRIBUTES)}; '
             'restore the file from the published set'
         )
-    return tuple(name for name, mark in zip(ATTRIBUTES, marks) if mark == '1')
+    return tuple(name for name, flag in zip(ATTRIBUTES, flags) if flag == '1')

@@ -1,6 +1,14 @@
-"""The VOT challenges' short-term sets of 2016, 2018 and 2019: 60 sequences each.
+"""The short-term sets of the VOT challenges of 2016, 2018 and 2019: 60 sequences each.
 
 Kristan et al., "A Novel Performance Evaluation Methodology for Single-Target Trackers", PAMI 2016.
+
+Layout: list.txt (optional: the names of the sequences) and for each sequence a folder such as
+ants1/ with groundtruth.txt and the images 00000001.jpg and so on, in the folder itself or in
+color/. Annotations without images may also be in anno/, as ants1.txt and so on, beside a
+sequences.csv with the columns name,count,width,height (number of frames and size of the images).
+
+Rows are the corners x1,y1,...,x4,y4 of a rotated box, or an upright box x,y,w,h, in pixels, read
+as counted from 0.
 """
 
 from __future__ import annotations
@@ -26,8 +34,8 @@ from siamffn_model.imaging.geometry import corners
 from siamffn_model.imaging.sources import read_image, split_numbers
 
 
-class _Facts(NamedTuple):
-    """What sequences.csv says of a sequence."""
+class _SequenceInfo(NamedTuple):
+    """One row of sequences.csv: the number of frames, and the size of the images in pixels."""
 
     length: int
     width: int
@@ -35,67 +43,66 @@ class _Facts(NamedTuple):
 
 
 def read_vot(folder: Path, images: bool) -> list[Sequence]:
-    """Read a set: corners (N, 8) and the size of the images, which the overlap is clipped to.
+    """Read a set: corners (N, 8), and the size of the images, to which the overlap is clipped.
 
-    The folder holds list.txt, which may be missing, and for each sequence ants1/groundtruth.txt
-    with images in ants1/ or ants1/color/. Without `images` the first of them gives the size; or a
-    sequences.csv with name,count,width,height, beside which the annotations may lie as
-    anno/ants1.txt too. Rows are x1,y1,...,x4,y4, or x,y,w,h.
+    Without `images` only the annotations are read; the size is then that of the first image, or
+    that in sequences.csv.
 
     Raises:
-        DataError: something is missing, or rows do not fit the images, naming the sequence.
+        DataError: a file is missing, or its number of rows is not that of the frames; the message
+            names the sequence.
         ImageError: the first image of a sequence cannot be read.
     """
     check_folder(folder)
-    facts = _read_facts(folder / 'sequences.csv')
-    names = sequence_names(folder) or list(facts)
+    table = _read_table(folder / 'sequences.csv')
+    names = sequence_names(folder) or list(table)
     if not names:
         raise DataError(
             f'{folder}: no sequences; expected folders with images and a groundtruth.txt, or '
             'anno/ and a sequences.csv'
         )
-    return [_read(folder, images, name, facts.get(name)) for name in names]
+    return [_read(folder, images, name, table.get(name)) for name in names]
 
 
-def _read(folder: Path, images: bool, name: str, facts: _Facts | None) -> Sequence:
+def _read(folder: Path, images: bool, name: str, info: _SequenceInfo | None) -> Sequence:
     annotation = find_file(folder / name / 'groundtruth.txt', folder / 'anno' / f'{name}.txt')
     truth = _read_corners(annotation)
-    if facts:
-        check_row_count(annotation, truth, facts.length)
+    if info:
+        check_row_count(annotation, truth, info.length)
     color = folder / name / 'color'
-    path = color if color.is_dir() else folder / name
+    image_folder = color if color.is_dir() else folder / name
     if images:
-        frames = open_image_folder(annotation, truth, path)
+        frames = open_image_folder(annotation, truth, image_folder)
         return Sequence(name, truth, frames, size=frames.size)
-    return Sequence(name, truth, size=_image_size(path / '00000001.jpg', facts))
+    return Sequence(name, truth, size=_image_size(image_folder / '00000001.jpg', info))
 
 
-def _image_size(first: Path, facts: _Facts | None) -> tuple[int, int]:
+def _image_size(first: Path, info: _SequenceInfo | None) -> tuple[int, int]:
     if first.is_file():
         height, width = read_image(first).shape[:2]
         return width, height
-    if facts:
-        return facts.width, facts.height
+    if info:
+        return info.width, info.height
     raise DataError(
-        f'{first}: missing, and the overlap cannot be counted without the size of the images; '
+        f'{first}: missing, and the overlap cannot be computed without the size of the images; '
         'restore it, or put sequences.csv with name,count,width,height beside the sequences'
     )
 
 
-def _read_facts(path: Path) -> dict[str, _Facts]:
-    """Return what a sequences.csv says by name, nothing where there is none."""
+def _read_table(path: Path) -> dict[str, _SequenceInfo]:
+    """Return the rows of sequences.csv by name; nothing if the file does not exist."""
     if not path.is_file():
         return {}
     rows = csv.DictReader(read_lines(path))
     try:
         return {
-            row['name']: _Facts(int(row['count']), int(row['width']), int(row['height']))
+            row['name']: _SequenceInfo(int(row['count']), int(row['width']), int(row['height']))
             for row in rows
         }
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f'{path}: line {rows.line_num} is not name,count,width,height with whole numbers '
-            f'({error}); mend it, or remove the file'
+            f'{path}: line {rows.line_num} is not name,count,width,height with integers '
+            f'({error}); correct it, or remove the file'
         ) from error
 
 
@@ -103,10 +110,10 @@ def _read_corners(path: Path) -> NDArray[np.float64]:
     lines = read_lines(path)
     if not lines:
         raise DataError(f'{path}: empty; restore the file from the published set')
-    return np.array([_corners(path, number, line) for number, line in enumerate(lines, 1)])
+    return np.array([_parse_corners(path, number, line) for number, line in enumerate(lines, 1)])
 
 
-def _corners(path: Path, number: int, line: str) -> list[float]:
+def _parse_corners(path: Path, number: int, line: str) -> list[float]:
     try:
         values = split_numbers(line)
     except ValueError:

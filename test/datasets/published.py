@@ -1,7 +1,7 @@
-"""Tiny training sets in the layouts in which the real ones are published, 320x240 pixels.
+"""Tiny training sets with the layouts of the published ones and images of 320x240 pixels.
 
-In each, one image is broken, and one annotation tells of no target. Of scenes see `render_scene`;
-their seeds are given below.
+In each set one image is truncated and one annotation has no target. The images are those of
+`render_scene` with the seeds given below.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import numpy as np
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.imaging.geometry import Box
 
-FRAMES = 6  # of each video
-STILL = Box(20, 30, 50, 40)  # a second target where there are two
+FRAMES = 6  # in each video
+STILL = Box(20, 30, 50, 40)  # of the second target where there are two
 
 
 def write_got10k(folder: Path) -> None:
-    """Write GOT-10k: sequences 1 to 4, seeds alike, and 5 without rows: 4 targets, 23 rows.
+    """Write GOT-10k: sequences 1 to 4 with these seeds, and 5 without rows: 4 targets, 23 rows.
 
-    In 2 the target is absent from image 4; in 3 image 5 is broken.
+    In sequence 2 the target is absent in image 4; in sequence 3 image 5 is truncated.
     """
     names = [f'GOT-10k_Train_{number:06d}' for number in range(1, 6)]
     for seed, name in enumerate(names, 1):
         images, boxes = render_scene(FRAMES, seed=seed)
         sequence = folder / 'train' / name
         for number, image in enumerate(images, 1):
-            broken = (seed, number) == (3, 5)
-            _write_image(sequence / f'{number:08d}.jpg', image, broken)
+            truncated = (seed, number) == (3, 5)
+            _write_image(sequence / f'{number:08d}.jpg', image, truncated)
         rows = [','.join(f'{value:.4f}' for value in box) for box in boxes]
         absent, cover = ['0'] * FRAMES, ['8'] * FRAMES
         if seed == 2:
@@ -50,9 +50,9 @@ def write_got10k(folder: Path) -> None:
 
 
 def write_coco(folder: Path) -> None:
-    """Write COCO 2017: images 1 to 4, seeds alike, and 5 without annotations: 5 targets.
+    """Write COCO 2017: images 1 to 4 with these seeds, and 5 without annotations: 5 targets.
 
-    Image 1 has two targets, the second `STILL`; image 3 is broken.
+    Image 1 has two targets, the second at `STILL`; image 3 is truncated.
     """
     images, annotations = [], []
     for number in range(1, 6):
@@ -84,18 +84,18 @@ def write_coco(folder: Path) -> None:
 
 
 def write_vid(folder: Path) -> None:
-    """Write ImageNet VID: three videos, seeds 1 to 3, in two parts: 4 targets, 23 rows.
+    """Write ImageNet VID: three videos with seeds 1 to 3 in two folders: 4 targets, 23 rows.
 
-    The second has two tracks, the other `STILL`; in the first the target is absent from image 2; in
-    the third image 4 is broken.
+    In the first video the target is absent in image 2; the second has two tracks, the other at
+    `STILL`; in the third image 4 is truncated.
     """
     for seed in (1, 2, 3):
         images, boxes = render_scene(FRAMES, seed=seed)
         unit = f'ILSVRC2015_VID_train_000{seed // 3}/ILSVRC2015_train_{seed:05d}000'
         for number in range(FRAMES):
             name = f'VID/train/{unit}/{number:06d}'
-            broken = (seed, number) == (3, 4)
-            _write_image(folder / 'Data' / f'{name}.JPEG', images[number], broken)
+            truncated = (seed, number) == (3, 4)
+            _write_image(folder / 'Data' / f'{name}.JPEG', images[number], truncated)
             objects = [boxes[number], STILL] if seed == 2 else [boxes[number]]
             if (seed, number) == (1, 2):
                 objects = []
@@ -103,10 +103,10 @@ def write_vid(folder: Path) -> None:
 
 
 def write_det(folder: Path) -> None:
-    """Write ImageNet DET: images 1 to 5, seeds alike, in folders of two depths: 5 targets.
+    """Write ImageNet DET: images 1 to 5 with these seeds in folders of two depths: 5 targets.
 
-    Image 1 has two targets, the second `STILL`; 3 is broken, and the annotation of 5 is empty. The
-    folder of pictures without annotations is there too.
+    Image 1 has two targets, the second at `STILL`; image 3 is truncated, and the annotation of
+    image 5 is empty. As in the published set, one folder has images without annotations.
     """
     synsets = {1: 'n01440764', 2: 'n01443537'}
     for seed in range(1, 6):
@@ -122,7 +122,7 @@ def write_det(folder: Path) -> None:
 
 
 def in_whole_pixels(scene: Scene) -> list[Box]:
-    """Return a scene's boxes as ImageNet's annotations have them."""
+    """Return the boxes of a scene rounded to integer pixels, as in ImageNet's annotations."""
     return [Box(x, y, r - x, b - y) for x, y, r, b in map(_sides, scene.boxes)]
 
 
@@ -130,16 +130,16 @@ def _sides(box: Box) -> tuple[int, int, int, int]:
     return round(box.x), round(box.y), round(box.x + box.w), round(box.y + box.h)
 
 
-def _write_image(path: Path, image: np.ndarray, broken: bool = False) -> None:
-    """Write a JPEG, or the first bytes of one."""
-    good, data = cv2.imencode('.jpg', image)
-    assert good
+def _write_image(path: Path, image: np.ndarray, truncated: bool = False) -> None:
+    """Write a JPEG file, or its first 100 bytes if `truncated`."""
+    encoded, data = cv2.imencode('.jpg', image)
+    assert encoded
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.tobytes()[: 100 if broken else None])
+    path.write_bytes(data.tobytes()[: 100 if truncated else None])
 
 
 def _write_xml(path: Path, boxes: list[Box], tracks: bool) -> None:
-    """Write an annotation as ImageNet's are, VID's with `tracks`."""
+    """Write an annotation of ImageNet; those of VID have `tracks`."""
     lines = [
         '<annotation>',
         f'\t<folder>{path.parent.parent.name}/{path.parent.name}</folder>',

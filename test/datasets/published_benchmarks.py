@@ -1,7 +1,7 @@
-"""Tiny evaluation sets in the layouts in which the real ones are published.
+"""Tiny benchmarks with the layouts of the published ones and images of 320x240 pixels.
 
-Of UAV20L, UAV123 and OTB-2015 all sequences must be there, with all rows and images: their images
-are one file under many names. Images are of 320x240 pixels.
+UAV20L, UAV123 and OTB-2015 must be complete, with all sequences, rows and images: their images are
+links to one file.
 """
 
 from __future__ import annotations
@@ -19,33 +19,34 @@ from siamffn_model.datasets import otb, uav123
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.imaging.geometry import Box
 
-FRAMES = 5  # of each sequence of VOT and GOT-10k
-MARKS = '1,0,0,0,0,0,1,0,0,0,0,1'  # of each sequence of UAV20L and UAV123: SV OV SOB
+FRAMES = 5  # in each sequence of VOT and GOT-10k
+FLAGS = '1,0,0,0,0,0,1,0,0,0,0,1'  # attributes of UAV20L and UAV123 sequences: SV OV SOB
 
 
 def box_of(number: int) -> Box:
-    """Return the box in a frame, from 1, of UAV20L, UAV123 or OTB-2015: no two are alike."""
+    """Return the box in a frame, counted from 1, of UAV20L, UAV123 or OTB-2015; all differ."""
     return Box(number, 20 + number % 7, 40, 30)
 
 
 @cache
 def uav_ranges(title: str) -> dict[str, tuple[str, int, int]]:
-    """Return video, first and last frame of each sequence of UAV20L or UAV123."""
-    found = re.findall(r'(\w+) (?:(\d+)-)?(\d+)', getattr(uav123, title))
+    """Return the video, first and last frame of each sequence of UAV20L or UAV123."""
+    entries = re.findall(r'(\w+) (?:(\d+)-)?(\d+)', getattr(uav123, title))
     return {
-        name: (re.sub(r'_\d$', '', name), int(first or 1), int(last)) for name, first, last in found
+        name: (re.sub(r'_\d$', '', name), int(first or 1), int(last))
+        for name, first, last in entries
     }
 
 
 def write_uav(folder: Path, title: str, images: bool = False) -> None:
-    """Write UAV20L or UAV123; the target is absent in each second frame of a sequence."""
+    """Write UAV20L or UAV123; the target is absent in the second frame of each sequence."""
     ranges = uav_ranges(title)
     (folder / 'anno' / title / 'att').mkdir(parents=True)
     for name, (_, first, last) in ranges.items():
         rows = [row(number) for number in range(first, last + 1)]
         rows[1] = 'NaN,NaN,NaN,NaN'
         write_rows(folder / 'anno' / title / f'{name}.txt', rows)
-        write_rows(folder / 'anno' / title / 'att' / f'{name}.txt', [MARKS])
+        write_rows(folder / 'anno' / title / 'att' / f'{name}.txt', [FLAGS])
     if images:
         videos = {video for video, _, _ in ranges.values()}
         _write_images(folder / 'data_seq/UAV123', videos, '', '{:06d}.jpg', 5527)
@@ -53,7 +54,7 @@ def write_uav(folder: Path, title: str, images: bool = False) -> None:
 
 @cache
 def otb_ranges() -> dict[str, tuple[str, int, int]]:
-    """Return folder, first and last frame of each sequence of OTB-2015."""
+    """Return the folder, first and last frame of each sequence of OTB-2015."""
     with otb.TABLE.open(newline='') as file:
         return {
             r['name']: (r['folder'], int(r['first']), int(r['last'])) for r in csv.DictReader(file)
@@ -61,9 +62,10 @@ def otb_ranges() -> dict[str, tuple[str, int, int]]:
 
 
 def write_otb(folder: Path, images: bool = False) -> None:
-    """Write OTB-2015; the separators take turns.
+    """Write OTB-2015; the separator is a comma, a tab or a space in turn.
 
-    As published, tiger1's annotation tells of the whole video, the others of their frames alone.
+    As in the published set, the annotation of tiger1 has rows for the entire video, the others only
+    for the frames of their sequence.
     """
     ranges = otb_ranges()
     for i, (name, (video, first, last)) in enumerate(ranges.items()):
@@ -81,7 +83,7 @@ def write_otb(folder: Path, images: bool = False) -> None:
 def write_vot(folder: Path) -> None:
     """Write VOT: ants1 with images in color/ and bag with images beside the ground truth.
 
-    Rows are the corners of the scene's boxes, seeds 1 and 2; those of bag are x,y,w,h.
+    The scenes have seeds 1 and 2. Rows are the corners of the boxes; those of bag are x,y,w,h.
     """
     for seed, name, images in ((1, 'ants1', 'ants1/color'), (2, 'bag', 'bag')):
         boxes = _write_scene(folder / images, seed)
@@ -91,7 +93,7 @@ def write_vot(folder: Path) -> None:
 
 
 def write_got10k_val(folder: Path) -> None:
-    """Write GOT-10k's val/: sequences 1 and 2, seeds alike; in 2 the target is absent from 4."""
+    """Write val/ of GOT-10k: sequences 1 and 2 with these seeds; frame 4 of 2 has no target."""
     names = [f'GOT-10k_Val_{number:06d}' for number in (1, 2)]
     for seed, name in enumerate(names, 1):
         sequence = folder / 'val' / name
@@ -103,7 +105,7 @@ def write_got10k_val(folder: Path) -> None:
 
 
 def corners(box: Box) -> tuple[float, ...]:
-    """Return a box as x1, y1, ..., x4, y4, from the top left clockwise."""
+    """Return the corners x1, y1, ..., x4, y4 of a box, clockwise from the top left."""
     x, y, w, h = box
     return x, y, x + w, y, x + w, y + h, x, y + h
 
@@ -115,12 +117,12 @@ def join(values: Sequence[float], separator: str = ',') -> str:
 
 @cache
 def row(number: int, separator: str = ',') -> str:
-    """Return the row of `box_of`, in whole pixels."""
+    """Return the row of an annotation for `box_of`."""
     return separator.join(str(value) for value in box_of(number))
 
 
 def write_rows(path: Path, rows: Sequence[str]) -> None:
-    """Write a text file of these rows."""
+    """Write rows to a text file."""
     path.write_text(''.join(f'{row}\n' for row in rows))
 
 
@@ -133,7 +135,7 @@ def _write_scene(folder: Path, seed: int) -> list[Box]:
 
 
 def _write_images(folder: Path, videos: set[str], inner: str, pattern: str, count: int) -> None:
-    """Give all videos one folder of images 1 to `count`, which are one file."""
+    """Link all video folders to one folder with images 1 to `count`, which are one file."""
     images = folder.parent / f'images_{count}'
     images.mkdir(parents=True)
     first = images / pattern.format(1)

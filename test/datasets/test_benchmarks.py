@@ -1,4 +1,4 @@
-"""The registry: what is named there can be read, and is evaluated as it must be."""
+"""The registry of benchmarks: each can be read and has the right protocol."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize('key', WRITERS)
-def test_reads_its_published_layout(tmp_path: Path, key: str) -> None:
+def test_reads_published_layout(tmp_path: Path, key: str) -> None:
     benchmark = BENCHMARKS[key]
     WRITERS[key](tmp_path)
     sequences = benchmark.read(tmp_path, False)
@@ -38,7 +38,7 @@ def test_reads_sequences(sequence_folder: Path) -> None:
     assert len(BENCHMARKS['sequences'].read(sequence_folder, True)) == 2
 
 
-def test_only_these_may_be_tuned_on() -> None:
+def test_only_validation_sets_may_be_used_for_tuning() -> None:
     assert [key for key, benchmark in BENCHMARKS.items() if not benchmark.test] == [
         'sequences',
         'got10k',
@@ -46,7 +46,7 @@ def test_only_these_may_be_tuned_on() -> None:
 
 
 @pytest.mark.parametrize(('key', 'bench'), [('uav20l', 'uav20l'), ('otb2015', 'otb100')])
-def test_published_figures_agree_with_their_source(shared: Path, key: str, bench: str) -> None:
+def test_published_scores_agree_with_their_source(shared: Path, key: str, bench: str) -> None:
     published = BENCHMARKS[key].published
     with (shared / f'data/bench_{bench}/expected.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
@@ -56,8 +56,8 @@ def test_published_figures_agree_with_their_source(shared: Path, key: str, bench
         name = name.replace('_H', '-H')
         if name in published:
             compared += 1
-            figures = float(row['published_success_auc']), float(row['published_precision_20px'])
-            assert published[name] == figures
+            scores = float(row['published_success_auc']), float(row['published_precision_20px'])
+            assert published[name] == scores
     assert compared == {'uav20l': 8, 'otb2015': 5}[key]
     assert list(published.values()) == sorted(published.values(), reverse=True)
 

@@ -1,4 +1,4 @@
-"""What `data check` tells of training sets."""
+"""`siamffn data check`: it counts the content of training sets and reports what is damaged."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ ALL = [
         write_got10k,
         [
             'got10k: 4 targets, 23 boxes, 23 images',
-            '  left out, target absent: 1, such as GOT-10k_Train_000002 row 4',
-            '  left out, empty annotation: 1, such as GOT-10k_Train_000005',
+            '  skipped, target absent: 1, such as GOT-10k_Train_000002 row 4',
+            '  skipped, empty annotation: 1, such as GOT-10k_Train_000005',
         ],
         'train/GOT-10k_Train_000003/00000005.jpg',
     ),
@@ -35,7 +35,7 @@ ALL = [
         write_coco,
         [
             'coco: 5 targets, 5 boxes, 4 images',
-            '  left out, empty annotation: 1, such as 000000000005.jpg',
+            '  skipped, empty annotation: 1, such as 000000000005.jpg',
         ],
         'train2017/000000000003.jpg',
     ),
@@ -44,7 +44,7 @@ ALL = [
         write_vid,
         [
             'vid: 4 targets, 23 boxes, 17 images',
-            f'  left out, target absent: 1, such as {VID_PLACE}',
+            f'  skipped, target absent: 1, such as {VID_PLACE}',
         ],
         'Data/VID/train/ILSVRC2015_VID_train_0001/ILSVRC2015_train_00003000/000004.JPEG',
     ),
@@ -53,7 +53,7 @@ ALL = [
         write_det,
         [
             'det: 5 targets, 5 boxes, 4 images',
-            f'  left out, empty annotation: 1, such as {DET_PLACE}',
+            f'  skipped, empty annotation: 1, such as {DET_PLACE}',
         ],
         'Data/DET/train/ILSVRC2014_train_0000/ILSVRC2014_train_00000003.JPEG',
     ),
@@ -66,12 +66,12 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
 
 
-@pytest.mark.parametrize(('name', 'write', 'counts', 'broken'), ALL)
-def test_a_set_is_counted_and_its_damaged_image_named(
+@pytest.mark.parametrize(('name', 'write', 'counts', 'damaged'), ALL)
+def test_counts_each_set_and_names_its_damaged_image(
     name: str,
     write: Callable[[Path], None],
     counts: list[str],
-    broken: str,
+    damaged: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -80,51 +80,49 @@ def test_a_set_is_counted_and_its_damaged_image_named(
     assert not check_sets({name: folder})
     images = counts[0].split()[-2]
     lines = capsys.readouterr().out.splitlines()
-    ours = lines.index(counts[0])
-    assert lines[ours : ours + len(counts) + 2] == [
+    start = lines.index(counts[0])
+    assert lines[start : start + len(counts) + 2] == [
         *counts,
-        f'  damaged: {folder / broken}: damaged or not an image; replace or remove the file',
+        f'  damaged: {folder / damaged}: damaged or not an image; replace or remove the file',
         f'  1 of {images} images damaged',
     ]
-    (folder / broken).write_bytes(next(folder.rglob('*1.[jJ]*')).read_bytes())
+    (folder / damaged).write_bytes(next(folder.rglob('*1.[jJ]*')).read_bytes())
     assert check_sets({name: folder})
     assert f'  0 of {images} images damaged\n' in capsys.readouterr().out
     for other in SETS.keys() - {name}:
-        assert f'{other}: not given; it can be had from {SETS[other].source}' in '\n'.join(lines)
+        assert f'{other}: not given; get it from {SETS[other].source}; it must contain' in lines
 
 
-def test_what_has_changed_since_is_read_anew(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reads_a_changed_set_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_got10k(tmp_path)
     check_sets({'got10k': tmp_path})
     (tmp_path / 'train/GOT-10k_Train_000003/00000005.jpg').unlink()
     capsys.readouterr()
     check_sets({'got10k': tmp_path})
-    told = capsys.readouterr().out
-    assert 'got10k: 4 targets, 22 boxes, 22 images\n' in told
-    assert '  left out, missing image: 1, such as GOT-10k_Train_000003 row 5\n' in told
+    output = capsys.readouterr().out
+    assert 'got10k: 4 targets, 22 boxes, 22 images\n' in output
+    assert '  skipped, missing image: 1, such as GOT-10k_Train_000003 row 5\n' in output
 
 
-def test_without_any_set_it_says_where_to_get_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_any_set_reports_where_to_get_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert check_sets({})
     lines = capsys.readouterr().out.splitlines()
-    for name, images in SETS.items():
-        place = lines.index(f'{name}: not given; it can be had from {images.source} and must hold')
-        assert lines[place + 1] == f'  {images.layout}'
+    for name, item in SETS.items():
+        start = lines.index(f'{name}: not given; get it from {item.source}; it must contain')
+        assert lines[start + 1] == f'  {item.layout}'
 
 
-def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
+def test_rejects_an_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'--data cocoa: .* got10k, coco, vid, det and pack'):
         check_sets({'cocoa': tmp_path})
 
 
-def test_another_folder_than_the_sets_is_named(tmp_path: Path) -> None:
+def test_names_a_folder_with_another_layout(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f'{tmp_path}/.* get the set from http'):
         check_sets({'vid': tmp_path})
 
 
-def test_many_damaged_images_are_counted_and_the_first_named(
+def test_counts_damaged_images_and_names_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_got10k(tmp_path)
@@ -132,20 +130,20 @@ def test_many_damaged_images_are_counted_and_the_first_named(
     for image in images:
         image.write_bytes(b'')
     assert not check_sets({'got10k': tmp_path})
-    told = capsys.readouterr().out
-    assert told.count('  damaged: ') == 20
-    assert f'  damaged: {images[0]}: ' in told
-    assert '  23 of 23 images damaged\n' in told
+    output = capsys.readouterr().out
+    assert output.count('  damaged: ') == 20
+    assert f'  damaged: {images[0]}: ' in output
+    assert '  23 of 23 images damaged\n' in output
 
 
-def test_a_pack_is_counted(tiny_pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_counts_a_pack(tiny_pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check_sets({'pack': tiny_pack})
-    told = capsys.readouterr().out
-    assert 'pack: 3 objects, 2 backgrounds, 4 frames of 1 videos\n' in told
-    assert '  0 of 12 images damaged\n' in told
+    output = capsys.readouterr().out
+    assert 'pack: 3 objects, 2 backgrounds, 4 frames of 1 videos\n' in output
+    assert '  0 of 12 images damaged\n' in output
 
 
-def test_a_damaged_image_of_a_pack_is_named(
+def test_names_a_damaged_image_of_a_pack(
     tiny_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(tiny_pack, tmp_path / 'pack')
@@ -155,16 +153,16 @@ def test_a_damaged_image_of_a_pack_is_named(
             info.size = 4
             tar.addfile(info, io.BytesIO(b'junk'))
     assert not check_sets({'pack': folder})
-    told = capsys.readouterr().out
-    assert '  damaged: file backgrounds/img/1.jpg of the pack is damaged: copy' in told
-    assert '  2 of 12 images damaged\n' in told
+    output = capsys.readouterr().out
+    assert '  damaged: file backgrounds/img/1.jpg of the pack is damaged: copy' in output
+    assert '  2 of 12 images damaged\n' in output
 
 
 @pytest.mark.parametrize(
     ('name', 'columns'),
     [('objects', ('image', 'mask')), ('backgrounds', ('image',)), ('videos', ('path',))],
 )
-def test_an_image_that_a_pack_lists_and_lacks_is_named(
+def test_names_an_image_that_is_listed_in_a_pack_but_missing(
     name: str,
     columns: tuple[str, ...],
     tiny_pack: Path,
@@ -181,6 +179,6 @@ def test_an_image_that_a_pack_lists_and_lacks_is_named(
         writer.writeheader()
         writer.writerows(rows)
     assert not check_sets({'pack': folder})
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for column in columns:
-        assert f'  damaged: the pack holds no file {column}.lost: ' in told
+        assert f'  damaged: the pack contains no file {column}.lost: ' in output

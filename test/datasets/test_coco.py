@@ -1,4 +1,4 @@
-"""COCO as it is published: which annotations are used, and which are not."""
+"""COCO in its published layout: which annotations are used, and which are skipped."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ ANNOTATIONS = 'annotations/instances_train2017.json'
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The set."""
+    """Write the set; the cache is empty."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     write_coco(tmp_path / 'set')
     return tmp_path / 'set'
 
 
-def test_reads_what_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reads_all_annotations(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = open_index(COCO, folder)
     assert capsys.readouterr().out == ''
     assert index.starts.tolist() == [0, 1, 2, 3, 4, 5]
@@ -40,7 +40,7 @@ def test_reads_what_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert index.skipped == {'empty annotation': (1, ['000000000005.jpg'])}
 
 
-def test_one_image_is_broken(folder: Path) -> None:
+def test_names_the_truncated_image(folder: Path) -> None:
     images = open_index(COCO, folder).images()
     assert [path.name for path in images] == [f'{number:012d}.jpg' for number in (1, 2, 3, 4)]
     with pytest.raises(ImageError, match=r'000000000003\.jpg'):
@@ -48,7 +48,7 @@ def test_one_image_is_broken(folder: Path) -> None:
     assert [read_image(path).shape for path in images] == [(240, 320, 3)] * 3
 
 
-def test_what_is_skipped(folder: Path) -> None:
+def test_reports_skipped_annotations(folder: Path) -> None:
     content: dict[str, Any] = json.loads((folder / ANNOTATIONS).read_text())
     content['annotations'][0]['iscrowd'] = 1
     content['annotations'][1]['bbox'][3] = 0.0
@@ -75,20 +75,20 @@ def test_what_is_skipped(folder: Path) -> None:
         '"annotations": [{"id": 1, "image_id": 1, "iscrowd": 0, "bbox": [1, 2]}]}',
     ],
 )
-def test_a_damaged_file_is_named(folder: Path, content: str) -> None:
+def test_names_a_damaged_file(folder: Path, content: str) -> None:
     (folder / ANNOTATIONS).write_text(content)
     with pytest.raises(DataError, match=rf'set/{ANNOTATIONS}: damaged \(.*; unpack it again'):
         open_index(COCO, folder)
 
 
 @pytest.mark.parametrize('name', ['annotations', 'train2017'])
-def test_a_missing_part_is_named(folder: Path, name: str) -> None:
+def test_names_a_missing_part(folder: Path, name: str) -> None:
     (folder / name).rename(folder / 'elsewhere')
     with pytest.raises(DataError, match=f'set/{name}.*: no such .* from https://cocodataset.org'):
         open_index(COCO, folder)
 
 
-def test_a_missing_reader_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_a_missing_package(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'pycocotools.coco', None)
     with pytest.raises(DependencyError, match='pip install pycocotools'):
         open_index(COCO, folder)

@@ -1,4 +1,4 @@
-"""Pasted objects lie where their box says."""
+"""Pasted objects are exactly in their boxes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ WHITE = np.full((100, 120, 3), 255, np.uint8)
 
 
 def ellipse() -> tuple[np.ndarray, Box]:
+    """Return the mask (100, 120) of an ellipse and its bounding box."""
     mask = np.zeros((100, 120), np.uint8)
     cv2.ellipse(mask, (60, 50), (40, 20), 0, 0, 360, 255, -1)
     return mask, Box(*map(float, cv2.boundingRect(mask)))
@@ -21,14 +22,14 @@ def ellipse() -> tuple[np.ndarray, Box]:
 
 @pytest.mark.parametrize('pose', [Pose(0, 1), Pose(30, 1), Pose(-75, 1.4)])
 @pytest.mark.parametrize('side', [60, 160])
-def test_the_box_is_that_of_the_pixels(pose: Pose, side: float) -> None:
+def test_box_fits_the_pixels(pose: Pose, side: float) -> None:
     mask, box = ellipse()
     view = np.zeros((255, 255, 3), np.uint8)
     pasted = paste(view, make_sprite(WHITE, mask, box), pose, side, (100, 140))
     assert context_side(pasted.w, pasted.h) == pytest.approx(side)
     assert (pasted.cx, pasted.cy) == pytest.approx((100, 140))
-    seen = cv2.boundingRect((view[..., 0] > 127).astype(np.uint8))
-    assert seen == pytest.approx(pasted, abs=2.5)
+    visible = cv2.boundingRect((view[..., 0] > 127).astype(np.uint8))
+    assert visible == pytest.approx(pasted, abs=2.5)
 
 
 def test_only_the_object_is_pasted() -> None:
@@ -40,7 +41,7 @@ def test_only_the_object_is_pasted() -> None:
     assert (view[y + h // 2, x + w // 2] == 255).all()
 
 
-def test_the_box_may_reach_outside() -> None:
+def test_box_may_extend_outside_the_image() -> None:
     mask, box = ellipse()
     view = np.zeros((127, 127, 3), np.uint8)
     pasted = paste(view, make_sprite(WHITE, mask, box), Pose(0, 1), 127, (0, 60))

@@ -1,4 +1,4 @@
-"""GOT-10k as it is published: which rows are used, and which are not."""
+"""GOT-10k in its published layout: which rows are used, and which are skipped."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from .published import FRAMES, write_got10k
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The set."""
+    """Write the set; the cache is empty."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     write_got10k(tmp_path / 'set')
     return tmp_path / 'set'
 
 
 def open_changed(folder: Path) -> tuple[Index, dict[str, list[str]]]:
-    """Open the set after a change to sequence 1; return it and what of that is skipped."""
-    index = open_index(GOT10K, folder, fresh=True)
+    """Rebuild the index after a change to sequence 1; return it and what is skipped there."""
+    index = open_index(GOT10K, folder, rebuild=True)
     skipped = {
-        why: ours
-        for why, (_, places) in index.skipped.items()
-        if (ours := [place for place in places if place.startswith('GOT-10k_Train_000001')])
+        reason: selected
+        for reason, (_, places) in index.skipped.items()
+        if (selected := [place for place in places if place.startswith('GOT-10k_Train_000001')])
     }
     return index, skipped
 
 
-def test_reads_what_is_there(folder: Path) -> None:
+def test_reads_all_annotations(folder: Path) -> None:
     index = open_index(GOT10K, folder)
     assert index.starts.tolist() == [0, 6, 11, 17, 23]
     assert index.frames.tolist() == [*range(1, 7), 1, 2, 3, 5, 6, *range(1, 7), *range(1, 7)]
@@ -48,20 +48,20 @@ def test_reads_what_is_there(folder: Path) -> None:
     }
 
 
-def test_one_image_is_broken(folder: Path) -> None:
-    broken = []
+def test_names_the_truncated_image(folder: Path) -> None:
+    damaged = []
     for path in open_index(GOT10K, folder).images():
         try:
             assert read_image(path).shape == (240, 320, 3)
         except ImageError:
-            broken.append(path)
-    assert broken == [folder / 'train/GOT-10k_Train_000003/00000005.jpg']
+            damaged.append(path)
+    assert damaged == [folder / 'train/GOT-10k_Train_000003/00000005.jpg']
 
 
 @pytest.mark.parametrize(
     ('file', 'value'), [('absence.label', '1'), ('cover.label', '0'), ('groundtruth.txt', 'absent')]
 )
-def test_a_row_without_the_target(folder: Path, file: str, value: str) -> None:
+def test_skips_a_row_without_the_target(folder: Path, file: str, value: str) -> None:
     path = folder / 'train/GOT-10k_Train_000001' / file
     rows = path.read_text().splitlines()
     rows[2] = {'absent': 'nan,nan,nan,nan'}.get(value, value)
@@ -73,7 +73,7 @@ def test_a_row_without_the_target(folder: Path, file: str, value: str) -> None:
 
 
 @pytest.mark.parametrize('row', ['1,2,0,4', '1,2,3,-4', 'inf,2,3,4', '1,2,inf,4'])
-def test_a_box_without_area(folder: Path, row: str) -> None:
+def test_skips_a_box_without_area(folder: Path, row: str) -> None:
     path = folder / 'train/GOT-10k_Train_000001/groundtruth.txt'
     rows = path.read_text().splitlines()
     path.write_text('\n'.join([*rows[:5], row]))
@@ -87,7 +87,7 @@ def test_without_labels_all_rows_are_used(folder: Path) -> None:
     assert (index.starts[1], skipped) == (6, {})
 
 
-def test_images_and_rows_that_do_not_fit(folder: Path) -> None:
+def test_reports_rows_without_images_and_images_without_rows(folder: Path) -> None:
     sequence = folder / 'train/GOT-10k_Train_000001'
     (sequence / '00000002.jpg').rename(sequence / '00000009.jpg')
     index, skipped = open_changed(folder)
@@ -107,20 +107,20 @@ def test_images_and_rows_that_do_not_fit(folder: Path) -> None:
         ('cover.label', b'8\nx\n8\n8\n8\n8\n'),
     ],
 )
-def test_a_damaged_annotation(folder: Path, file: str, content: bytes) -> None:
+def test_skips_a_damaged_annotation(folder: Path, file: str, content: bytes) -> None:
     (folder / 'train/GOT-10k_Train_000001' / file).write_bytes(content)
     index, skipped = open_changed(folder)
     assert len(index) == 3
     assert skipped == {'damaged annotation': ['GOT-10k_Train_000001']}
 
 
-def test_what_is_missing_or_cannot_be_read(folder: Path) -> None:
+def test_missing_and_unreadable_annotations(folder: Path) -> None:
     truth = folder / 'train/GOT-10k_Train_000001/groundtruth.txt'
     truth.unlink()
     assert open_changed(folder)[1] == {'missing annotation': ['GOT-10k_Train_000001']}
-    truth.mkdir()  # any file that the disk does not give
+    truth.mkdir()  # a file that cannot be read
     with pytest.raises(DataError, match=r'GOT-10k_Train_000001/groundtruth\.txt: cannot be read'):
-        open_index(GOT10K, folder, fresh=True)
+        open_index(GOT10K, folder, rebuild=True)
     (folder / 'bare/train').mkdir(parents=True)
     with pytest.raises(DataError, match=r'bare/train: no sequences; .* get the set from http'):
         open_index(GOT10K, folder / 'bare')

@@ -1,4 +1,4 @@
-"""GOT-10k's validation part as it is published."""
+"""GOT-10k, validation part, in its published layout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ['GOT-10k_Val_000001', 'GOT-10k_Val_000002']
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The set."""
+    """Write the set."""
     write_got10k_val(tmp_path)
     return tmp_path
 
@@ -39,12 +39,12 @@ def test_reads_the_published_layout(folder: Path, place: str) -> None:
             assert np.abs(read.astype(int) - image).mean() < 5  # JPEG
 
 
-def test_without_a_list_all_folders_are_read(folder: Path) -> None:
+def test_without_list_txt_reads_all_folders(folder: Path) -> None:
     (folder / 'val/list.txt').unlink()
     assert [sequence.name for sequence in read_got10k_val(folder, False)] == NAMES
 
 
-def test_reads_annotations_alone(folder: Path) -> None:
+def test_reads_annotations_without_images(folder: Path) -> None:
     for image in folder.rglob('*.jpg'):
         image.unlink()
     sequences = read_got10k_val(folder, False)
@@ -55,9 +55,9 @@ def test_reads_annotations_alone(folder: Path) -> None:
 
 
 @pytest.mark.parametrize('rows', [['0'] * 4, ['0'] * 4 + ['x'], ['1'] + ['0'] * 4, []])
-def test_label_that_does_not_fit_is_named(folder: Path, rows: list[str]) -> None:
+def test_invalid_label_file_is_named(folder: Path, rows: list[str]) -> None:
     write_rows(folder / 'val' / NAMES[0] / 'absence.label', rows)
-    with pytest.raises(DataError, match=r'000001/absence.label: must hold 5 rows, .*; restore'):
+    with pytest.raises(DataError, match=r'000001/absence.label: must contain 5 rows, .*; restore'):
         read_got10k_val(folder, False)
 
 

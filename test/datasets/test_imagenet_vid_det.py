@@ -1,4 +1,4 @@
-"""ImageNet VID and DET as they are published: which objects are used, and which are not."""
+"""ImageNet VID and DET in their published layout: which objects are used, and which skipped."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SECOND = 'ILSVRC2015_VID_train_0000/ILSVRC2015_train_00002000'
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Both sets, in one folder as they come."""
+    """Write both sets to one folder, as published; the cache is empty."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     write_vid(tmp_path / 'ILSVRC')
     write_det(tmp_path / 'ILSVRC')
     return tmp_path / 'ILSVRC'
 
 
-def test_vid_reads_what_is_there(folder: Path) -> None:
+def test_vid_reads_all_annotations(folder: Path) -> None:
     index = open_index(VID, folder)
     assert index.starts.tolist() == [0, 5, 11, 17, 23]
     assert index.frames.tolist() == [0, 1, 3, 4, 5, *range(6), *range(6), *range(6)]
@@ -40,7 +40,7 @@ def test_vid_reads_what_is_there(folder: Path) -> None:
     assert index.skipped == {'target absent': (1, [place])}
 
 
-def test_det_reads_what_is_there(folder: Path) -> None:
+def test_det_reads_all_annotations(folder: Path) -> None:
     index = open_index(DET, folder)
     assert index.starts.tolist() == [0, 1, 2, 3, 4, 5]
     assert index.frames.tolist() == [0] * 5
@@ -54,24 +54,26 @@ def test_det_reads_what_is_there(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('images', 'count', 'broken'),
+    ('training_set', 'count', 'damaged'),
     [
         (VID, 17, 'ILSVRC2015_train_00003000/000004.JPEG'),
         (DET, 4, 'ILSVRC2014_train_00000003.JPEG'),
     ],
 )
-def test_one_image_is_broken(folder: Path, images: TrainingSet, count: int, broken: str) -> None:
-    paths, unread = open_index(images, folder).images(), []
+def test_names_the_truncated_image(
+    folder: Path, training_set: TrainingSet, count: int, damaged: str
+) -> None:
+    paths, unreadable = open_index(training_set, folder).images(), []
     for path in paths:
         try:
             assert read_image(path).shape == (240, 320, 3)
         except ImageError:
-            unread.append(path)
+            unreadable.append(path)
     assert len(paths) == count
-    assert [str(path).endswith(broken) for path in unread] == [True]
+    assert [str(path).endswith(damaged) for path in unreadable] == [True]
 
 
-def test_vid_skips_what_cannot_be_used(folder: Path) -> None:
+def test_vid_skips_unusable_annotations(folder: Path) -> None:
     annotations = folder / f'Annotations/VID/train/{SECOND}'
     text = (annotations / '000005.xml').read_text()
     assert text.count('<xmax>70</xmax>') == 1
@@ -84,10 +86,10 @@ def test_vid_skips_what_cannot_be_used(folder: Path) -> None:
     }
     for name, changed in changes.items():
         (annotations / name).write_text(changed)
-    pictures = folder / f'Data/VID/train/{SECOND}'
-    (pictures / '000004.JPEG').rename(pictures / 'index.JPEG')
+    images = folder / f'Data/VID/train/{SECOND}'
+    (images / '000004.JPEG').rename(images / 'index.JPEG')
     index = open_index(VID, folder)
-    assert index.frames[5:8].tolist() == [0, 5, 5]  # two of the first track, one of the other
+    assert index.frames[5:8].tolist() == [0, 5, 5]  # two of the first track, one of the second
     assert index.starts.tolist() == [0, 5, 7, 8, 14]
     damaged = [f'{SECOND}/{name}.xml' for name in ('000001', '000002', '000003', 'index')]
     del index.skipped['target absent']
@@ -112,14 +114,14 @@ def test_a_folder_without_images(folder: Path) -> None:
     assert index.skipped['missing image'][0] == 2
 
 
-@pytest.mark.parametrize('images', [VID, DET])
+@pytest.mark.parametrize('training_set', [VID, DET])
 @pytest.mark.parametrize('part', ['Annotations', 'Data'])
-def test_a_missing_part_is_named(folder: Path, images: TrainingSet, part: str) -> None:
-    lacking = f'{part}/{images.name.upper()}/train'
-    (folder / lacking).rename(folder / 'elsewhere')
-    with pytest.raises(DataError, match=f'{lacking}: No such .* https://image-net.org'):
-        open_index(images, folder)
-    (folder / lacking).mkdir()
+def test_names_a_missing_part(folder: Path, training_set: TrainingSet, part: str) -> None:
+    missing = f'{part}/{training_set.name.upper()}/train'
+    (folder / missing).rename(folder / 'elsewhere')
+    with pytest.raises(DataError, match=f'{missing}: No such .* https://image-net.org'):
+        open_index(training_set, folder)
+    (folder / missing).mkdir()
     if part == 'Annotations':
-        with pytest.raises(DataError, match=f'{lacking}: no (videos|annotations); '):
-            open_index(images, folder)
+        with pytest.raises(DataError, match=f'{missing}: no (videos|annotations); '):
+            open_index(training_set, folder)

@@ -1,4 +1,4 @@
-"""The index of a training set: what it keeps, and that no fault of the cache reaches a training."""
+"""The index of a training set: its content, resuming, and rebuilding when it is damaged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CONTENT = {
 
 @dataclass
 class Reader:
-    """Reads `CONTENT` and remembers which units; raises `error` at unit `fails`."""
+    """Reads `CONTENT` and records the units read; raises `error` at unit `fails`."""
 
     units: list[str] = field(default_factory=list)
     fails: str | None = None
@@ -61,21 +61,21 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / 'cache/siamffn/index'
 
 
-def image_set(
+def training_set(
     read: Callable[[Path, str], UnitAnnotations], units: list[str] = UNITS
 ) -> TrainingSet:
     return TrainingSet('toys', 'toys', 'http://toys.example', lambda folder: units, read)
 
 
 def interrupt(folder: Path, units: list[str] = UNITS) -> None:
-    """Leave the journal of a reading that stopped at the third unit."""
+    """Leave the journal of a run that was interrupted at the third unit."""
     reader = Reader(fails='c', error=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        open_index(image_set(reader, units), folder)
+        open_index(training_set(reader, units), folder)
     assert reader.units == ['a', 'b']
 
 
-def holds_all(opened: Index) -> bool:
+def is_complete(opened: Index) -> bool:
     return (
         opened.starts.tolist() == [0, 2, 3, 4, 5, 6]
         and opened.frames.tolist() == [1, 9, 1, 0, 3, 4]
@@ -86,11 +86,11 @@ def holds_all(opened: Index) -> bool:
     )
 
 
-def test_all_is_read_back(tmp_path: Path) -> None:
-    made = open_index(image_set(Reader()), tmp_path)
-    found = open_index(image_set(Reader()), tmp_path)
-    for opened in (made, found):
-        assert holds_all(opened)
+def test_index_has_all_annotations(tmp_path: Path) -> None:
+    built = open_index(training_set(Reader()), tmp_path)
+    loaded = open_index(training_set(Reader()), tmp_path)
+    for opened in (built, loaded):
+        assert is_complete(opened)
         assert (opened.name, opened.folder, len(opened)) == ('toys', tmp_path, 5)
         arrays = opened.starts, opened.frames, opened.boxes
         assert [a.dtype for a in arrays] == [np.int64, np.int32, np.float32]
@@ -105,26 +105,26 @@ def test_a_second_opening_reads_nothing(tmp_path: Path, cache: Path) -> None:
     folder = tmp_path / 'set'
     folder.mkdir()
     (tmp_path / 'link').symlink_to(folder)
-    open_index(image_set(Reader()), folder)
+    open_index(training_set(Reader()), folder)
     files = sorted(path.name for path in cache.iterdir())
     assert [Path(name).suffix for name in files] == ['.lock', '.safetensors']
     reader = Reader()
-    assert holds_all(open_index(image_set(reader), tmp_path / 'link'))
+    assert is_complete(open_index(training_set(reader), tmp_path / 'link'))
     assert reader.units == []
     assert sorted(path.name for path in cache.iterdir()) == files
-    open_index(image_set(reader), folder, fresh=True)
+    open_index(training_set(reader), folder, rebuild=True)
     assert reader.units == UNITS
-    open_index(image_set(reader), tmp_path)
+    open_index(training_set(reader), tmp_path)
     assert reader.units == UNITS * 2
 
 
-def test_an_interrupted_reading_goes_on(
+def test_interrupted_run_is_resumed(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interrupt(tmp_path)
     capsys.readouterr()
     reader = Reader()
-    assert holds_all(open_index(image_set(reader), tmp_path))
+    assert is_complete(open_index(training_set(reader), tmp_path))
     assert reader.units == ['c', 'd', 'e']
     bar = capsys.readouterr().err
     assert bar.startswith('\rindex toys:  40%')
@@ -133,104 +133,104 @@ def test_an_interrupted_reading_goes_on(
 
 
 @pytest.mark.parametrize(('cut', 'end'), [(1, b''), (20, b''), (20, bytes(19) + b'\n')])
-def test_a_torn_line_is_read_again(tmp_path: Path, cache: Path, cut: int, end: bytes) -> None:
+def test_unit_of_an_incomplete_line_is_read_again(
+    tmp_path: Path, cache: Path, cut: int, end: bytes
+) -> None:
     interrupt(tmp_path)
     (journal,) = cache.glob('*.journal')
     journal.write_bytes(journal.read_bytes()[:-cut] + end)
     reader = Reader(fails='d', error=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        open_index(image_set(reader), tmp_path)
+        open_index(training_set(reader), tmp_path)
     assert reader.units == ['b', 'c']
     reader = Reader()
-    assert holds_all(open_index(image_set(reader), tmp_path))
+    assert is_complete(open_index(training_set(reader), tmp_path))
     assert reader.units == ['d', 'e']
 
 
-def test_the_journal_of_other_units_is_thrown_away(tmp_path: Path) -> None:
+def test_journal_of_other_units_is_discarded(tmp_path: Path) -> None:
     interrupt(tmp_path, ['a', 'b', 'c'])
     reader = Reader()
-    assert holds_all(open_index(image_set(reader), tmp_path))
+    assert is_complete(open_index(training_set(reader), tmp_path))
     assert reader.units == UNITS
 
 
-def test_a_fresh_index_begins_at_the_first_unit(tmp_path: Path) -> None:
+def test_rebuilding_starts_at_the_first_unit(tmp_path: Path) -> None:
     interrupt(tmp_path)
     reader = Reader()
-    open_index(image_set(reader), tmp_path, fresh=True)
+    open_index(training_set(reader), tmp_path, rebuild=True)
     assert reader.units == UNITS
 
 
-def test_any_flipped_byte_is_found(
+def test_any_changed_byte_is_detected(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    open_index(image_set(Reader()), tmp_path)
+    open_index(training_set(Reader()), tmp_path)
     (path,) = cache.glob('*.safetensors')
     good = path.read_bytes()
     capsys.readouterr()
     for place in [*range(0, len(good), 41), len(good) - 1]:
         path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
         reader = Reader()
-        assert holds_all(open_index(image_set(reader), tmp_path)), place
+        assert is_complete(open_index(training_set(reader), tmp_path)), place
         assert reader.units == UNITS, place
-        told = capsys.readouterr().err
-        assert told.startswith(f'{path}: '), place
-        assert '; the index is made anew\n' in told, place
+        message = capsys.readouterr().err
+        assert message.startswith(f'{path}: '), place
+        assert '; rebuilding the index\n' in message, place
     path.write_bytes(good[: len(good) // 2])
-    assert holds_all(open_index(image_set(Reader()), tmp_path))
+    assert is_complete(open_index(training_set(Reader()), tmp_path))
     assert 'damaged' in capsys.readouterr().err
 
 
-def test_other_units_and_another_version_are_told(
+def test_other_units_and_another_version_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert len(open_index(image_set(Reader(), UNITS[:3]), tmp_path)) == 3
+    assert len(open_index(training_set(Reader(), UNITS[:3]), tmp_path)) == 3
     capsys.readouterr()
-    assert holds_all(open_index(image_set(Reader()), tmp_path))
-    assert f'the parts of the set in {tmp_path} have changed; ' in capsys.readouterr().err
+    assert is_complete(open_index(training_set(Reader()), tmp_path))
+    assert f'the units of the set in {tmp_path} have changed; ' in capsys.readouterr().err
     monkeypatch.setattr(index, 'FORMAT_VERSION', index.FORMAT_VERSION + 1)
     reader = Reader()
-    assert holds_all(open_index(image_set(reader), tmp_path))
+    assert is_complete(open_index(training_set(reader), tmp_path))
     assert reader.units == UNITS
     assert 'written by another version; ' in capsys.readouterr().err
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_file_is_named(tmp_path: Path) -> None:
     error = PermissionError(13, 'Permission denied', '/data/c.txt')
     with pytest.raises(DataError, match=r'/data/c\.txt: Permission denied; check the disk'):
-        open_index(image_set(Reader(fails='c', error=error)), tmp_path)
+        open_index(training_set(Reader(fails='c', error=error)), tmp_path)
     reader = Reader()
-    assert holds_all(open_index(image_set(reader), tmp_path))
+    assert is_complete(open_index(training_set(reader), tmp_path))
     assert reader.units == ['c', 'd', 'e']
 
 
-def test_a_cache_that_cannot_be_written_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / 'file').write_text('a file, not a folder')
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
     with pytest.raises(DataError, match=r'file/siamffn/index: .*; set XDG_CACHE_HOME'):
-        open_index(image_set(Reader()), tmp_path)
+        open_index(training_set(Reader()), tmp_path)
 
 
-def test_a_set_without_a_target_is_named_and_not_kept(tmp_path: Path) -> None:
+def test_set_without_targets_is_named_and_not_cached(tmp_path: Path) -> None:
     reader = Reader()
     with pytest.raises(DataError, match=r'no usable target; skipped: 5 empty box \(b row 0 \.\.\.'):
-        open_index(image_set(reader, ['b']), tmp_path)
+        open_index(training_set(reader, ['b']), tmp_path)
     with pytest.raises(DataError, match='no usable target; skipped: nothing;'):
-        open_index(image_set(lambda folder, unit: UnitAnnotations([], []), ['b']), tmp_path)
+        open_index(training_set(lambda folder, unit: UnitAnnotations([], []), ['b']), tmp_path)
     assert reader.units == ['b']
-    mended = image_set(lambda folder, unit: CONTENT['a'], ['b'])
-    assert len(open_index(mended, tmp_path)) == 2
+    repaired = training_set(lambda folder, unit: CONTENT['a'], ['b'])
+    assert len(open_index(repaired, tmp_path)) == 2
 
 
 @pytest.mark.parametrize('name', SETS)
-def test_a_missing_layout_is_named_with_where_to_get_it(tmp_path: Path, name: str) -> None:
-    images = SETS[name]
+def test_missing_layout_is_named_with_its_source(tmp_path: Path, name: str) -> None:
+    item = SETS[name]
     with pytest.raises(DataError) as caught:
-        open_index(images, tmp_path)
+        open_index(item, tmp_path)
     assert str(caught.value).startswith(f'{tmp_path}/')
-    assert images.layout in str(caught.value)
-    assert images.source in str(caught.value)
+    assert item.layout in str(caught.value)
+    assert item.source in str(caught.value)
 
 
 PROCESS = """
@@ -245,8 +245,8 @@ def read(folder, unit):
     sys.stdin.readline()
     return UnitAnnotations([[Annotation(f'{unit}.jpg', 0, Box(1, 2, 3, 4))]], [])
 
-images = TrainingSet('toys', 'toys', 'http://toys.example', lambda folder: ['a', 'b'], read)
-print('targets', len(open_index(images, Path(sys.argv[1]))))
+training_set = TrainingSet('toys', 'toys', 'http://toys.example', lambda folder: ['a', 'b'], read)
+print('targets', len(open_index(training_set, Path(sys.argv[1]))))
 """
 
 
@@ -257,7 +257,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
-def test_of_two_processes_one_reads(tmp_path: Path) -> None:
+def test_only_one_of_two_processes_reads(tmp_path: Path) -> None:
     with start(tmp_path) as first:
         assert first.stdout.readline() == 'reads a\n'
         with start(tmp_path) as second:
@@ -269,7 +269,7 @@ def test_of_two_processes_one_reads(tmp_path: Path) -> None:
             assert second.communicate()[0] == 'targets 2\n'
 
 
-def test_a_killed_process_loses_no_unit(tmp_path: Path) -> None:
+def test_killed_process_loses_no_unit(tmp_path: Path) -> None:
     with start(tmp_path) as first:
         first.stdin.write('\n')
         first.stdin.flush()

@@ -1,4 +1,4 @@
-"""OTB-2015 as it is published, and as its annotations lie beside raw results."""
+"""OTB-2015 in its published layout, and with annotations only, as kept with raw results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ATTRIBUTES = {'IV', 'SV', 'OCC', 'DEF', 'MB', 'FM', 'IPR', 'OPR', 'OV', 'BC', 'L
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The annotations."""
+    """Write the annotations."""
     write_otb(tmp_path / 'otb')
     return tmp_path / 'otb'
 
@@ -53,17 +53,17 @@ def test_reads_the_published_layout(tmp_path: Path) -> None:
             assert ends == tuple(tmp_path / 'otb' / image for image in IMAGES[name])
 
 
-def test_each_target_has_its_file(folder: Path) -> None:
+def test_each_target_has_its_own_file(folder: Path) -> None:
     for path in ('Jogging/groundtruth_rect.2.txt', 'Skating2/groundtruth_rect.1.txt'):
         rows = (folder / path).read_text().splitlines()
         write_rows(folder / path, ['7,8,9,10', *rows[1:]])
-    write_rows(folder / 'Human4/groundtruth_rect.txt', [])  # lies there empty
-    found = {name for name, s in read(folder).items() if s.truth[0].tolist() == [7, 8, 9, 10]}
-    assert found == {'jogging_2', 'skating2_1'}
+    write_rows(folder / 'Human4/groundtruth_rect.txt', [])  # an empty file, as published
+    names = {name for name, s in read(folder).items() if s.truth[0].tolist() == [7, 8, 9, 10]}
+    assert names == {'jogging_2', 'skating2_1'}
 
 
 def test_separators_may_differ_in_a_file(folder: Path) -> None:
-    """As in row 496 of the published BlurCar1."""
+    """Row 496 of the published BlurCar1 is such a case."""
     rows = [row(number, '\t') for number in range(247, 989)]
     rows[495] = '12 34 56 78'
     write_rows(folder / 'BlurCar1/groundtruth_rect.txt', rows)
@@ -73,7 +73,7 @@ def test_separators_may_differ_in_a_file(folder: Path) -> None:
 
 
 def test_attributes(folder: Path) -> None:
-    """Those of the first and the last in the authors' list."""
+    """Check the first and the last sequence in the authors' list."""
     sequences = read(folder)
     assert sequences['basketball'].attributes == ('IV', 'OCC', 'DEF', 'OPR', 'BC')
     assert sequences['woman'].attributes == ('IV', 'SV', 'OCC', 'DEF', 'MB', 'FM', 'OPR')
@@ -82,12 +82,12 @@ def test_attributes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize('place', ['anno', ''])
-def test_reads_annotations_alone(tmp_path: Path, place: str) -> None:
-    alone = tmp_path / 'alone' / place
-    alone.mkdir(parents=True)
+def test_reads_annotations_without_images(tmp_path: Path, place: str) -> None:
+    folder = tmp_path / 'annotations' / place
+    folder.mkdir(parents=True)
     for name, (_, first, last) in otb_ranges().items():
-        write_rows(alone / f'{name}.txt', [row(number) for number in range(first, last + 1)])
-    for name, sequence in read(tmp_path / 'alone').items():
+        write_rows(folder / f'{name}.txt', [row(number) for number in range(first, last + 1)])
+    for name, sequence in read(tmp_path / 'annotations').items():
         assert sequence.frames is None
         assert sequence.truth[-1].tolist() == [*box_of(otb_ranges()[name][2])]
 

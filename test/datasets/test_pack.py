@@ -1,4 +1,4 @@
-"""The training pack's reader."""
+"""The reader of the training pack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from siamffn_model.datasets.pack import Pack
 from siamffn_model.errors import DataError, ImageError
 
 
-def test_reads_what_is_there(tiny_pack: Path) -> None:
+def test_reads_all_files(tiny_pack: Path) -> None:
     pack = Pack.read(tiny_pack)
     assert (len(pack.objects), len(pack.backgrounds)) == (3, 2)
     assert [frame.frame for frame in pack.videos['otb']['clip']] == [0, 1, 2, 3]
@@ -22,14 +22,14 @@ def test_reads_what_is_there(tiny_pack: Path) -> None:
 
 
 @pytest.mark.parametrize('name', ['objects_2.tar', 'videos.csv'])
-def test_a_missing_file_is_named(tiny_pack: Path, tmp_path: Path, name: str) -> None:
+def test_names_a_missing_file(tiny_pack: Path, tmp_path: Path, name: str) -> None:
     folder = shutil.copytree(tiny_pack, tmp_path / 'pack')
     (folder / name).unlink()
     with pytest.raises(DataError, match=name):
         Pack.read(folder)
 
 
-def test_a_truncated_tar_is_named(tiny_pack: Path, tmp_path: Path) -> None:
+def test_names_a_truncated_tar(tiny_pack: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_pack, tmp_path / 'pack')
     data = (folder / 'videos.tar').read_bytes()
     (folder / 'videos.tar').write_bytes(data[: len(data) // 3])
@@ -37,13 +37,13 @@ def test_a_truncated_tar_is_named(tiny_pack: Path, tmp_path: Path) -> None:
         Pack.read(folder)
 
 
-def test_a_damaged_image_is_named(tiny_pack: Path) -> None:
+def test_names_a_damaged_image(tiny_pack: Path) -> None:
     pack = Pack.read(tiny_pack)
     for data in (b'junk', b''):
         pack.files['objects/img/0.jpg'] = data
         with pytest.raises(ImageError, match=r'objects/img/0\.jpg of the pack is damaged'):
             pack.image('objects/img/0.jpg')
-    with pytest.raises(DataError, match='holds no file nothing'):
+    with pytest.raises(DataError, match='contains no file nothing'):
         pack.image('nothing')
 
 

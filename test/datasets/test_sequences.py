@@ -1,3 +1,5 @@
+"""A folder of sequences: what is read, and which faults are named."""
+
 from __future__ import annotations
 
 import shutil
@@ -10,7 +12,7 @@ from siamffn_model.datasets.sequences import read_sequences
 from siamffn_model.errors import DataError, ImageError
 
 
-def test_reads_all_by_name(sequence_folder: Path) -> None:
+def test_reads_all_sorted_by_name(sequence_folder: Path) -> None:
     (sequence_folder / 'README.md').write_text('not a sequence')
     (sequence_folder / '.cache').mkdir()
     sequences = read_sequences(sequence_folder)
@@ -28,11 +30,11 @@ def test_truth_is_nan_where_the_target_is_absent(sequence_folder: Path) -> None:
     assert clip2.truth[14].tolist() == [float(value) for value in row.split(',')]
 
 
-def test_annotation_alone(sequence_folder: Path) -> None:
-    whole = read_sequences(sequence_folder)
+def test_reads_annotations_without_images(sequence_folder: Path) -> None:
+    complete = read_sequences(sequence_folder)
     for name in ('clip1', 'clip2'):
         shutil.rmtree(sequence_folder / name / 'img')
-    for sequence, expected in zip(read_sequences(sequence_folder, images=False), whole):
+    for sequence, expected in zip(read_sequences(sequence_folder, images=False), complete):
         assert sequence.frames is None
         np.testing.assert_array_equal(sequence.truth, expected.truth)
 
@@ -47,8 +49,8 @@ def test_folder_without_sequences(tmp_path: Path) -> None:
         read_sequences(tmp_path)
 
 
-def test_one_sequence_in_the_place_of_many(sequence_folder: Path) -> None:
-    with pytest.raises(DataError, match='clip1: this is one sequence; give the folder that holds'):
+def test_one_sequence_instead_of_a_folder_of_sequences(sequence_folder: Path) -> None:
+    with pytest.raises(DataError, match='clip1: this is one sequence; give the folder that cont'):
         read_sequences(sequence_folder / 'clip1')
 
 

@@ -1,3 +1,5 @@
+"""Rendered scenes: exact boxes, smooth motion, and the same images for the same seed."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -25,7 +27,7 @@ def test_target_stays_inside_and_moves_smoothly(size: tuple[int, int], seed: int
     assert np.ptp(w) > 0.02 * w.mean()
 
 
-def test_seed_decides_everything() -> None:
+def test_result_depends_on_the_seed_only() -> None:
     first, again, other = render_scene(3), render_scene(3), render_scene(3, seed=1)
     assert first.boxes == again.boxes
     assert all(np.array_equal(a, b) for a, b in zip(first.images, again.images, strict=True))
@@ -41,11 +43,11 @@ def test_ground_moves_and_is_textured(scene: Scene) -> None:
 
 @pytest.mark.parametrize('box', [Box(10, 12, 30, 20), Box(10.25, 12.6, 31.5, 17.3)])
 def test_box_is_exact(box: Box) -> None:
-    """A white target on black: the light in its outermost rows and columns tells where it ends."""
+    """The grey levels of a white target on black give its extent with subpixel accuracy."""
     image = np.zeros((60, 80, 3), np.uint8)
     _paste(image, np.full((18, 30, 3), 255, np.uint8), np.ones((18, 30), np.float32), box)
-    share = image[..., 0] / 255
-    across, down = share.max(axis=0), share.max(axis=1)
+    coverage = image[..., 0] / 255
+    across, down = coverage.max(axis=0), coverage.max(axis=1)
     assert across.sum() == pytest.approx(box.w, abs=0.25)
     assert down.sum() == pytest.approx(box.h, abs=0.25)
     assert (across * (np.arange(80) + 0.5)).sum() / across.sum() == pytest.approx(box.cx, abs=0.25)
@@ -53,6 +55,6 @@ def test_box_is_exact(box: Box) -> None:
 
 
 @pytest.mark.parametrize(('frames', 'size'), [(0, (320, 240)), (5, (63, 240))])
-def test_too_small_is_named(frames: int, size: tuple[int, int]) -> None:
+def test_rejects_invalid_arguments(frames: int, size: tuple[int, int]) -> None:
     with pytest.raises(ConfigError, match='at least 1 frame and 64 pixels'):
         render_scene(frames, size)

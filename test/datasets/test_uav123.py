@@ -1,4 +1,4 @@
-"""UAV20L and UAV123 as they are published, and as their annotations lie beside raw results."""
+"""UAV20L and UAV123 in their published layout, and with annotations only, as with raw results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .published_benchmarks import box_of, uav_ranges, write_rows, write_uav
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The annotations of UAV20L."""
+    """Write the annotations of UAV20L."""
     write_uav(tmp_path, 'UAV20L')
     return tmp_path
 
@@ -55,7 +55,7 @@ def test_reads_the_published_layout(
 
 
 def test_parts_of_a_video() -> None:
-    """Of UAV123, bird1_2 is frames 775 to 1477 of bird1, but car1_s is a video of its own."""
+    """In UAV123, bird1_2 is frames 775 to 1477 of bird1, but car1_s is a complete video."""
     ranges = uav_ranges('UAV123')
     assert ranges['bird1_2'] == ('bird1', 775, 1477)
     assert ranges['car1_s'] == ('car1_s', 1, 1475)
@@ -63,11 +63,11 @@ def test_parts_of_a_video() -> None:
 
 
 @pytest.mark.parametrize('place', ['anno', ''])
-def test_reads_annotations_alone(folder: Path, tmp_path: Path, place: str) -> None:
-    alone = tmp_path / 'alone'
-    shutil.move(folder / 'anno/UAV20L', alone / place)
-    shutil.move(alone / place / 'att', alone / 'att')
-    for sequence in read_uav20l(alone, False):
+def test_reads_annotations_without_images(folder: Path, tmp_path: Path, place: str) -> None:
+    annotations = tmp_path / 'annotations'
+    shutil.move(folder / 'anno/UAV20L', annotations / place)
+    shutil.move(annotations / place / 'att', annotations / 'att')
+    for sequence in read_uav20l(annotations, False):
         assert sequence.frames is None
         assert sequence.attributes == ('SV', 'OV', 'SOB')
         assert sequence.truth[-1].tolist() == [*box_of(uav_ranges('UAV20L')[sequence.name][2])]
@@ -87,7 +87,7 @@ def test_one_missing_attribute_file_is_named(folder: Path) -> None:
 @pytest.mark.parametrize('row', ['1,0,1', '1,0,0,0,0,0,1,0,0,0,0,2', 'SV,OV'])
 def test_damaged_attribute_file_is_named(folder: Path, row: str) -> None:
     write_rows(folder / 'anno/UAV20L/att/car9.txt', [row])
-    with pytest.raises(DataError, match=r'car9.txt: must hold 12 numbers 0 or 1, for SV ARC LR'):
+    with pytest.raises(DataError, match=r'car9.txt: must contain 12 numbers 0 or 1, for SV ARC LR'):
         read_uav20l(folder, False)
 
 
@@ -105,7 +105,7 @@ def test_wrong_number_of_rows_is_named(folder: Path, count: int) -> None:
 
 
 def test_missing_image_is_named(tmp_path: Path) -> None:
-    """Of all videos image 5000 is missing, but only that of group3 needs it."""
+    """Image 5000 is missing in all videos, but only group3 needs it."""
     write_uav(tmp_path, 'UAV20L', images=True)
     shared = tmp_path / 'data_seq/images_5527'
     (shared / '005000.jpg').unlink()

@@ -1,4 +1,4 @@
-"""VOT's sets as they are published, and as their annotations lie beside raw results."""
+"""The VOT sets in their published layout, and with annotations only, as with raw results."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .published_benchmarks import FRAMES, corners, write_rows, write_vot
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The set."""
+    """Write the set."""
     write_vot(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> Path:
-    """Annotations alone, of 3 frames each."""
+def annotations(tmp_path: Path) -> Path:
+    """Write annotations without images, of 3 frames each."""
     (tmp_path / 'anno').mkdir()
     write_rows(tmp_path / 'anno/ants1.txt', ['1,2,3,4,5,6,7,8'] * 3)
     write_rows(tmp_path / 'anno/conduction1.txt', ['10,20,5,7.5'] * 3)
@@ -34,7 +34,7 @@ def alone(tmp_path: Path) -> Path:
 
 
 def test_reads_the_published_layout(folder: Path) -> None:
-    """In the order of list.txt; rows of bag are boxes, those of ants1 corners."""
+    """Sequences are in the order of list.txt; rows of bag are boxes, those of ants1 corners."""
     sequences = read_vot(folder, True)
     assert [sequence.name for sequence in sequences] == ['bag', 'ants1']
     for sequence, seed in zip(sequences, (2, 1)):
@@ -47,13 +47,13 @@ def test_reads_the_published_layout(folder: Path) -> None:
             assert np.abs(read.astype(int) - image).mean() < 5  # JPEG
 
 
-def test_without_a_list_all_folders_are_read(folder: Path) -> None:
+def test_without_list_txt_reads_all_folders(folder: Path) -> None:
     (folder / 'list.txt').unlink()
     (folder / 'notes').mkdir()
     assert [sequence.name for sequence in read_vot(folder, True)] == ['ants1', 'bag']
 
 
-def test_size_is_known_without_opening_all(folder: Path) -> None:
+def test_size_is_read_from_the_first_image(folder: Path) -> None:
     for image in (folder / 'bag').glob('*[2-9].jpg'):
         image.unlink()
     bag = read_vot(folder, False)[0]
@@ -70,40 +70,40 @@ def test_size_must_be_known(folder: Path) -> None:
     assert (bag.size, ants1.size) == ((320, 240), (640, 480))
 
 
-def test_reads_annotations_alone(alone: Path) -> None:
-    conduction1, ants1 = read_vot(alone, False)
+def test_reads_annotations_without_images(annotations: Path) -> None:
+    conduction1, ants1 = read_vot(annotations, False)
     assert (conduction1.name, conduction1.size) == ('conduction1', (1280, 720))
     assert (ants1.name, ants1.size) == ('ants1', (480, 360))
     assert conduction1.truth.tolist() == [[10, 20, 15, 20, 15, 27.5, 10, 27.5]] * 3
     assert ants1.truth.tolist() == [[1, 2, 3, 4, 5, 6, 7, 8]] * 3
     with pytest.raises(DataError, match='conduction1: no such folder of images; restore'):
-        read_vot(alone, True)
+        read_vot(annotations, True)
 
 
 @pytest.mark.parametrize('row', ['1,2,3', '1,2,3,nan', '1,2,3,4,5,6,7,inf', 'm0,0,2,2', ''])
-def test_bad_row_is_named(alone: Path, row: str) -> None:
-    write_rows(alone / 'anno/ants1.txt', ['1,2,3,4', row, '1,2,3,4'])
+def test_invalid_row_is_named(annotations: Path, row: str) -> None:
+    write_rows(annotations / 'anno/ants1.txt', ['1,2,3,4', row, '1,2,3,4'])
     with pytest.raises(DataError, match=rf"ants1.txt: row 2 is '{row}'; each row must be x1,y1"):
-        read_vot(alone, False)
+        read_vot(annotations, False)
 
 
-def test_empty_annotation_is_named(alone: Path) -> None:
-    write_rows(alone / 'anno/ants1.txt', [])
+def test_empty_annotation_is_named(annotations: Path) -> None:
+    write_rows(annotations / 'anno/ants1.txt', [])
     with pytest.raises(DataError, match=r'ants1.txt: empty; restore'):
-        read_vot(alone, False)
+        read_vot(annotations, False)
 
 
-def test_count_must_fit(alone: Path) -> None:
-    write_rows(alone / 'anno/ants1.txt', ['1,2,3,4'] * 2)
+def test_wrong_number_of_rows_is_named(annotations: Path) -> None:
+    write_rows(annotations / 'anno/ants1.txt', ['1,2,3,4'] * 2)
     with pytest.raises(DataError, match=r'ants1.txt: 2 rows, but the benchmark has 3 frames'):
-        read_vot(alone, False)
+        read_vot(annotations, False)
 
 
 @pytest.mark.parametrize('row', ['ants1,3,wide,360', 'ants1,3'])
-def test_bad_list_of_sizes_is_named(alone: Path, row: str) -> None:
-    write_rows(alone / 'sequences.csv', ['name,count,width,height', row])
+def test_invalid_table_is_named(annotations: Path, row: str) -> None:
+    write_rows(annotations / 'sequences.csv', ['name,count,width,height', row])
     with pytest.raises(DataError, match=r'sequences.csv: line 2 is not name,count,width,height'):
-        read_vot(alone, False)
+        read_vot(annotations, False)
 
 
 def test_missing_image_is_named(folder: Path) -> None:
