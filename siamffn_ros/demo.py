@@ -23,9 +23,10 @@ import numpy as np
 from siamffn_model.atomic_io import write_text
 from siamffn_model.cli.options import init_option
 from siamffn_model.errors import INTERRUPTED, DataError, SiamFFNError
-from siamffn_model.imaging.drawing import OverlayWriter, contact_sheet, draw_track
+from siamffn_model.imaging.drawing import contact_sheet, draw_track
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import Frames, open_frames
+from siamffn_model.imaging.video_writer import VideoWriter
 from siamffn_model.tracking import State
 from siamffn_model.tracking.track_video import COLUMNS, UNCERTAIN_COLOUR, first_box
 from siamffn_ros.bags.io import START, create_from
@@ -57,7 +58,7 @@ def write_outputs(frames: Frames, box: Box, result: ReplayResult, out: Path) -> 
     places = np.linspace(0, len(told) - 1, SHEET_FRAMES).round().astype(int)
     shown = {sorted(told)[place] for place in places}
     sheet = []
-    with OverlayWriter(out / 'overlay.mp4', frames.fps, frames.size) as overlay:
+    with VideoWriter(out / 'overlay.mp4', frames.fps, frames.size) as overlay:
         for number, image in enumerate(frames):
             if seen := told.get(number):
                 label = f'{number} {seen.state.name.lower()} {seen.score:.2f}'

@@ -81,3 +81,8 @@ def corners(boxes: ArrayLike) -> NDArray[np.float64]:
     """Return the corners (N, 8), clockwise from the top left, of boxes (N, 4) x, y, w, h."""
     x, y, w, h = np.asarray(boxes, float).reshape(-1, 4).T
     return np.stack([x, y, x + w, y, x + w, y + h, x, y + h], axis=1)
+
+
+def clip_point(x: float, y: float, width: float, height: float) -> tuple[float, float]:
+    """Return the point of an image of this size that is nearest to (x, y)."""
+    return min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))

@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from siamffn_model.atomic_io import write_text
 from siamffn_model.errors import DataError, ImageError, SiamFFNError
-from siamffn_model.imaging.drawing import Colour, OverlayWriter, draw_track
+from siamffn_model.imaging.drawing import Colour, draw_track
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import Frames, Image
+from siamffn_model.imaging.video_writer import VideoWriter
 from siamffn_model.tracking import State, Track, TrackerProtocol
 
 COLUMNS = ('frame', 'x', 'y', 'w', 'h', 'score', 'state')
@@ -55,7 +56,7 @@ def track_video(
     tracks: list[Track] = []
     stopped: BaseException | None = None
     try:
-        with OverlayWriter(out / 'overlay.mp4', frames.fps, frames.size) as overlay:
+        with VideoWriter(out / 'overlay.mp4', frames.fps, frames.size) as overlay:
             try:
                 for image in _followed(tracker, frames, box, tracks):
                     overlay.write(image)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -21,13 +19,13 @@ from siamffn_model.imaging.crop import (
     mean_colour,
     search_side,
 )
-from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.geometry import Box, clip_point
 from siamffn_model.runtimes.runtime import Floats, Runtime, Template
+from siamffn_model.tracking.motion import Motion
+from siamffn_model.tracking.redetection import TILE_SPACING, SearchTiles
 
-SMOOTHING = 0.5  # share of the last step in the motion
 MIN_SIDE = 10.0  # pixels: a target is never shrunk below this, so that it can be found again
-LEAST_SIDE = search_side(MIN_SIDE, MIN_SIDE)  # of a search for it
-TILE = 0.7  # of the search's side between places of searches: what the score map covers, nearly
+MIN_SEARCH_SIDE = search_side(MIN_SIDE, MIN_SIDE)
 
 
 class State(IntEnum):
@@ -110,8 +108,8 @@ class Tracker:
         fill = mean_colour(image)
         view = View(image, box.cx, box.cy, context_side(box.w, box.h), fill)
         self._template = self._model.template(view)
-        self._box, self._fill, self._missed = box, fill, 0
-        self._motion = np.zeros(2)
+        self._box, self._fill, self._frames_lost = box, fill, 0
+        self._motion = Motion()
         self._state = State.TRACKING
 
     def update(self, image: Image) -> Track:
@@ -119,75 +117,83 @@ class Tracker:
         return update_all([self], [image])[0]
 
     def search_views(self, image: Image) -> list[View]:
-        """Return what is to be searched in the next image: where the target may be, first."""
+        """Return the search regions of the next image: where the target is expected, first."""
         if self._template is None:
             raise SiamFFNError('update() before init(): give the first image and its box to init()')
         height, width = check_image(image).shape[:2]
         self._size = width, height
-        last = self._box = _centred_inside(self._box, width, height)
+        last = self._box = _recentered(self._box, width, height)
         side = search_side(last.w, last.h)
-        places = [self._place_ahead()]
-        if self._missed:
-            tiles = _Tiles(last.cx, last.cy, TILE * max(side, LEAST_SIDE), self._size)
+        predicted = self._motion.predict(last.cx, last.cy, self.settings.motion_gain)
+        centers = [clip_point(*predicted, width, height)]
+        if self._frames_lost:
+            tiles = SearchTiles(
+                last.cx, last.cy, TILE_SPACING * max(side, MIN_SEARCH_SIDE), self._size
+            )
             count = self.settings.max_searches - 1
-            first = (self._missed - 1) * count
-            places += [tiles[(first + n) % len(tiles)] for n in range(min(count, len(tiles)))]
-        return [View(image, x, y, side, self._fill) for x, y in places]
+            first = (self._frames_lost - 1) * count
+            centers += [tiles[(first + n) % len(tiles)] for n in range(min(count, len(tiles)))]
+        return [View(image, x, y, side, self._fill) for x, y in centers]
 
     def decode(self, views: list[View], candidates: Floats) -> Track:
-        """Choose among the candidates (V, 5, N) of all views."""
-        s, last = self.settings, self._box
-        scale = views[0].side / SEARCH_SIZE
+        """Return the track that the best of the candidates (V, 5, N) of all views gives."""
+        scale = views[0].side / SEARCH_SIZE  # pixels of the image per pixel of the search crop
+        last_w, last_h = self._box.w / scale, self._box.h / scale
         scores, sizes = candidates[:, 0], candidates[:, 3:]
         if not self._model.score_map.sized:
-            sizes[:, 0], sizes[:, 1] = last.w / scale, last.h / scale
-        penalty = self._penalty(sizes, last.w / scale, last.h / scale)
-        ranked = penalty * scores
-        ranked[0] = (1 - s.window_influence) * ranked[0] + s.window_influence * self._window
-        best = ranked.argmax(axis=1)
-        each = range(len(views))
-        enough = [
-            s.lost_threshold if self._missed <= s.lost_patience else s.reacquire_threshold,
-            *[s.reacquire_threshold] * (len(views) - 1),
-        ]
-        top = [float(scores[v, best[v]]) for v in each]
-        found = [v for v in each if top[v] >= enough[v]]
-        if not found:
-            self._missed += 1
-            self._motion[:] = 0
+            sizes[:, 0], sizes[:, 1] = last_w, last_h
+        penalty = self._penalty(sizes, last_w, last_h)
+        pscore = penalty * scores
+        influence = self.settings.window_influence
+        pscore[0] = (1 - influence) * pscore[0] + influence * self._window
+        best_idx = pscore.argmax(axis=1)
+        best_scores = [float(scores[v, idx]) for v, idx in enumerate(best_idx)]
+        v = self._choose_view(best_scores)
+        if v is None:
+            self._frames_lost += 1
+            self._motion.reset()
             self._state = State.LOST
-            return Track(last, top[0], self._state)
-        view = 0 if found[0] == 0 else max(found, key=top.__getitem__)
-        score, factor = top[view], penalty[view, best[view]]
-        self._state = self._state_of(score)
-        rate = s.lr * factor * score if self._state == State.TRACKING else 0.0
-        cx, cy, w, h = candidates[view, 1:, best[view]] * scale
-        self._box = _inside(
-            views[view].x + cx,
-            views[view].y + cy,
-            last.w + rate * (w - last.w),
-            last.h + rate * (h - last.h),
+            return Track(self._box, best_scores[0], self._state)
+        best = best_idx[v]
+        return self._follow(
+            views[v], candidates[v, 1:, best] * scale, best_scores[v], penalty[v, best]
+        )
+
+    def _choose_view(self, scores: list[float]) -> int | None:
+        """Return the view whose best score suffices, the first if possible; None if none does."""
+        s = self.settings
+        threshold = (
+            s.lost_threshold if self._frames_lost <= s.lost_patience else s.reacquire_threshold
+        )
+        if scores[0] >= threshold:
+            return 0
+        v = max(range(1, len(scores)), key=scores.__getitem__, default=0)
+        return v if v and scores[v] >= s.reacquire_threshold else None
+
+    def _follow(self, view: View, candidate: Floats, score: float, penalty: float) -> Track:
+        """Move the box to a candidate: centre from the view's, width and height, in pixels."""
+        last = self._box
+        self._state = self._visible_state(score)
+        lr = self.settings.lr * penalty * score if self._state == State.TRACKING else 0.0
+        cx, cy, w, h = candidate
+        self._box = _limited_box(
+            view.x + cx,
+            view.y + cy,
+            last.w + lr * (w - last.w),
+            last.h + lr * (h - last.h),
             self._size,
         )
-        if not self._missed:
-            moved = (self._box.cx - last.cx, self._box.cy - last.cy)
-            self._motion += SMOOTHING * (moved - self._motion)
-        self._missed = 0
+        if not self._frames_lost:
+            self._motion.update((self._box.cx - last.cx, self._box.cy - last.cy))
+        self._frames_lost = 0
         return Track(self._box, score, self._state)
 
-    def _state_of(self, score: float) -> State:
-        """Return the state of a target that is in sight."""
-        sure = (
-            self.settings.uncertain_threshold
-            if self._state == State.TRACKING
-            else self.settings.reacquire_threshold
-        )
-        return State.TRACKING if score >= sure else State.UNCERTAIN
-
-    def _place_ahead(self) -> tuple[float, float]:
-        """Return where the target will be if it keeps `motion` of its motion."""
-        x, y = self.settings.motion_gain * self._motion
-        return _on_image(self._box.cx + x, self._box.cy + y, *self._size)
+    def _visible_state(self, score: float) -> State:
+        """Return the state of a target that has been found with this score."""
+        tracking = self._state == State.TRACKING
+        s = self.settings
+        threshold = s.uncertain_threshold if tracking else s.reacquire_threshold
+        return State.TRACKING if score >= threshold else State.UNCERTAIN
 
     def _penalty(self, sizes: Floats, w: float, h: float) -> Floats:
         """Return (V, N) factors in (0, 1] for sizes (V, 2, N): 1 for the last size and ratio.
@@ -224,62 +230,16 @@ def update_all(trackers: Sequence[Tracker], images: Sequence[Image]) -> list[Tra
     return tracks
 
 
-class _Tiles:
-    """The places round (cx, cy), `step` apart, that tile an image (width, height).
-
-    They go ring after ring, and round in each. None is kept, for an image may have a million.
-    """
-
-    def __init__(self, cx: float, cy: float, step: float, size: tuple[int, int]) -> None:
-        self._center, self._step, self._size = (cx, cy), step, size
-        width, height = size
-        self._left, self._right = math.ceil(cx / step), math.ceil((width - cx) / step)
-        self._above, self._below = math.ceil(cy / step), math.ceil((height - cy) / step)
-        self._rings = max(self._left, self._right, self._above, self._below)
-
-    def __len__(self) -> int:
-        return self._within(self._rings)
-
-    def __getitem__(self, number: int) -> tuple[float, float]:
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        ring = bisect_right(range(self._rings), number, key=self._within)
-        x, y = self._ring(ring)[number - self._within(ring - 1)]
-        cx, cy = self._center
-        return _on_image(cx + x * self._step, cy + y * self._step, *self._size)
-
-    def _ranges(self, ring: int) -> tuple[range, range]:
-        """Return the columns and rows, counted from the middle, as far out as a ring."""
-        columns = range(-min(self._left, ring), min(self._right, ring) + 1)
-        return columns, range(-min(self._above, ring), min(self._below, ring) + 1)
-
-    def _within(self, ring: int) -> int:
-        """Return how many tiles there are as far out as a ring, without that in the middle."""
-        columns, rows = self._ranges(ring)
-        return len(columns) * len(rows) - 1
-
-    def _ring(self, ring: int) -> list[tuple[int, int]]:
-        """Return column and row of the tiles of one ring."""
-        columns, rows = self._ranges(ring)
-        tiles = {(x, y) for x in (-ring, ring) if x in columns for y in rows}
-        tiles |= {(x, y) for y in (-ring, ring) if y in rows for x in columns}
-        return sorted(tiles, key=lambda tile: math.atan2(tile[1], tile[0]))
-
-
-def _centred_inside(box: Box, width: int, height: int) -> Box:
+def _recentered(box: Box, width: int, height: int) -> Box:
     """Move a box whose centre is outside of the image: images may change their size."""
-    cx, cy = _on_image(box.cx, box.cy, width, height)
+    cx, cy = clip_point(box.cx, box.cy, width, height)
     return box if (cx, cy) == (box.cx, box.cy) else Box.from_center(cx, cy, box.w, box.h)
 
 
-def _on_image(x: float, y: float, width: int, height: int) -> tuple[float, float]:
-    return min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))
-
-
-def _inside(cx: float, cy: float, w: float, h: float, size: tuple[int, int]) -> Box:
+def _limited_box(cx: float, cy: float, w: float, h: float, size: tuple[int, int]) -> Box:
     """Keep the centre in the image and the size between MIN_SIDE and the image's own."""
     width, height = size
-    cx, cy = _on_image(cx, cy, width, height)
+    cx, cy = clip_point(cx, cy, width, height)
     w = min(max(w, MIN_SIDE), float(width))
     h = min(max(h, MIN_SIDE), float(height))
     return Box.from_center(cx, cy, w, h)

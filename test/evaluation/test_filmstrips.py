@@ -8,8 +8,9 @@ import pytest
 
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.filmstrips import WIDTH, strip
-from siamffn_model.imaging.drawing import GAP, OverlayWriter
+from siamffn_model.imaging.drawing import GAP
 from siamffn_model.imaging.sources import ImageFiles, open_frames
+from siamffn_model.imaging.video_writer import VideoWriter
 
 COLOURS = {'red': '#ff0000', 'blue': '#0000ff'}
 RED, BLUE = [0, 0, 255], [255, 0, 0]  # BGR
@@ -109,7 +110,7 @@ def test_only_the_files_shown_are_read(tmp_path: Path) -> None:
 
 
 def test_video(tmp_path: Path) -> None:
-    with OverlayWriter(tmp_path / 'video.mp4', 30.0, SIZE) as writer:
+    with VideoWriter(tmp_path / 'video.mp4', 30.0, SIZE) as writer:
         for i in range(11):
             writer.write(np.full((SIZE[1], SIZE[0], 3), 20 * i, np.uint8))
     frames = open_frames(tmp_path / 'video.mp4')

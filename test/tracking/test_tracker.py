@@ -24,7 +24,9 @@ from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.torch_runtime import eager
 from siamffn_model.tracking import State, Track, Tracker, TrackerSettings, load_model, update_all
-from siamffn_model.tracking.tracker import LEAST_SIDE, SMOOTHING, TILE, _Tiles
+from siamffn_model.tracking.motion import SMOOTHING
+from siamffn_model.tracking.redetection import TILE_SPACING, SearchTiles
+from siamffn_model.tracking.tracker import MIN_SEARCH_SIDE
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 BOX = Box(60, 40, 30, 20)
@@ -201,7 +203,7 @@ def test_shipped_weights_lose_what_is_gone_and_find_it_again_elsewhere(model: Ru
 def test_tiles_round_a_lost_target_cover_the_image(
     cx: float, cy: float, step: float, x: int, y: int
 ) -> None:
-    tiles = [(cx, cy), *_Tiles(cx, cy, step, (640, 480))]
+    tiles = [(cx, cy), *SearchTiles(cx, cy, step, (640, 480))]
     assert min(max(abs(x - left), abs(y - top)) for left, top in tiles) <= step / 2 + 1e-6
     rings = [max(abs(left - cx), abs(top - cy)) for left, top in tiles]
     assert all(ring <= following + step for ring, following in itertools.pairwise(rings))
@@ -277,8 +279,8 @@ def test_the_places_of_a_lost_target_are_bounded_however_small_it_was() -> None:
     target = Followed()
     target.tracker.init(target.image, Box(320, 240, 1e-9, 1e-9))
     assert target.see(0.1, 0.1, 0.1) == [State.LOST] * 3
-    least = LEAST_SIDE * TILE
-    assert len(_Tiles(320, 240, least, (640, 480))) < 500
+    least = MIN_SEARCH_SIDE * TILE_SPACING
+    assert len(SearchTiles(320, 240, least, (640, 480))) < 500
 
 
 def test_a_lost_target_takes_no_memory_however_many_places_an_image_has() -> None:
