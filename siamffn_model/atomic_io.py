@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from siamffn_model.errors import DataError
 
 
 def cache_folder() -> Path:
-    """Return this user's cache: siamffn/ in $XDG_CACHE_HOME, else in ~/.cache."""
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'siamffn'
+    """Return the user's cache folder: on Linux $XDG_CACHE_HOME/siamffn or ~/.cache/siamffn."""
+    return user_cache_path('siamffn')
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from siamffn_model.atomic_io import write_text
+from siamffn_model.atomic_io import cache_folder, write_text
 from siamffn_model.errors import DataError
 
 
@@ -24,3 +25,15 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'folder.json: cannot be written'):
         write_text(tmp_path / 'folder.json', 'x')
     assert sorted(file.name for file in tmp_path.iterdir()) == ['file', 'folder.json']
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the variables are those of Linux')
+def test_the_cache_folder_honours_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    assert cache_folder() == tmp_path / 'siamffn'
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    assert cache_folder() == tmp_path / 'home' / '.cache' / 'siamffn'
+    assert list(tmp_path.iterdir()) == [], 'nothing is created yet'

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from natsort import natsorted
 from numpy.typing import NDArray
 
 from siamffn_model.atomic_io import read_lines
@@ -165,7 +166,7 @@ def image_files(folder: Path) -> list[Path]:
     if not files:
         kinds = ' '.join(sorted(IMAGE_TYPES))
         raise DataError(f'{folder}: no images in this folder; expected files named *{kinds}')
-    return sorted(files, key=_natural)
+    return natsorted(files, key=lambda file: file.name)
 
 
 class _Video(Frames):
@@ -205,9 +206,3 @@ class _Video(Frames):
                 yield image  # type: ignore[misc]
         finally:
             capture.release()
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorting key by which img2 comes before img10."""
-    parts = re.split(r'([0-9]+)', path.name)  # text and digits take turns
-    return [(int(part), '') if i % 2 else (0, part) for i, part in enumerate(parts)]

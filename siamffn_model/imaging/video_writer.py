@@ -1,34 +1,50 @@
-"""Write images as a video."""
+"""Write images as a video that browsers play: H.264 in .mp4."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
+import av
 import cv2
+import numpy as np
 
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.imaging.sources import Image
 
-CODECS = ('avc1', 'mp4v')  # browsers play H.264 (avc1); many OpenCV builds can only write mp4v
+ENCODER_OPTIONS = {
+    'preset': 'superfast',
+    'crf': '20',  # constant quality; 18 is visually lossless, 23 is x264's default
+    # BT.601, as cv2.cvtColor converts; without these tags, players assume BT.709 for large videos.
+    'colorspace': 'smpte170m',
+    'color_primaries': 'smpte170m',
+    'color_trc': 'smpte170m',
+    'color_range': 'tv',
+}
+CONTAINER_OPTIONS = {'movflags': 'faststart'}  # the index first, so that playing starts at once
+MAX_DENOMINATOR = 65_535  # of the frame rate
 
 
 class VideoWriter:
-    """Write BGR uint8 images of one size as an .mp4 video.
+    """Write BGR uint8 images of one size as an H.264 video (yuv420p) in .mp4.
 
-    H.264, which browsers play, where the OpenCV build can write it, else MPEG-4 part 2. Sides of
-    odd length get one more row or column, since the codecs need even ones. The file is there when
-    the `with` block has ended well, and only then: until then it has a temporary name.
+    Images with an odd width or height are padded by one column or row, because yuv420p needs even
+    sizes. The file has a temporary name until the `with` block has ended without an exception;
+    without any image, no file is written.
 
     >>> with VideoWriter('overlay.mp4', fps=30.0, size=(320, 240)) as writer:  # doctest: +SKIP
     ...     writer.write(image)
 
+    Args:
+        path: the .mp4 file; an existing one is replaced.
+        fps: frames per second, positive; may be fractional, such as 29.97.
+        size: (width, height) of the images in pixels.
+
     Raises:
-        DataError: the file cannot be written, on opening or (a full disk) at the end.
-        ImageError: an image of another size.
+        DataError: the file cannot be written, on opening or later (disk full).
+        ImageError: an image has another size.
     """
 
     def __init__(self, path: str | Path, fps: float, size: tuple[int, int]) -> None:
@@ -36,33 +52,38 @@ class VideoWriter:
         self.size = size
         self.count = 0
         self._partial = self.path.with_name(f'.{self.path.stem}.partial.mp4')
-        even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
-        for codec in CODECS:
-            with _native_stderr_silenced():  # FFmpeg complains there of a codec it lacks
-                fourcc = cv2.VideoWriter.fourcc(*codec)
-                self._writer = cv2.VideoWriter(str(self._partial), fourcc, fps, even)
-            if self._writer.isOpened():
-                return
-        self._partial.unlink(missing_ok=True)
-        raise DataError(
-            f'{self.path}: cannot write a {size[0]}x{size[1]} video at {fps:g} fps; check that the '
-            'folder exists and may be written to'
-        )
+        width, height = size
+        rate = Fraction(fps).limit_denominator(MAX_DENOMINATOR)
+        try:
+            self._container = av.open(str(self._partial), 'w', options=CONTAINER_OPTIONS)
+            self._stream = self._container.add_stream('libx264', rate, ENCODER_OPTIONS)
+            self._stream.width, self._stream.height = width + width % 2, height + height % 2
+            self._stream.pix_fmt = 'yuv420p'
+            self._container.start_encoding()
+        except (OSError, av.FFmpegError) as error:
+            self._partial.unlink(missing_ok=True)
+            raise DataError(
+                f'{self.path}: cannot write a {width}x{height} video at {fps:g} fps '
+                f'({error.strerror}); check that the folder exists and can be written to'
+            ) from error
 
     def write(self, image: Image) -> None:
-        """Append one image."""
+        """Append an image (H, W, 3)."""
         height, width = image.shape[:2]
         if (width, height) != self.size:
             raise ImageError(
                 f'image {self.count + 1} of {self.path} is {width}x{height}, the video is '
                 f'{self.size[0]}x{self.size[1]}: give images of one size'
             )
-        odd_row, odd_column = height % 2, width % 2
-        self._writer.write(
-            cv2.copyMakeBorder(image, 0, odd_row, 0, odd_column, cv2.BORDER_REPLICATE)
-            if odd_row or odd_column
-            else image
-        )
+        if width % 2 or height % 2:
+            image = cv2.copyMakeBorder(  # type: ignore[assignment]
+                image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE
+            )
+        try:
+            yuv = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), np.uint8)
+            self._encode(av.VideoFrame.from_ndarray(yuv, format='yuv420p'))
+        except (OSError, av.FFmpegError) as error:
+            raise self._write_error(error) from error
         self.count += 1
 
     def __enter__(self) -> VideoWriter:
@@ -74,37 +95,31 @@ class VideoWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._writer.release()
+        complete = kind is None and self.count > 0
         try:
-            if kind is None and self.count:
-                self._check()
+            try:
+                if complete:
+                    self._encode(None)
+            finally:
+                self._container.close()
+            if complete:
                 self._partial.replace(self.path)
-        except OSError as failure:
-            raise DataError(f'{self.path}: cannot be written ({failure.strerror})') from failure
+        except (OSError, av.FFmpegError) as failure:
+            if kind is None:
+                raise self._write_error(failure) from failure
         finally:
             self._partial.unlink(missing_ok=True)
 
-    def _check(self) -> None:
-        """OpenCV does not say when writing fails; the finished file does."""
-        capture = cv2.VideoCapture(str(self._partial))
-        count = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
-        capture.release()
-        if count < self.count:  # Ctrl-C may come between a write and its count
-            raise DataError(
-                f'{self.path}: only {count:g} of {self.count} images could be written; is the disk '
-                'full?'
-            )
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        """Encode a frame, or the frames that the encoder still holds, and write the packets.
 
+        Encoding and writing are one call into PyAV, so that Ctrl-C cannot lose packets in between.
+        """
+        packets = chain.from_iterable(map(self._stream.encode, [frame]))
+        self._container.mux(packets)  # type: ignore[arg-type]  # any iterable
 
-@contextmanager
-def _native_stderr_silenced() -> Iterator[None]:
-    """Drop what libraries below Python print to standard error."""
-    kept = os.dup(2)
-    void = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(void, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(void)
+    def _write_error(self, error: OSError | av.FFmpegError) -> DataError:
+        return DataError(
+            f'{self.path}: cannot be written after image {self.count} ({error.strerror}); '
+            'is the disk full?'
+        )

@@ -9,7 +9,7 @@ import pytest
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import open_frames, read_groundtruth
+from siamffn_model.imaging.sources import image_files, open_frames, read_groundtruth
 
 
 def write_images(folder: Path, names: list[str], size: tuple[int, int] = (32, 24)) -> None:
@@ -38,6 +38,21 @@ def test_folder_is_sorted_as_a_person_would(tmp_path: Path) -> None:
     assert frames.expected == 4
     assert frames.groundtruth is None
     assert len(list(frames)) == 4, 'a second pass starts anew'
+
+
+@pytest.mark.parametrize(
+    'names',
+    [
+        ['img-1.png', 'img-2.png', 'img-10.png'],
+        ['1e5.png', '3.png', '20.png'],
+        ['Übung2.png', 'Übung10.png', '图2.png', '图10.png'],
+        ['2.png', 'B1.png', 'a1.5.png', 'a1.10.png'],
+    ],
+    ids=['no signs', 'no exponents', 'not ASCII', 'digits, then capitals'],
+)
+def test_numbers_within_names_are_sorted_as_integers(tmp_path: Path, names: list[str]) -> None:
+    write_images(tmp_path, sorted(names, reverse=True))
+    assert [file.name for file in image_files(tmp_path)] == names
 
 
 def test_sequence_folder(tmp_path: Path) -> None:
