@@ -7,7 +7,15 @@ from typing import Any
 
 import cv2
 
-from siamffn_model.errors import BoxError, ImageError, SiamFFNError, WeightsError
+from siamffn_model.errors import (
+    BoxError,
+    ConfigError,
+    DependencyError,
+    ImageError,
+    NotReadyError,
+    SiamFFNError,
+    WeightsError,
+)
 from siamffn_model.imaging.crop import Image, check_image
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking.tracker import State, Track
@@ -24,12 +32,12 @@ MIL_SIDE = 6  # pixels: in boxes of less than 5 MIL looks for its features for e
 def parse_tracker(text: str) -> OpenCVTracker:
     """Return the tracker of a name such as `opencv:csrt`, or `opencv:nano=DIR` with its models.
 
-    Raises `SiamFFNError` where there is none of this name, or as `OpenCVTracker` does.
+    Raises `ConfigError` where there is none of this name, or as `OpenCVTracker` does.
     """
     name, separator, folder = text.removeprefix(PREFIX).partition('=')
     if not text.startswith(PREFIX) or name not in NAMES or (separator and name != 'nano'):
         choice = ', '.join(f'{PREFIX}{known}' for known in NAMES)
-        raise SiamFFNError(
+        raise ConfigError(
             f"'{text}' is no tracker of OpenCV; there are {choice}=DIR (the folder of its models)"
         )
     return OpenCVTracker(name, Path(folder) if folder else None)
@@ -47,13 +55,14 @@ class OpenCVTracker:
         models: for nano, the folder of its two ONNX files.
 
     Raises:
-        SiamFFNError: no such tracker, or (CSRT, KCF) not in this build of OpenCV.
+        ConfigError: no such tracker.
+        DependencyError: the tracker (CSRT, KCF) is not in this build of OpenCV.
         WeightsError: NanoTrack's models are missing or damaged.
     """
 
     def __init__(self, name: str, models: Path | None = None) -> None:
         if name not in NAMES:
-            raise SiamFFNError(f"OpenCV's trackers here are {', '.join(NAMES)}, not '{name}'")
+            raise ConfigError(f"OpenCV's trackers here are {', '.join(NAMES)}, not '{name}'")
         self.name, self._models = name, models
         self._create()  # what is missing is said now, not in the middle of an evaluation
         self._tracker: Any = None
@@ -81,10 +90,12 @@ class OpenCVTracker:
     def update(self, image: Image) -> Track:
         """Find the target in the next image, of the first one's size.
 
-        Raises `ImageError`; before `init`, and where OpenCV fails, `SiamFFNError`.
+        Raises `ImageError`; before `init` `NotReadyError`; where OpenCV fails `SiamFFNError`.
         """
         if self._tracker is None:
-            raise SiamFFNError('update() before init(): give the first image and its box to init()')
+            raise NotReadyError(
+                'update() before init(): give the first image and its box to init()'
+            )
         height, width = check_image(image).shape[:2]
         if (width, height) != self._size:
             raise ImageError(
@@ -110,7 +121,7 @@ class OpenCVTracker:
         opencv: Any = cv2  # not every build has them
         create = getattr(opencv, f'Tracker{self.name.upper()}_create', None)
         if create is None:
-            raise SiamFFNError(
+            raise DependencyError(
                 f"OpenCV's {self.name} is not in this build of OpenCV: `pip install --no-deps "
                 f"'opencv-contrib-python-headless=={cv2.__version__}.*'` puts one that has it in "
                 'the place of opencv-python-headless'

@@ -14,7 +14,7 @@ import cv2
 from tqdm import tqdm
 
 from siamffn_model.atomic_io import write_text
-from siamffn_model.errors import DataError, ImageError, SiamFFNError
+from siamffn_model.errors import DataError, DependencyError, ImageError
 from siamffn_model.imaging.drawing import Colour, draw_track
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import Frames, Image
@@ -106,16 +106,16 @@ def make_folder(path: Path) -> None:
 
 
 def check_window() -> None:
-    """Raise `SiamFFNError` where this OpenCV, or this machine, cannot show a window."""
+    """Raise `DependencyError` where this OpenCV, or this machine, cannot show a window."""
     if re.search(r'GUI:\s+NONE', cv2.getBuildInformation()):
-        raise SiamFFNError(
+        raise DependencyError(
             'this OpenCV build has no windows: install opencv-python in the place of '
             'opencv-python-headless, or leave out --show and look at overlay.mp4'
         )
     # Without a screen some builds do not raise but abort the process, so ask beforehand.
     screen = os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
     if sys.platform == 'linux' and not screen:
-        raise SiamFFNError('no screen to show a window on: leave out --show, see overlay.mp4')
+        raise DependencyError('no screen to show a window on: leave out --show, see overlay.mp4')
 
 
 def _draw(image: Image, track: Track, frame: int) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import NotReadyError
 from siamffn_model.imaging.crop import (
     SEARCH_SIZE,
     Image,
@@ -113,13 +113,15 @@ class Tracker:
         self._state = State.TRACKING
 
     def update(self, image: Image) -> Track:
-        """Find the target in the next image; raises `ImageError`; before `init`, `SiamFFNError`."""
+        """Find the target in the next image; raises `ImageError`; before `init`, `NotReadyError`."""
         return update_all([self], [image])[0]
 
     def search_views(self, image: Image) -> list[View]:
         """Return the search regions of the next image: where the target is expected, first."""
         if self._template is None:
-            raise SiamFFNError('update() before init(): give the first image and its box to init()')
+            raise NotReadyError(
+                'update() before init(): give the first image and its box to init()'
+            )
         height, width = check_image(image).shape[:2]
         self._size = width, height
         last = self._box = _recentered(self._box, width, height)

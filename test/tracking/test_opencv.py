@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.errors import BoxError, ImageError, SiamFFNError, WeightsError
+from siamffn_model.errors import (
+    BoxError,
+    ConfigError,
+    DependencyError,
+    ImageError,
+    NotReadyError,
+    WeightsError,
+)
 from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.tracking import State
 from siamffn_model.tracking.opencv import NANO_FILES, OpenCVTracker, parse_tracker
@@ -127,7 +134,7 @@ def test_a_box_of_the_whole_image_is_named_where_it_is_too_much(short_scene: Sce
 
 def test_bad_images_are_named(short_scene: Scene) -> None:
     tracker = OpenCVTracker('mil')
-    with pytest.raises(SiamFFNError, match='before init'):
+    with pytest.raises(NotReadyError, match='before init'):
         tracker.update(short_scene.images[0])
     with pytest.raises(ImageError, match='float64'):
         tracker.init(short_scene.images[0].astype(float), short_scene.boxes[0])
@@ -146,19 +153,19 @@ def test_trackers_are_found_by_name(name: str) -> None:
 
 @pytest.mark.parametrize('text', ['opencv:tld', 'csrt', 'opencv:', 'opencv:mil=models'])
 def test_unknown_names_list_what_there_is(text: str) -> None:
-    with pytest.raises(SiamFFNError, match=f"'{text}' .* opencv:csrt, .*opencv:nano=DIR"):
+    with pytest.raises(ConfigError, match=f"'{text}' .* opencv:csrt, .*opencv:nano=DIR"):
         parse_tracker(text)
 
 
 def test_unknown_names_are_refused_by_the_class_too() -> None:
-    with pytest.raises(SiamFFNError, match="csrt, kcf, mil, nano, not 'tld'"):
+    with pytest.raises(ConfigError, match="csrt, kcf, mil, nano, not 'tld'"):
         OpenCVTracker('tld')
 
 
 @pytest.mark.parametrize('name', ['csrt', 'kcf'])
 def test_a_build_without_the_tracker_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, f'Tracker{name.upper()}_create', raising=False)
-    with pytest.raises(SiamFFNError, match=rf'{name} is not .*opencv-contrib-python-headless=='):
+    with pytest.raises(DependencyError, match=rf'{name} is not .*opencv-contrib-python-headless=='):
         OpenCVTracker(name)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import BoxError, DataError, ImageError, SiamFFNError
+from siamffn_model.errors import BoxError, DataError, DependencyError, ImageError
 from siamffn_model.evaluation.runner import TrackerProtocol
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
@@ -108,6 +108,6 @@ def test_show_needs_a_build_with_windows(sequence_folder: Path, tmp_path: Path) 
     if not re.search(r'GUI:\s+NONE', cv2.getBuildInformation()):
         pytest.skip('this OpenCV has windows')
     frames = open_frames(sequence_folder / 'clip1')
-    with pytest.raises(SiamFFNError, match='no windows: install opencv-python in the place'):
+    with pytest.raises(DependencyError, match='no windows: install opencv-python in the place'):
         track_video(StopsAfter(KeyError()), frames, Box(1, 2, 3, 4), tmp_path / 'out', show=True)
     assert not (tmp_path / 'out').exists()

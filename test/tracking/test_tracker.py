@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.errors import BoxError, ImageError, SiamFFNError
+from siamffn_model.errors import BoxError, ImageError, NotReadyError
 from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.networks.score_map import ScoreMap
@@ -105,7 +105,7 @@ def test_a_target_is_looked_for_where_its_motion_leads() -> None:
 
 
 def test_update_before_init_is_refused(model: Runtime) -> None:
-    with pytest.raises(SiamFFNError, match='before init'):
+    with pytest.raises(NotReadyError, match='before init'):
         Tracker(model).update(IMAGE)
 
 
