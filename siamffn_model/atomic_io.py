@@ -1,4 +1,4 @@
-"""Text in and out, files that are there whole or not at all, and the user's cache."""
+"""Atomic writing of files and folders, reading of text files, and the user's cache folder."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def cache_folder() -> Path:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to, and rename it to `path` when the `with` block ends well.
+    """Yield a temporary path, and rename it to `path` if the `with` block ends without exception.
 
-    Makes the folder. Raises `DataError` naming the file where it cannot be written; an earlier file
-    is then untouched.
+    Parent folders are created. Raises `DataError` if the file cannot be written; an existing file
+    is then unchanged.
     """
     partial = path.with_name(f'.{path.name}.partial')
     try:
@@ -35,15 +35,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
-            f'{path}: cannot be written ({error.strerror}); choose a place that can be'
+            f'{path}: cannot be written ({error.strerror}); choose a folder that can be written to'
         ) from error
 
 
 @contextmanager
 def atomic_write_folder(path: Path) -> Iterator[Path]:
-    """Do the same with a folder: what is written to the one given is `path` when all went well.
+    """Yield a temporary folder, and rename it to `path` if the block ends without exception.
 
-    Raises `DataError` where that exists already: nothing is overwritten.
+    Raises `DataError` if it cannot be written or `path` already exists: nothing is overwritten.
     """
     partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
     try:
@@ -60,13 +60,13 @@ def atomic_write_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all; raises `DataError` (see `atomic_write`)."""
+    """Write a text file atomically; raise `DataError` if that fails (see `atomic_write`)."""
     with atomic_write(path) as partial:
         partial.write_text(text, encoding='utf-8')
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file, without empty ones at its end; raises `DataError`."""
+    """Return the lines of a text file without empty ones at its end; raises `DataError`."""
     try:
         return path.read_text(encoding='utf-8-sig').rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:

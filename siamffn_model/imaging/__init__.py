@@ -1,1 +1,1 @@
-"""Images: boxes, crops, drawing, and where images come from and go to."""
+"""Boxes, crops, drawing, image sources and the video writer."""

@@ -1,4 +1,4 @@
-"""Square crops round a target, as the network wants them."""
+"""Square crops around a target: the input of the networks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from numpy.typing import NDArray
 from siamffn_model.errors import ImageError
 from siamffn_model.imaging.geometry import Box
 
-TEMPLATE_SIZE = 127  # pixels of the template crop's side
-SEARCH_SIZE = 255  # pixels of the search crop's side
-CONTEXT = 0.5  # share of the mean side that is added to both sides (SiamFC, section 4.1)
+TEMPLATE_SIZE = 127  # side of the template crop in pixels
+SEARCH_SIZE = 255  # side of the search crop in pixels
+CONTEXT_AMOUNT = 0.5  # fraction of w + h that is added to both sides (SiamFC, section 4.1)
 
 Image = NDArray[np.uint8]
 
 
 class View(NamedTuple):
-    """A square of an image: its centre and side in pixels, and the colour (BGR) beyond the image.
+    """A square region of an image.
 
-    The image's pixels count from their edges, as boxes do, so that its first pixel's centre is
-    (0.5, 0.5).
+    Attributes:
+        image: BGR uint8 (H, W, 3).
+        x: horizontal centre in pixels. As in boxes, the centre of the first pixel is at 0.5.
+        y: vertical centre in pixels.
+        side: side of the square in pixels.
+        fill: colour (BGR) of the pixels outside the image.
     """
 
     image: Image
@@ -32,31 +36,36 @@ class View(NamedTuple):
     fill: tuple[float, ...]
 
     def crop(self, size: int) -> Image:
-        """Cut the square and scale it to (size, size, 3)."""
+        """Return the region, resized to (size, size, 3)."""
         return crop_window(self.image, (self.x, self.y), (self.side, self.side), size, self.fill)
 
 
 def check_image(image: Any) -> Image:
-    """Return the image if it is BGR uint8 (H, W, 3) and not empty, else raise `ImageError`."""
+    """Return the image if it is BGR uint8 (H, W, 3) and not empty; raise `ImageError` otherwise."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f'image is {kind}: give a BGR uint8 array of shape (H, W, 3)')
+        dtype = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError(f'image is {dtype}: give a BGR uint8 array of shape (H, W, 3)')
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ImageError(f'image has shape {image.shape}: give a BGR uint8 array (H, W, 3)')
+        raise ImageError(
+            f'image has shape {image.shape}: give a BGR uint8 array of shape (H, W, 3)'
+        )
     return image
 
 
 def context_side(w: float, h: float) -> float:
-    """Return the side, in pixels, of the template's square for a target of size (w, h).
+    """Return the side of the template region, in pixels, for a target of size (w, h).
 
-    The square's area is (w + p)(h + p) with p = (w + h) / 2.
+    It is sqrt((w + p)(h + p)) with p = (w + h) / 2 (SiamFC, section 4.1).
     """
-    margin = CONTEXT * (w + h)
+    margin = CONTEXT_AMOUNT * (w + h)
     return float(np.sqrt((w + margin) * (h + margin)))
 
 
 def search_side(w: float, h: float) -> float:
-    """Return the side of the search's square, which is as much larger as its crop is."""
+    """Return the side of the search region, in pixels, for a target of size (w, h).
+
+    The search crop has the same scale as the template crop.
+    """
     return context_side(w, h) * SEARCH_SIZE / TEMPLATE_SIZE
 
 
@@ -67,14 +76,15 @@ def crop_window(
     size: int,
     fill: tuple[float, ...],
 ) -> Image:
-    """Cut the window of this centre, width and height, and stretch it to (size, size, 3).
+    """Crop the window with this centre, width and height, and stretch it to (size, size, 3).
 
-    See `View` for where pixels are; `fill` is the colour (BGR) beyond the image.
+    Coordinates are those of `View`; `fill` is the colour (BGR) of the pixels outside the image.
     """
-    across, down = (side / size for side in sides)
+    scale_x, scale_y = (side / size for side in sides)
     middle = (size - 1) / 2
-    x, y = center[0] - 0.5 - across * middle, center[1] - 0.5 - down * middle  # OpenCV's is (0, 0)
-    matrix = np.array([[across, 0, x], [0, down, y]])
+    # In OpenCV, the centre of the first pixel is at 0, not at 0.5.
+    x, y = center[0] - 0.5 - scale_x * middle, center[1] - 0.5 - scale_y * middle
+    matrix = np.array([[scale_x, 0, x], [0, scale_y, y]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(
         image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
@@ -83,21 +93,21 @@ def crop_window(
 
 
 def crop_box(box: Box, center: tuple[float, float], sides: tuple[float, float], size: int) -> Box:
-    """Return where `box` lies in the crop that `crop_window` cuts with the same numbers.
+    """Return `box` in the coordinates of the crop that `crop_window` makes with these arguments.
 
-    In the crop the centres of pixels are whole numbers, as those of the score map's cells are.
+    In the crop, the centres of pixels are at integers, as those of the score map's cells are.
     """
-    across, down = (size / side for side in sides)
+    scale_x, scale_y = (size / side for side in sides)
     middle = (size - 1) / 2
     return Box(
-        (box.x - center[0]) * across + middle,
-        (box.y - center[1]) * down + middle,
-        box.w * across,
-        box.h * down,
+        (box.x - center[0]) * scale_x + middle,
+        (box.y - center[1]) * scale_y + middle,
+        box.w * scale_x,
+        box.h * scale_y,
     )
 
 
 def mean_colour(image: Image) -> tuple[float, float, float]:
-    """Return the mean of each channel."""
+    """Return the mean (B, G, R) of an image."""
     blue, green, red = cv2.mean(image)[:3]
     return blue, green, red

@@ -1,4 +1,4 @@
-"""What people look at: boxes drawn on images, and contact sheets."""
+"""Draw boxes and labels on images, and make contact sheets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Colour = tuple[int, int, int]
 GREEN: Colour = (80, 230, 60)
 DARK: Colour = (25, 25, 25)
 WHITE: Colour = (255, 255, 255)
-# The colours of targets, each well away from those before it (Okabe and Ito's, BGR), GREEN first.
+# Colours of targets (BGR) that remain distinct for colour-blind viewers (Okabe and Ito, 2008).
 COLOURS: tuple[Colour, ...] = (
     GREEN,
     (0, 159, 230),
@@ -27,20 +27,21 @@ COLOURS: tuple[Colour, ...] = (
     (178, 114, 0),
     WHITE,
 )
-LARGEST = 20_000  # pixels, height and width together: lines and letters grow no further
-GAP = 4  # pixels round each image of a contact sheet
+MAX_PERIMETER = 20_000  # pixels, height + width: lines and text do not grow beyond it
+GAP = 4  # pixels around each image of a contact sheet
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_track(image: Image, box: Box | None, label: str, colour: Colour | None = None) -> None:
     """Draw a box and its label into a BGR uint8 image (H, W, 3), in place.
 
-    Line and letters grow with the image. The label is white on a dark strip above the box, or below
-    where there is no room above; without a box it is at the image's upper left corner.
+    Line width and text size are proportional to the image. The label is white on a dark strip above
+    the box, or below it if there is not enough space above; without a box, it is in the image's
+    upper left corner.
     """
     height, width = image.shape[:2]
-    around = min(height + width, LARGEST)
-    line = max(1, round(around / 600))
+    extent = min(height + width, MAX_PERIMETER)
+    line = max(1, round(extent / 600))
     left = top = bottom = 0
     if box is not None:
         left, top = round(box.x), round(box.y)
@@ -49,7 +50,7 @@ def draw_track(image: Image, box: Box | None, label: str, colour: Colour | None 
         cv2.rectangle(image, (left, top), (right, bottom), colour or GREEN, line)
     if not label:
         return
-    scale = max(0.35, around / 1400)
+    scale = max(0.35, extent / 1400)
     (text_width, text_height), base = cv2.getTextSize(label, FONT, scale, line)
     pad = 2 + line
     strip_width, strip_height = text_width + 2 * pad, text_height + base + 2 * pad
@@ -63,14 +64,14 @@ def draw_track(image: Image, box: Box | None, label: str, colour: Colour | None 
 
 
 def nth_colour(number: int) -> Colour:
-    """Return a colour for the target of this number, from 0; they repeat after eight."""
+    """Return the colour (BGR) of target `number`, counted from 0; colours repeat after eight."""
     return COLOURS[number % len(COLOURS)]
 
 
 def contact_sheet(images: Sequence[Image], columns: int = 4, width: int = 320) -> Image:
-    """Put images side by side, row by row, each `width` pixels wide, on a dark ground.
+    """Arrange images in a grid, row by row, each `width` pixels wide, on a dark background.
 
-    Raises `ImageError` where there is no image at all.
+    Raises `ImageError` if `images` is empty.
     """
     if not images:
         raise ImageError('no images for a contact sheet: give at least one')
@@ -89,7 +90,7 @@ def contact_sheet(images: Sequence[Image], columns: int = 4, width: int = 320) -
 
 
 def fit_width(image: Image, width: int) -> Image:
-    """Return the image `width` pixels wide, its shape kept."""
+    """Resize an image to `width` pixels, keeping its aspect ratio."""
     height = max(1, round(image.shape[0] * width / image.shape[1]))
-    how = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+    interpolation = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), np.uint8)

@@ -1,4 +1,4 @@
-"""Boxes: ``Box(x, y, w, h)``, top-left corner and size in pixels, float, counted from 0."""
+"""Boxes: ``Box(x, y, w, h)``, top-left corner and size in pixels, as floats, counted from 0."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from siamffn_model.errors import BoxError
 
-LARGEST = 1e9  # pixels of a side: far beyond it, sizes overflow
+MAX_SIDE = 1e9  # pixels; far larger boxes make areas overflow
 
 
 class Box(NamedTuple):
-    """An upright box.
+    """An axis-aligned box in pixels.
 
     >>> Box.from_center(10, 20, 4, 6)
     Box(x=8.0, y=17.0, w=4, h=6)
@@ -46,19 +46,19 @@ class Box(NamedTuple):
         return self.w * self.h
 
     def clip(self, width: float, height: float) -> Box:
-        """Return the part inside an image of this size (of no size if there is none)."""
+        """Return the part inside an image of this size; its area is 0 if there is no such part."""
         x1, y1 = min(max(self.x, 0.0), width), min(max(self.y, 0.0), height)
         x2 = min(max(self.x + self.w, 0.0), width)
         y2 = min(max(self.y + self.h, 0.0), height)
         return Box(x1, y1, x2 - x1, y2 - y1)
 
     def check(self, width: float, height: float) -> None:
-        """Raise `BoxError` unless the box is finite, has an area and touches the image."""
+        """Raise `BoxError` unless the box is finite, has an area and overlaps the image."""
         if not all(math.isfinite(value) for value in self):
             raise BoxError(f'box {tuple(self)} is not finite: give x, y, w, h as numbers in pixels')
         if self.w <= 0 or self.h <= 0:
             raise BoxError(f'box {tuple(self)} has no area: width and height must be above 0')
-        if max(self.w, self.h) > LARGEST:
+        if max(self.w, self.h) > MAX_SIDE:
             raise BoxError(f'box {tuple(self)} is larger than any image: give x, y, w, h in pixels')
         if self.clip(width, height).area <= 0:
             raise BoxError(
@@ -68,13 +68,16 @@ class Box(NamedTuple):
 
 
 def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return the intersection over union of boxes (..., 4), x, y, w, h; 0 where both are empty."""
+    """Return the intersection over union (...) of boxes (..., 4) x, y, w, h.
+
+    The shapes broadcast; where both boxes are empty, the value is 0.
+    """
     a, b = np.asarray(a, float), np.asarray(b, float)
-    low = np.maximum(a[..., :2], b[..., :2])
-    high = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=-1)
-    union = np.prod(a[..., 2:], axis=-1) + np.prod(b[..., 2:], axis=-1) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    top_left = np.maximum(a[..., :2], b[..., :2])
+    bottom_right = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
+    intersection = np.prod(np.maximum(bottom_right - top_left, 0), axis=-1)
+    union = np.prod(a[..., 2:], axis=-1) + np.prod(b[..., 2:], axis=-1) - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 
 
 def corners(boxes: ArrayLike) -> NDArray[np.float64]:

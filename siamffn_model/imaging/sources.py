@@ -1,4 +1,4 @@
-"""Images in order, from a video file, a folder of images, or a sequence folder."""
+"""Read images in order from a video file, a folder of images, or a sequence folder."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from siamffn_model.imaging.geometry import Box
 Image = NDArray[np.uint8]
 
 IMAGE_TYPES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
-FOLDER_FPS = 30.0  # assumed for images without a clock
+FOLDER_FPS = 30.0  # assumed where the source has no frame rate
 
 
 class Frames(ABC):
-    """Images of one source; iterating reads them from the start, as BGR uint8 (H, W, 3).
+    """The images of one source; each iteration starts at the first, as BGR uint8 (H, W, 3).
 
     Attributes:
-        path: what was opened.
-        fps: images a second; 30.0 for folders.
-        size: (width, height) in pixels of the first image.
-        expected: about how many images there are, for a progress bar; None if not known. For a
-            video this is what its header says, known at once; `count` reads the whole video.
-        groundtruth: the target's box in each image, None where it is absent; None as a whole
-            where the source has no ground truth.
+        path: the file or folder that was opened.
+        fps: frames per second; 30.0 for folders.
+        size: (width, height) of the first image in pixels.
+        expected: approximate number of images, for progress bars; None if unknown. For a video it
+            is the number in the header, while `count` decodes the complete video.
+        groundtruth: the target's box in each image, None where the target is absent; None if the
+            source has no ground truth.
     """
 
     path: Path
@@ -46,11 +46,11 @@ class Frames(ABC):
     @property
     @abstractmethod
     def count(self) -> int:
-        """Number of images that iterating yields."""
+        """Number of images that an iteration yields."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[Image]:
-        """Yield the images; raises `ImageError` naming the one that cannot be read."""
+        """Yield the images; raise `ImageError` with the name of one that cannot be read."""
 
     def __len__(self) -> int:
         return self.count
@@ -59,11 +59,12 @@ class Frames(ABC):
 def open_frames(path: str | Path) -> Frames:
     """Open a video file, a folder of images, or a sequence folder (img/ + groundtruth.txt).
 
-    Images are sorted as a person would: img2 before img10.
+    Images are in natural order: img2 comes before img10.
 
     Raises:
-        DataError: nothing at `path`, a folder without images, or ground truth that does not fit.
-        ImageError: the video, or the first image, cannot be read.
+        DataError: `path` does not exist, the folder has no images, or the number of rows of the
+            ground truth differs from that of images.
+        ImageError: the video or the first image cannot be read.
     """
     path = Path(path)
     if path.is_dir():
@@ -74,9 +75,9 @@ def open_frames(path: str | Path) -> Frames:
 
 
 def read_groundtruth(path: Path) -> list[Box | None]:
-    """Read one x,y,w,h a row (comma, tab or space separated); a row with NaN gives None.
+    """Read one box x,y,w,h per row (comma, tab or space separated); a row with NaN gives None.
 
-    Raises `DataError` naming the file and the row that is not four numbers.
+    Raises `DataError` with the file and the row that does not consist of four numbers.
     """
     boxes: list[Box | None] = []
     for number, row in enumerate(read_lines(path), 1):
@@ -92,12 +93,12 @@ def read_groundtruth(path: Path) -> list[Box | None]:
 
 
 def split_numbers(row: str) -> list[float]:
-    """Return the numbers of a row, comma, tab or space separated; raises `ValueError`."""
+    """Return the numbers of a comma, tab or space separated row; raise `ValueError` if invalid."""
     return [float(word) for word in re.split(r'[,;\s]+', row.strip())]
 
 
 def read_image(path: Path) -> Image:
-    """Read one image as BGR uint8 (H, W, 3); raises `ImageError` naming the file."""
+    """Read an image as BGR uint8 (H, W, 3); raise `ImageError` with the name of the file."""
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -109,14 +110,14 @@ def read_image(path: Path) -> Image:
 
 
 def decode_image(data: NDArray[np.uint8], flag: int = cv2.IMREAD_COLOR) -> Image | None:
-    """Decode a file's bytes (N) as OpenCV does with `flag`; None where that cannot be."""
+    """Decode the bytes (N) of an image file with OpenCV's `flag`; return None if that fails."""
     return cv2.imdecode(data, flag) if data.size else None  # type: ignore[return-value]
 
 
 class ImageFiles(Frames):
-    """Image files, all of one size, in the order given (at least one).
+    """One or more image files of one size, in the order given.
 
-    Raises `ImageError` where the first cannot be read.
+    Raises `ImageError` if the first cannot be read.
     """
 
     fps = FOLDER_FPS
@@ -141,7 +142,7 @@ class ImageFiles(Frames):
             if size != self.size:
                 raise ImageError(
                     f'{file}: {size[0]}x{size[1]}, but the first image is '
-                    f'{self.size[0]}x{self.size[1]}; the images of one sequence must be alike'
+                    """Decode an image file's bytes (N) with OpenCV's `flag`; return None if that fails."""
                 )
             yield image
 
@@ -149,23 +150,23 @@ class ImageFiles(Frames):
 def _open_folder(path: Path) -> ImageFiles:
     folder = path / 'img' if (path / 'img').is_dir() else path
     files = image_files(folder)
-    groundtruth, truth = None, path / 'groundtruth.txt'
-    if truth.is_file():
-        groundtruth = read_groundtruth(truth)
+    groundtruth, file = None, path / 'groundtruth.txt'
+    if file.is_file():
+        groundtruth = read_groundtruth(file)
         if len(groundtruth) != len(files):
             raise DataError(
-                f'{truth}: {len(groundtruth)} rows for {len(files)} images in {folder}; '
-                'there must be one row an image: restore the missing ones'
+                f'{file}: {len(groundtruth)} rows for {len(files)} images in {folder}; '
+                'there must be one row per image: restore the missing ones'
             )
     return ImageFiles(path, files, groundtruth)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the images in a folder, sorted as a person would; raises `DataError` for none."""
+    """Return the image files of a folder in natural order; raise `DataError` if it has none."""
     files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_TYPES]
     if not files:
-        kinds = ' '.join(sorted(IMAGE_TYPES))
-        raise DataError(f'{folder}: no images in this folder; expected files named *{kinds}')
+        suffixes = ' '.join(sorted(IMAGE_TYPES))
+        raise DataError(f'{folder}: no images in this folder; expected files named *{suffixes}')
     return natsorted(files, key=lambda file: file.name)
 
 
@@ -173,13 +174,13 @@ class _Video(Frames):
     def __init__(self, path: Path) -> None:
         self.path = path
         capture = cv2.VideoCapture(str(path))
-        opened, image = capture.read()
+        success, image = capture.read()
         fps = capture.get(cv2.CAP_PROP_FPS)
         expected = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         capture.release()
-        if not opened:
+        if not success:
             raise ImageError(
-                f'{path}: not a video that OpenCV can decode; check that the file is whole, '
+                f'{path}: not a video that OpenCV can decode; check that the file is complete, '
                 'or convert it, for example to H.264 in .mp4'
             )
         self.fps = fps if math.isfinite(fps) and fps > 0 else FOLDER_FPS
@@ -188,7 +189,7 @@ class _Video(Frames):
 
     @cached_property
     def count(self) -> int:
-        """Counted by decoding it all: what header and packets say is wrong for damaged videos."""
+        """Number of images, found by decoding: headers of damaged videos have wrong numbers."""
         capture = cv2.VideoCapture(str(self.path))
         count = 0
         while capture.grab():
@@ -200,8 +201,8 @@ class _Video(Frames):
         capture = cv2.VideoCapture(str(self.path))
         try:
             while True:
-                found, image = capture.read()
-                if not found:
+                success, image = capture.read()
+                if not success:
                     return
                 yield image  # type: ignore[misc]
         finally:

@@ -1,4 +1,4 @@
-"""Following a target: ``Tracker(load_model())``, ``init(image, box)``, then ``update(image)``."""
+"""Track a target: ``Tracker(load_model())``, ``init(image, box)``, then ``update(image)``."""
 
 from siamffn_model.runtimes.selection import load_model
 from siamffn_model.tracking.tracker import (

@@ -1,4 +1,4 @@
-"""Following one target through a video, with its results on disk: `siamffn track`."""
+"""Track one target through a video and write the results: `siamffn track`."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ WINDOW = 'siamffn (q: stop)'
 
 
 def first_box(frames: Frames, given: Box | None) -> Box:
-    """Return the box to start from: `given`, else the ground truth's first.
+    """Return the initial box: `given`, or else the first of the ground truth.
 
-    Raises `BoxError` for a box outside the image, `DataError` where there is none.
+    Raises `BoxError` if the box is outside the image, `DataError` if neither exists.
     """
     box = given or (frames.groundtruth[0] if frames.groundtruth else None)
     if box is None:
         raise DataError(
-            f'{frames.path}: no ground truth that says where the target is; '
-            'give its box in the first frame: --init x,y,w,h'
+            f'{frames.path}: no ground truth for the first frame; '
+            'give the box of the target there: --init x,y,w,h'
         )
     box.check(*frames.size)
     return box
@@ -44,11 +44,18 @@ def first_box(frames: Frames, given: Box | None) -> Box:
 def track_video(
     tracker: TrackerProtocol, frames: Frames, box: Box, out: Path, show: bool = False
 ) -> list[Track]:
-    """Follow the target in `box` and write boxes.csv and overlay.mp4 into the folder `out`.
+    """Track the target in `box` and write boxes.csv and overlay.mp4 to the folder `out`.
 
-    With `show` a window shows each image; q or Esc there stops. When stopped, by Ctrl-C too, or by
-    a damaged image, the files hold what came before; Ctrl-C and the error are then raised.
-    Returns one track a frame; the first is `box` itself.
+    With `show`, each image is shown in a window, in which q or Esc stops the tracking. If it is
+    stopped, by Ctrl-C or a damaged image too, the files contain the frames before.
+
+    Returns one track per frame; the first is `box` itself.
+
+    Raises:
+        DataError: a result cannot be written.
+        DependencyError: `show` is set, but windows cannot be shown.
+        ImageError: an image is damaged; raised after the files have been written.
+        KeyboardInterrupt: likewise.
     """
     if show:
         check_window()
@@ -58,12 +65,12 @@ def track_video(
     try:
         with VideoWriter(out / 'overlay.mp4', frames.fps, frames.size) as overlay:
             try:
-                for image in _followed(tracker, frames, box, tracks):
+                for image in _track_frames(tracker, frames, box, tracks):
                     overlay.write(image)
-                    if show and _shown_until_quit(image):
+                    if show and _show(image):
                         break
-            except (KeyboardInterrupt, ImageError) as reason:
-                stopped = reason
+            except (KeyboardInterrupt, ImageError) as error:
+                stopped = error
     finally:
         if tracks:
             write_text(out / 'boxes.csv', boxes_csv(tracks))
@@ -72,10 +79,10 @@ def track_video(
     return tracks
 
 
-def _followed(
+def _track_frames(
     tracker: TrackerProtocol, frames: Frames, box: Box, tracks: list[Track]
 ) -> Iterator[Image]:
-    """Yield each image with its track drawn in; the track is appended to `tracks` before."""
+    """Append the track of each image to `tracks`, then yield the image with the track drawn."""
     for image in tqdm(frames, total=frames.expected, desc=frames.path.name, unit='frame'):
         if tracks:
             tracks.append(tracker.update(image))
@@ -87,7 +94,7 @@ def _followed(
 
 
 def boxes_csv(tracks: Sequence[Track]) -> str:
-    """Return one row a frame, counted from 0: box in pixels, score, state's name."""
+    """Return CSV with one row per frame, counted from 0: box in pixels, score, name of state."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(COLUMNS)
@@ -98,24 +105,26 @@ def boxes_csv(tracks: Sequence[Track]) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for results; raises `DataError` where that cannot be."""
+    """Create a folder and its parents; raise `DataError` if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f'{path}: cannot be made a folder ({error.strerror})') from error
+        raise DataError(
+            f'{path}: cannot be created as a folder ({error.strerror}); choose another folder'
+        ) from error
 
 
 def check_window() -> None:
-    """Raise `DependencyError` where this OpenCV, or this machine, cannot show a window."""
+    """Raise `DependencyError` if this OpenCV build or this machine cannot show windows."""
     if re.search(r'GUI:\s+NONE', cv2.getBuildInformation()):
         raise DependencyError(
-            'this OpenCV build has no windows: install opencv-python in the place of '
-            'opencv-python-headless, or leave out --show and look at overlay.mp4'
+            'this OpenCV build cannot show windows: replace opencv-python-headless by '
+            'opencv-python, or omit --show and open overlay.mp4'
         )
-    # Without a screen some builds do not raise but abort the process, so ask beforehand.
-    screen = os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
-    if sys.platform == 'linux' and not screen:
-        raise DependencyError('no screen to show a window on: leave out --show, see overlay.mp4')
+    # Without a display, some builds abort the process instead of raising an exception.
+    display = os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
+    if sys.platform == 'linux' and not display:
+        raise DependencyError('no display for a window: omit --show and open overlay.mp4')
 
 
 def _draw(image: Image, track: Track, frame: int) -> None:
@@ -124,6 +133,7 @@ def _draw(image: Image, track: Track, frame: int) -> None:
     draw_track(image, box, f'{frame} {State(track.state).name.lower()} {track.score:.2f}', colour)
 
 
-def _shown_until_quit(image: Image) -> bool:
+def _show(image: Image) -> bool:
+    """Show an image; return whether q or Esc was pressed."""
     cv2.imshow(WINDOW, image)
     return cv2.waitKey(1) & 0xFF in (ord('q'), 27)

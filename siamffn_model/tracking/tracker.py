@@ -1,10 +1,11 @@
-"""Siamese tracking of one target (SiamRPN's inference, as SiamBAN uses it)."""
+"""Siamese tracking of one target: the inference of SiamRPN and SiamBAN, plus re-detection."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -24,12 +25,12 @@ from siamffn_model.runtimes.runtime import Floats, Runtime, Template
 from siamffn_model.tracking.motion import Motion
 from siamffn_model.tracking.redetection import TILE_SPACING, SearchTiles
 
-MIN_SIDE = 10.0  # pixels: a target is never shrunk below this, so that it can be found again
-MIN_SEARCH_SIDE = search_side(MIN_SIDE, MIN_SIDE)
+MIN_SIDE = 10.0  # smallest width and height of an updated box, in pixels
+MIN_SEARCH_SIDE = search_side(MIN_SIDE, MIN_SIDE)  # lower bound for the distance of tiles
 
 
 class State(IntEnum):
-    """What is known of a target; the numbers are those of msg/TrackStatus.msg."""
+    """State of a target, with the values of msg/TrackStatus.msg."""
 
     IDLE = 0
     TRACKING = 1
@@ -38,7 +39,7 @@ class State(IntEnum):
 
 
 class Track(NamedTuple):
-    """Where the target is: box in pixels of the image, score in [0, 1], state."""
+    """Result for one frame: box in pixels of the image, score in [0, 1], state."""
 
     box: Box
     score: float
@@ -46,27 +47,32 @@ class Track(NamedTuple):
 
 
 class TrackerProtocol(Protocol):
-    """What a tracker is to the rest: ours, or another's; `init` may be called again."""
+    """Interface of all trackers, including baselines; `init` may be called again."""
 
     def init(self, image: Image, box: Box) -> None:
-        """Learn the target in `box` of a BGR uint8 image (H, W, 3)."""
+        """Initialise the tracker with the target in `box` of a BGR uint8 image (H, W, 3)."""
 
     def update(self, image: Image) -> Track:
-        """Find the target in the next image."""
+        """Track the target in the next image, BGR uint8 (H, W, 3)."""
 
 
 @dataclass(frozen=True)
 class TrackerSettings:
-    """How responses become a box, and scores a state.
+    """Parameters of the inference: `window_influence`, `penalty_k` and `lr` are those of pysot.
 
-    `window` is the weight of the Hanning window, `penalty_k` that of changes in size and ratio,
-    `lr` the share of the new size. `motion` is the share of its motion, as smoothed over images,
-    by which the target is looked for farther on.
-
-    A target whose score falls below `uncertain` is UNCERTAIN, and keeps its size, until the score
-    is `found` again. Below `lost` it is LOST; for `patience` images it needs no more than that
-    score to be back at its place, later, and elsewhere at any time, `found`. While it is LOST, each
-    image costs `searches` searches.
+    Attributes:
+        window_influence: weight of the Hanning window in the penalised score, in [0, 1].
+        penalty_k: strength of the penalty on changes of scale and aspect ratio.
+        lr: weight of the new width and height, before multiplication by penalty and score.
+        motion_gain: factor of the smoothed motion that is added to the search region's centre.
+        uncertain_threshold: a score below it makes a TRACKING target UNCERTAIN. The box of an
+            UNCERTAIN target keeps its size.
+        lost_threshold: a score below it makes a target LOST.
+        reacquire_threshold: score at which an UNCERTAIN target is TRACKING again. A LOST target
+            also needs it to be found in another place, or after `lost_patience` frames.
+        lost_patience: number of frames during which `lost_threshold` is enough for a LOST target
+            to be found near its last box.
+        max_searches: number of search regions per frame while a target is LOST.
     """
 
     window_influence: float = 0.30
@@ -81,10 +87,10 @@ class TrackerSettings:
 
 
 class Tracker:
-    """Follow one target; several trackers may share one model (see `update_all`).
+    """Track one target; several trackers may share one model (see `update_all`).
 
-    A target that is LOST keeps its last box. It is looked for there and in tiles round about,
-    farther and farther away until they have covered the image, and then again.
+    A LOST target keeps its last box. It is searched there and in tiles around it, from the nearest
+    to the farthest, until they have covered the image, and then from the nearest again.
 
     >>> tracker = Tracker(load_model())          # doctest: +SKIP
     >>> tracker.init(first_image, Box(10, 20, 30, 40))          # doctest: +SKIP
@@ -98,9 +104,9 @@ class Tracker:
         self._window = model.score_map.window()
 
     def init(self, image: Image, box: Box) -> None:
-        """Learn the target in `box` of a BGR uint8 image (H, W, 3).
+        """Initialise the tracker with the target in `box` of a BGR uint8 image (H, W, 3).
 
-        Raises `ImageError` or `BoxError`; an earlier target is then still followed.
+        Raises `ImageError` or `BoxError`; the tracker then keeps its previous target.
         """
         height, width = check_image(image).shape[:2]
         box = Box(*map(float, box))
@@ -113,14 +119,17 @@ class Tracker:
         self._state = State.TRACKING
 
     def update(self, image: Image) -> Track:
-        """Find the target in the next image; raises `ImageError`; before `init`, `NotReadyError`."""
+        """Track the target in the next image, BGR uint8 (H, W, 3).
+
+        Raises `ImageError`, or `NotReadyError` before `init`.
+        """
         return update_all([self], [image])[0]
 
     def search_views(self, image: Image) -> list[View]:
-        """Return the search regions of the next image: where the target is expected, first."""
+        """Return the search regions of the next image; the first is at the predicted position."""
         if self._template is None:
             raise NotReadyError(
-                'update() before init(): give the first image and its box to init()'
+                'update() was called before init(): call init() with the first image and box'
             )
         height, width = check_image(image).shape[:2]
         self._size = width, height
@@ -129,16 +138,15 @@ class Tracker:
         predicted = self._motion.predict(last.cx, last.cy, self.settings.motion_gain)
         centers = [clip_point(*predicted, width, height)]
         if self._frames_lost:
-            tiles = SearchTiles(
-                last.cx, last.cy, TILE_SPACING * max(side, MIN_SEARCH_SIDE), self._size
-            )
+            step = TILE_SPACING * max(side, MIN_SEARCH_SIDE)
+            tiles = SearchTiles(last.cx, last.cy, step, self._size)
             count = self.settings.max_searches - 1
             first = (self._frames_lost - 1) * count
             centers += [tiles[(first + n) % len(tiles)] for n in range(min(count, len(tiles)))]
         return [View(image, x, y, side, self._fill) for x, y in centers]
 
     def decode(self, views: list[View], candidates: Floats) -> Track:
-        """Return the track that the best of the candidates (V, 5, N) of all views gives."""
+        """Update the state from the candidates (V, 5, N) of V views; return the track."""
         scale = views[0].side / SEARCH_SIZE  # pixels of the image per pixel of the search crop
         last_w, last_h = self._box.w / scale, self._box.h / scale
         scores, sizes = candidates[:, 0], candidates[:, 3:]
@@ -162,7 +170,10 @@ class Tracker:
         )
 
     def _choose_view(self, scores: list[float]) -> int | None:
-        """Return the view whose best score suffices, the first if possible; None if none does."""
+        """Return the index of the view to use, given the best score of each; None if LOST.
+
+        The first view, at the predicted position, takes precedence.
+        """
         s = self.settings
         threshold = (
             s.lost_threshold if self._frames_lost <= s.lost_patience else s.reacquire_threshold
@@ -173,7 +184,15 @@ class Tracker:
         return v if v and scores[v] >= s.reacquire_threshold else None
 
     def _follow(self, view: View, candidate: Floats, score: float, penalty: float) -> Track:
-        """Move the box to a candidate: centre from the view's, width and height, in pixels."""
+        """Update box and state from the best candidate of a view.
+
+        Args:
+            view: the search region.
+            candidate: (4), x and y of the centre relative to the view's, width and height, in
+                pixels of the image.
+            score: score of the candidate.
+            penalty: penalty of the candidate.
+        """
         last = self._box
         self._state = self._visible_state(score)
         lr = self.settings.lr * penalty * score if self._state == State.TRACKING else 0.0
@@ -191,16 +210,19 @@ class Tracker:
         return Track(self._box, score, self._state)
 
     def _visible_state(self, score: float) -> State:
-        """Return the state of a target that has been found with this score."""
+        """Return the state for a score that does not make the target LOST."""
         tracking = self._state == State.TRACKING
         s = self.settings
         threshold = s.uncertain_threshold if tracking else s.reacquire_threshold
         return State.TRACKING if score >= threshold else State.UNCERTAIN
 
     def _penalty(self, sizes: Floats, w: float, h: float) -> Floats:
-        """Return (V, N) factors in (0, 1] for sizes (V, 2, N): 1 for the last size and ratio.
+        """Return the penalty (V, N) in (0, 1] on changes of scale and ratio (SiamRPN, Eq. 13).
 
-        They are those of SiamRPN, Eq. 13.
+        Args:
+            sizes: (V, 2, N), widths and heights in pixels of the search crop.
+            w: last width in pixels of the search crop.
+            h: last height in pixels of the search crop.
         """
 
         def change(ratio: Floats) -> Floats:
@@ -208,38 +230,37 @@ class Tracker:
 
         new_w, new_h = np.moveaxis(np.maximum(sizes, 1e-3), 1, 0)
         margin = (new_w + new_h) / 2
-        size = np.sqrt((new_w + margin) * (new_h + margin)) / context_side(w, h)
-        ratio = (new_w / new_h) / (w / h)
-        return np.exp(-self.settings.penalty_k * (change(size) * change(ratio) - 1))
+        s_c = change(np.sqrt((new_w + margin) * (new_h + margin)) / context_side(w, h))
+        r_c = change((new_w / new_h) / (w / h))
+        return np.exp(-self.settings.penalty_k * (s_c * r_c - 1))
 
 
 def update_all(trackers: Sequence[Tracker], images: Sequence[Image]) -> list[Track]:
-    """Update trackers of one model, each with its image, by one search of the network for all.
+    """Update trackers of one model, each with its image, in one batch of searches.
 
-    Raises as `Tracker.update`; then none of them has moved on.
+    Raises what `Tracker.update` raises; the targets of all trackers are then unchanged.
     """
     if not trackers:
         return []
-    looks = [tracker.search_views(image) for tracker, image in zip(trackers, images, strict=True)]
-    templates = [tracker._template for tracker, views in zip(trackers, looks) for _ in views]
-    together = [view for views in looks for view in views]
-    candidates = trackers[0]._model.search(together, templates)
+    views = [tracker.search_views(image) for tracker, image in zip(trackers, images, strict=True)]
+    templates = [tracker._template for tracker, own in zip(trackers, views) for _ in own]
+    candidates = trackers[0]._model.search(list(chain.from_iterable(views)), templates)
     tracks, start = [], 0
-    for tracker, views in zip(trackers, looks):
-        stop = start + len(views)
-        tracks.append(tracker.decode(views, candidates[start:stop]))
+    for tracker, own in zip(trackers, views):
+        stop = start + len(own)
+        tracks.append(tracker.decode(own, candidates[start:stop]))
         start = stop
     return tracks
 
 
 def _recentered(box: Box, width: int, height: int) -> Box:
-    """Move a box whose centre is outside of the image: images may change their size."""
+    """Move a box so that its centre is in the image, whose size may have changed."""
     cx, cy = clip_point(box.cx, box.cy, width, height)
     return box if (cx, cy) == (box.cx, box.cy) else Box.from_center(cx, cy, box.w, box.h)
 
 
 def _limited_box(cx: float, cy: float, w: float, h: float, size: tuple[int, int]) -> Box:
-    """Keep the centre in the image and the size between MIN_SIDE and the image's own."""
+    """Return the box with its centre in the image and its size in [MIN_SIDE, image size]."""
     width, height = size
     cx, cy = clip_point(cx, cy, width, height)
     w = min(max(w, MIN_SIDE), float(width))

@@ -115,7 +115,7 @@ def test_kcf_takes_a_box_of_one_pixel_rounded(short_scene: Scene) -> None:
         (Box(500, 500, 10, 10), 'lies outside'),
         (Box(10, 10, float('nan'), 10), 'not finite'),
         (Box(10, 10, 0, 10), 'no area'),
-        (Box(100, 60, 1, 1), r'\(100.0, 60.0, 1.0, 1.0\) .* csrt cannot start from it'),
+        (Box(100, 60, 1, 1), r'\(100.0, 60.0, 1.0, 1.0\) .* csrt cannot be initialised with it'),
     ],
 )
 def test_bad_boxes_are_named_and_lose_nothing(short_scene: Scene, box: Box, reason: str) -> None:
@@ -128,7 +128,7 @@ def test_bad_boxes_are_named_and_lose_nothing(short_scene: Scene, box: Box, reas
 
 
 def test_a_box_of_the_whole_image_is_named_where_it_is_too_much(short_scene: Scene) -> None:
-    with pytest.raises(BoxError, match=r'mil cannot start from it .*Samples'):
+    with pytest.raises(BoxError, match=r'mil cannot be initialised with it .*Samples'):
         OpenCVTracker('mil').init(short_scene.images[0], Box(0, 0, 320, 240))
 
 

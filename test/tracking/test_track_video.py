@@ -82,7 +82,7 @@ def test_first_box(sequence_folder: Path) -> None:
     assert first_box(with_truth, given) == given
     assert first_box(with_truth, None) == with_truth.groundtruth[0]
     assert first_box(without, given) == given
-    with pytest.raises(DataError, match=r'no ground truth .*--init x,y,w,h'):
+    with pytest.raises(DataError, match=r'no ground truth for the first frame; .*--init x,y,w,h'):
         first_box(without, None)
     with pytest.raises(BoxError, match='outside the 320x240 image'):
         first_box(with_truth, Box(400, 2, 30, 40))
@@ -100,7 +100,7 @@ def test_boxes_csv() -> None:
 def test_folder_that_cannot_be_made(scene: Scene, sequence_folder: Path) -> None:
     frames = open_frames(sequence_folder / 'clip1')
     (sequence_folder / 'file').write_text('')
-    with pytest.raises(DataError, match='file: cannot be made a folder'):
+    with pytest.raises(DataError, match='file: cannot be created as a folder'):
         track_video(StopsAfter(KeyError()), frames, Box(1, 2, 3, 4), sequence_folder / 'file')
 
 
@@ -108,6 +108,8 @@ def test_show_needs_a_build_with_windows(sequence_folder: Path, tmp_path: Path) 
     if not re.search(r'GUI:\s+NONE', cv2.getBuildInformation()):
         pytest.skip('this OpenCV has windows')
     frames = open_frames(sequence_folder / 'clip1')
-    with pytest.raises(DependencyError, match='no windows: install opencv-python in the place'):
+    with pytest.raises(
+        DependencyError, match='cannot show windows: replace opencv-python-headless'
+    ):
         track_video(StopsAfter(KeyError()), frames, Box(1, 2, 3, 4), tmp_path / 'out', show=True)
     assert not (tmp_path / 'out').exists()
