@@ -104,7 +104,7 @@ def train(
     GPUs: torchrun --nproc-per-node 4 -m siamffn_model train ...
     """
     with extra('train', 'training'):
-        from siamffn_model.training.recipe import read_recipe
+        from siamffn_model.training.recipe_reader import read_recipe
         from siamffn_model.training.trainer import train
 
     path = train(read_recipe(config, changes), folders, out, device, workers, resume, weights)
@@ -142,7 +142,7 @@ def speed(
     """Measure how many pairs a second the workers prepare, without any training."""
     with extra('train', 'training'):
         from siamffn_model.training.loading import pairs_per_second
-        from siamffn_model.training.recipe import read_recipe
+        from siamffn_model.training.recipe_reader import read_recipe
 
     rate = pairs_per_second(read_recipe(config, changes), folders, workers, seconds)
     click.echo(f'{rate:.0f} pairs/s')

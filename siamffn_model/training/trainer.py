@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,18 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from siamffn_model import distributed
-from siamffn_model.atomic_io import atomic_write
 from siamffn_model.datasets import sequences
 from siamffn_model.distributed import World
 from siamffn_model.errors import DataError
-from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, load_weights, save_weights
+from siamffn_model.training.checkpoint import (
+    read_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
+)
 from siamffn_model.training.features import Features, frozen_features, trainable_features
+from siamffn_model.training.forward import ForwardModule
 from siamffn_model.training.labels import edge_distances, labels
 from siamffn_model.training.loading import load
 from siamffn_model.training.logger import TrainingLogger, picture_of, watch_scales
@@ -39,7 +42,6 @@ CLIP = 10.0  # norm of the gradient (SiamBAN's code)
 LOG_STEPS, PICTURE_STEPS = 10, 500
 CHECKPOINT_SECONDS = 300
 BAD_STEPS = 10  # in a row that are left out for a gradient that is not finite
-FREE = {'bf16', 'micro_batch', 'rate'}  # what may change where a training goes on
 
 
 def train(
@@ -167,12 +169,13 @@ class Trainer:
         if tuned != self.tuned:
             self.features = (trainable_features if tuned else frozen_features)(self.model.backbone)
             self.tuned = tuned
-        self.network = _Network(self.model, self.features)
+        self.network = ForwardModule(self.model, self.features, self.recipe.bf16)
         if self.world.size > 1:
             self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
 
     def _learn(self, batch: Batch, wanted: Tensor, counts: Tensor) -> dict[str, Tensor]:
         """Collect the gradient of a batch, in parts; return its losses, summed over processes."""
+        assert self.network is not None
         recipe, score_map = self.recipe, self.model.score_map
         targets = edge_distances(score_map, batch.box)
         self.optimizer.zero_grad()
@@ -182,7 +185,7 @@ class Trainer:
         for start in range(0, share, size):
             part = slice(start, start + size)
             with self._last_part(start + size >= share):
-                logits, distances = self._respond(batch.template[part], batch.search[part])
+                logits, distances = self.network(batch.template[part], batch.search[part])
                 found = costs(
                     logits,
                     distances,
@@ -211,13 +214,6 @@ class Trainer:
         if isinstance(self.network, DistributedDataParallel) and not last:
             return self.network.no_sync()
         return nullcontext()
-
-    def _respond(self, template: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
-        assert self.network is not None
-        on = self.recipe.bf16 and _computes_bf16(self.world.device)
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=on):
-            logits, distances = self.network(template, search)
-        return logits, distances
 
     def _update(self) -> None:
         """Change the weights by the gradient; leave a step out whose gradient is not finite."""
@@ -271,23 +267,18 @@ class Trainer:
 
     def begin(self, resume: bool) -> None:
         """Go on from the checkpoint if asked to, or if torchrun restarts; raises `DataError`."""
-        path = self.out / 'checkpoint.pt'
-        data = path.read_bytes() if self.world.is_main and path.is_file() else b''
-        data = self.world.broadcast(data)
-        if resume and not data:
-            raise DataError(
-                f'{path} is missing, so there is nothing to resume: start without --resume'
-            )
-        if data and not (resume or distributed.restarted()):
-            raise DataError(
-                f'{path} is of a training that has not ended: go on with --resume, remove the '
-                'file, or give another folder with --out'
-            )
-        if data:
-            self._restore(data, path)
+        state = read_checkpoint(self.out, self.recipe, self.world, resume)
+        if state is None:
+            return
+        self.step, self.validated, self.best = state['step'], state['validated'], state['best']
+        self.model.load_state_dict(state['model'])
+        if self.average:
+            self.average.load_state_dict(state['average'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        torch.set_rng_state(state['random'].cpu())
 
     def checkpoint(self) -> None:
-        """Write, from the first process, all that `begin` needs, atomically.
+        """Write, from the first process, all that `begin` needs.
 
         Learning rates, what learns and which pairs come next follow from the step.
         """
@@ -303,79 +294,20 @@ class Trainer:
             'optimizer': self.optimizer.state_dict(),
             'random': torch.get_rng_state(),
         }
-        with atomic_write(self.out / 'checkpoint.pt') as partial:
-            torch.save(state, partial)
+        write_checkpoint(self.out, state)
         self.saved = time.monotonic()
-
-    def _restore(self, data: bytes, path: Path) -> None:
-        try:
-            state = torch.load(io.BytesIO(data), map_location=self.world.device, weights_only=True)
-            found = state['recipe']
-        except Exception as error:  # whatever torch.load raises for a damaged file
-            raise DataError(
-                f'{path} is damaged ({type(error).__name__}): bring it back from a copy, '
-                'or remove it and start anew'
-            ) from error
-        own = self.recipe.model_dump()
-        changed = [key for key in own if key not in FREE and own[key] != found.get(key)]
-        if changed:
-            differences = ', '.join(f'{k} was {found.get(k)!r}, is {own[k]!r}' for k in changed)
-            raise DataError(
-                f'{path} is of another recipe ({differences}): give the same, or another folder '
-                'with --out'
-            )
-        self.step, self.validated, self.best = state['step'], state['validated'], state['best']
-        self.model.load_state_dict(state['model'])
-        if self.average:
-            self.average.load_state_dict(state['average'])
-        self.optimizer.load_state_dict(state['optimizer'])
-        torch.set_rng_state(state['random'].cpu())
 
     def finish(self) -> Path:
         """Write the weights and drop the checkpoint."""
         path = self.out / f'{self.recipe.model}.safetensors'
         if self.world.is_main:
             self._save(path)
-            (self.out / 'checkpoint.pt').unlink(missing_ok=True)
+            remove_checkpoint(self.out)
         return path
 
     def _save(self, path: Path) -> None:
         card = {'recipe': self.recipe.model_dump(), 'start': self.start, 'step': self.step}
         save_weights(self.result, self.recipe.model, path, card)
-
-
-class _Network(nn.Module):
-    """From crops to logits and distances, as one module for DDP."""
-
-    def __init__(self, model: Siamese, features: Features) -> None:
-        """`features` maps crops to the levels of the model's backbone."""
-        super().__init__()
-        self.model, self.features = model, features
-
-    def forward(self, template: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
-        """Map crops (B, H, W, 3), BGR uint8, to what `Siamese.compare` gives."""
-        z, x = self.features(template), self.features(search)
-        return respond(self.model, [center_crop(level, self.model.cells) for level in z], x)
-
-
-def respond(model: Siamese, z: Sequence[Tensor], x: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Map backbone levels to logits and distances.
-
-    Template cells and search cells pass the neck together, so that its batch norm learns from one
-    set of statistics, the one it will use in tracking.
-    """
-    cells = z[0].shape[-2] * z[0].shape[-1]
-    together = model.neck(
-        [torch.cat([a.flatten(2), b.flatten(2)], dim=2)[:, :, None] for a, b in zip(z, x)]
-    )
-    template = [level[..., :cells].squeeze(2).unflatten(2, z[0].shape[2:]) for level in together]
-    search = [level[..., cells:].squeeze(2).unflatten(2, x[0].shape[2:]) for level in together]
-    return model.compare(search, model.kernels(template))
-
-
-def _computes_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is quicker there than single precision."""
-    return device.type == 'cuda' or torch.cpu.get_capabilities().get('avx512_bf16', False)
 
 
 def _sums(found: SampledLosses) -> list[Tensor]:

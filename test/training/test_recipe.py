@@ -18,8 +18,8 @@ from siamffn_model.training.recipe import (
     Recipe,
     Schedule,
     SourceConfig,
-    read_recipe,
 )
+from siamffn_model.training.recipe_reader import read_recipe
 
 SHIPPED = Path(__file__).parents[2] / 'config/train'
 GOOD = """\

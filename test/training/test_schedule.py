@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from siamffn_model.networks.zoo import create_model
-from siamffn_model.training.recipe import Recipe, Schedule, read_recipe
+from siamffn_model.training.recipe import Recipe, Schedule
+from siamffn_model.training.recipe_reader import read_recipe
 from siamffn_model.training.schedule import make_optimizer, rates, set_epoch
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'config/train'

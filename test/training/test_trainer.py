@@ -28,8 +28,10 @@ from siamffn_model.networks.zoo import create_model, read_weights
 from siamffn_model.runtimes.selection import load_model
 from siamffn_model.tracking import Tracker
 from siamffn_model.training import trainer
-from siamffn_model.training.recipe import Recipe, read_recipe
-from siamffn_model.training.trainer import BAD_STEPS, Trainer, respond, train
+from siamffn_model.training.forward import respond
+from siamffn_model.training.recipe import Recipe
+from siamffn_model.training.recipe_reader import read_recipe
+from siamffn_model.training.trainer import BAD_STEPS, Trainer, train
 
 from ..datasets.published import write_coco, write_det, write_got10k, write_vid
 
