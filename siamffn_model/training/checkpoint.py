@@ -12,7 +12,7 @@ import torch
 from siamffn_model import distributed
 from siamffn_model.atomic_io import atomic_write
 from siamffn_model.distributed import World
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError, DataError
 from siamffn_model.training.recipe import Recipe
 
 FILE_NAME = 'checkpoint.pt'
@@ -35,7 +35,8 @@ def read_checkpoint(
 ) -> dict[str, Any] | None:
     """Return the state to go on from if asked to, or if torchrun restarts; else None.
 
-    The first process reads the file and sends it to the others. Raises `DataError`.
+    The first process reads the file and sends it to the others. Raises `DataError` for a
+    file that is missing or damaged, `ConfigError` for one that is in the way or of another recipe.
     """
     path = folder / FILE_NAME
     data = path.read_bytes() if world.is_main and path.is_file() else b''
@@ -43,7 +44,7 @@ def read_checkpoint(
     if resume and not data:
         raise DataError(f'{path} is missing, so there is nothing to resume: start without --resume')
     if data and not (resume or distributed.restarted()):
-        raise DataError(
+        raise ConfigError(
             f'{path} is of a training that has not ended: go on with --resume, remove the '
             'file, or give another folder with --out'
         )
@@ -51,7 +52,7 @@ def read_checkpoint(
 
 
 def _parse(data: bytes, path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
-    """Return the state in a checkpoint's bytes; raises `DataError` for one of another recipe."""
+    """Return the state in a checkpoint's bytes; raises `ConfigError` for one of another recipe."""
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
         found = state['recipe']
@@ -64,7 +65,7 @@ def _parse(data: bytes, path: Path, recipe: Recipe, device: torch.device) -> dic
     changed = [key for key in own if key not in FREE and own[key] != found.get(key)]
     if changed:
         differences = ', '.join(f'{k} was {found.get(k)!r}, is {own[k]!r}' for k in changed)
-        raise DataError(
+        raise ConfigError(
             f'{path} is of another recipe ({differences}): give the same, or another folder '
             'with --out'
         )

@@ -16,7 +16,7 @@ from siamffn_model.datasets.index import Index, open_index
 from siamffn_model.datasets.pack import Pack, VideoFrame
 from siamffn_model.datasets.sets import SETS
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.crop import SEARCH_SIZE, Image, context_side
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import read_image
@@ -46,11 +46,11 @@ FIRST_SCENE = 1000  # their first seed; those below are for validation and tests
 def open_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[PairSource]:
     """Open what the recipe draws from, in its order; `folders` says where each set lies.
 
-    Raises `DataError` for a set without a folder and for a folder of a set that is not drawn from.
+    Raises `ConfigError` for a set without a folder and for a folder of a set that is not used.
     """
     for name in folders:
         if name not in recipe.data:
-            raise DataError(
+            raise ConfigError(
                 f'--data {name}: the recipe does not draw from it, only from '
                 f'{", ".join(recipe.data)}; leave it out or add it to the recipe'
             )
@@ -61,7 +61,7 @@ def open_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[PairSource
             continue
         if name not in folders:
             where = f' (it can be had from {SETS[name].source})' if name in SETS else ''
-            raise DataError(
+            raise ConfigError(
                 f'the recipe draws from {name}: say where it lies with --data {name}=DIR{where}'
             )
         if name == 'pack':

@@ -16,7 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from ruamel.yaml.reader import ReaderError
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_model.training.recipe import Recipe
 
 Key = tuple[str, ...]  # ('rate', 'peak')
@@ -30,7 +30,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     The file's key `base` names another, relative to it, whose values count where the file gives
     none: mappings are joined key by key, but `data` is replaced as a whole. Each change is
     'key=value', with dots into mappings and the value in YAML ('rate.peak=0.01'). Raises
-    `DataError` naming file and line, or change, of all that is wrong.
+    `ConfigError` naming file and line, or change, of all that is wrong.
     """
     values, places = _read(path)
     for change in changes:
@@ -39,7 +39,7 @@ def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         problems = [_problem(each, places) for each in error.errors()]
-        raise DataError('\n'.join(problems)) from None
+        raise ConfigError('\n'.join(problems)) from None
 
 
 def _read(path: Path, above: tuple[Path, ...] = (), named: str = '') -> tuple[Values, Places]:
@@ -51,20 +51,20 @@ def _read(path: Path, above: tuple[Path, ...] = (), named: str = '') -> tuple[Va
         text = path.read_text(encoding='utf-8')
     except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or error
-        raise DataError(
+        raise ConfigError(
             f'{named}{path} cannot be read ({reason}): give the path of a YAML file'
         ) from None
     if path.resolve() in above:
-        raise DataError(f'{named}base {path} leads in a circle: remove a `base` from it')
+        raise ConfigError(f'{named}base {path} leads in a circle: remove a `base` from it')
     values, places = _parse(text, lambda line: f'{path} line {line}')
     places[()] = str(path)
     if not isinstance(values, dict):
-        raise DataError(f'{path} holds no mapping: write lines such as `batch: 16`')
+        raise ConfigError(f'{path} holds no mapping: write lines such as `batch: 16`')
     if 'base' not in values:
         return values, places
     base, place = values.pop('base'), places['base',]
     if not isinstance(base, str):
-        raise DataError(f'{place}: base is {_shown(base)}, allowed are names of YAML files')
+        raise ConfigError(f'{place}: base is {_shown(base)}, allowed are names of YAML files')
     below, places_below = _read(path.parent / base, (*above, path.resolve()), f'{place}: ')
     return _join(below, values), places_below | places
 
@@ -82,7 +82,7 @@ def _change(values: Values, places: Places, change: str) -> None:
     name, equals, text = change.partition('=')
     place = f'--set {change}'
     if not equals:
-        raise DataError(f'{place} gives no value: write key=value, such as --set batch=16')
+        raise ConfigError(f'{place} gives no value: write key=value, such as --set batch=16')
     key = tuple(name.split('.'))
     value, inner = _parse(text, lambda _: place)
     for old in [old for old in places if old[: len(key)] == key]:
@@ -98,7 +98,7 @@ def _change(values: Values, places: Places, change: str) -> None:
 def _parse(text: str, at: Callable[[int], str]) -> tuple[Any, Places]:
     """Return the value in a YAML text, and where each key stands; `at` tells the place of a line.
 
-    Raises `DataError` for what is not YAML.
+    Raises `ConfigError` for what is not YAML.
     """
     construct = YAML(typ='safe', pure=True).constructor.construct_object
     places: Places = {(): at(1)}
@@ -128,7 +128,7 @@ def _parse(text: str, at: Callable[[int], str]) -> tuple[Any, Places]:
         line, reason = error.problem_mark.line, error.problem
     except RecursionError:
         line, reason = 0, 'values within values without end'
-    raise DataError(f'{at(line + 1)}: not YAML ({reason}): correct it')
+    raise ConfigError(f'{at(line + 1)}: not YAML ({reason}): correct it')
 
 
 def _problem(error: ErrorDetails, places: Places) -> str:

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from siamffn_model import distributed
 from siamffn_model.datasets import sequences
 from siamffn_model.distributed import World
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, load_weights, save_weights
 from siamffn_model.training.checkpoint import (
@@ -62,14 +62,15 @@ def train(
     hand, with a checkpoint. Started by torchrun, all processes train together, and go on by
     themselves where one had died.
 
-    Raises `DataError` for data that is missing or damaged, a checkpoint of another recipe, one that
-    is in the way, and gradients that stay beyond numbers; `WeightsError` for `weights`.
+    Raises `ConfigError` for a batch that the processes cannot share, a checkpoint that is in the
+    way or of another recipe, too little memory, and gradients that stay beyond numbers; `DataError`
+    for data or a checkpoint that is missing or damaged; `WeightsError` for `weights`.
     """
     folders = dict(data)
     validation = folders.pop('validation', None)
     with distributed.init_distributed(device) as world, _stop_on_signal() as stopped:
         if recipe.batch % world.size:
-            raise DataError(
+            raise ConfigError(
                 f'a batch of {recipe.batch} pairs cannot be shared evenly by {world.size} '
                 'processes: set batch to a multiple'
             )
@@ -88,12 +89,12 @@ def train(
 
 
 def _take(run: Trainer, batch: Batch, stop: bool) -> bool:
-    """Take a step; raises `DataError` where the device has too little memory for it."""
+    """Take a step; raises `ConfigError` where the device has too little memory for it."""
     try:
         return run.take(batch, stop)
     except torch.OutOfMemoryError:
         pairs = min(run.recipe.micro_batch or len(batch.box), len(batch.box))
-        raise DataError(
+        raise ConfigError(
             f'{run.world.device} has too little memory for {pairs} pairs at once: let fewer pass '
             f'the network together, such as --set micro_batch={max(pairs // 2, 1)}'
         ) from None
@@ -228,7 +229,7 @@ class Trainer:
             return
         self.bad += 1
         if self.bad > BAD_STEPS or not all(b.isfinite().all() for b in self.model.buffers()):
-            raise DataError(
+            raise ConfigError(
                 f'the gradient is not finite at step {self.step}: go on from the last checkpoint '
                 f'in {self.out} with --resume and a smaller rate, such as --set rate.peak='
                 f'{self.recipe.rate.peak / 2:g}'
@@ -266,7 +267,7 @@ class Trainer:
                 self.monitor.close()
 
     def begin(self, resume: bool) -> None:
-        """Go on from the checkpoint if asked to, or if torchrun restarts; raises `DataError`."""
+        """Go on from the checkpoint if asked to, or if torchrun restarts; see `read_checkpoint`."""
         state = read_checkpoint(self.out, self.recipe, self.world, resume)
         if state is None:
             return

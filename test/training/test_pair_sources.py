@@ -16,7 +16,7 @@ from siamffn_model.datasets.index import Index, open_index
 from siamffn_model.datasets.pack import CutOut, Pack, VideoFrame
 from siamffn_model.datasets.sets import SETS
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.crop import Image, context_side
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import read_image
@@ -171,7 +171,7 @@ def test_any_frame_within_range_is_drawn_and_none_beyond(tmp_path: Path) -> None
 
 @pytest.mark.parametrize('name', SETS)
 def test_a_missing_folder_is_named_with_where_to_get_the_set(name: str) -> None:
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(ConfigError) as caught:
         open_sources(recipe({'rendered': {'pairs': 1}, name: {'pairs': 1}}), {})
     assert f'draws from {name}: say where it lies with --data {name}=DIR' in str(caught.value)
     assert SETS[name].source in str(caught.value)
@@ -179,7 +179,7 @@ def test_a_missing_folder_is_named_with_where_to_get_the_set(name: str) -> None:
 
 def test_a_missing_folder_of_the_pack_is_named() -> None:
     with pytest.raises(
-        DataError, match=r'draws from pack: say where it lies with --data pack=DIR$'
+        ConfigError, match=r'draws from pack: say where it lies with --data pack=DIR$'
     ):
         open_sources(recipe({'pack': {'pairs': 1}}), {})
 
@@ -187,7 +187,9 @@ def test_a_missing_folder_of_the_pack_is_named() -> None:
 def test_a_folder_of_a_set_that_is_not_drawn_from_is_refused(tmp_path: Path) -> None:
     wanted = recipe({'rendered': {'pairs': 1}, 'got10k': {'pairs': 1}})
     for name in ('coco', 'pack', 'cocoa'):
-        with pytest.raises(DataError, match=f'{name}: .* only from rendered, got10k; leave it out'):
+        with pytest.raises(
+            ConfigError, match=f'{name}: .* only from rendered, got10k; leave it out'
+        ):
             open_sources(wanted, {'got10k': tmp_path, name: tmp_path})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_model.networks.zoo import MODELS
 from siamffn_model.training.losses import LOSSES
 from siamffn_model.training.recipe import (
@@ -60,7 +60,7 @@ def write(folder: Path, text: str, name: str = 'x.yaml') -> Path:
 
 def complaint(path: Path, *changes: str) -> str:
     """Return what is said about a recipe, without the folder."""
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(ConfigError) as caught:
         read_recipe(path, changes)
     return str(caught.value).replace(f'{path.parent}/', '')
 

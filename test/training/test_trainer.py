@@ -20,7 +20,7 @@ from torch import Tensor
 
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.distributed import World
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError, DataError
 from siamffn_model.imaging.geometry import iou
 from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.neck import center_crop
@@ -287,9 +287,11 @@ def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
 def test_checkpoints_are_not_overwritten_nor_mixed_up(tmp_path: Path) -> None:
     run = Trainer(recipe(), tmp_path, ALONE)
     run.checkpoint()
-    with pytest.raises(DataError, match=r'a training that has not ended: go on with --resume'):
+    with pytest.raises(ConfigError, match=r'a training that has not ended: go on with --resume'):
         train(recipe(), {}, tmp_path, 'cpu')
-    with pytest.raises(DataError, match=r'another recipe \(batch was 2, is 4, seed was 0, is 7\)'):
+    with pytest.raises(
+        ConfigError, match=r'another recipe \(batch was 2, is 4, seed was 0, is 7\)'
+    ):
         train(recipe('batch=4', 'seed=7'), {}, tmp_path, 'cpu', resume=True)
     Trainer(recipe('rate.peak=0.001', 'micro_batch=1'), tmp_path, ALONE).begin(resume=True)
     data = (tmp_path / 'checkpoint.pt').read_bytes()
@@ -317,7 +319,7 @@ def test_steps_beyond_numbers_are_left_out_until_there_are_too_many(tmp_path: Pa
         if bad <= BAD_STEPS:
             run._update()
             continue
-        with pytest.raises(DataError, match=r'not finite at step 11: .* --set rate.peak=0.0005'):
+        with pytest.raises(ConfigError, match=r'not finite at step 11: .* --set rate.peak=0.0005'):
             run._update()
     assert all(torch.equal(value, before[n]) for n, value in run.model.state_dict().items())
 
@@ -338,7 +340,7 @@ def test_too_little_memory_is_told_with_a_remedy(
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(Trainer, '_learn', learn)  # no test can fill a real device
-    with pytest.raises(DataError, match=r'cpu has too little .* 2 pairs .* micro_batch=1'):
+    with pytest.raises(ConfigError, match=r'cpu has too little .* 2 pairs .* micro_batch=1'):
         train(recipe(), {'validation': validation}, tmp_path, 'cpu', workers=0)
 
 
@@ -347,5 +349,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(
 ) -> None:
     two = World(0, 2, torch.device('cpu'))
     monkeypatch.setattr(trainer.distributed, 'init_distributed', lambda _: nullcontext(two))
-    with pytest.raises(DataError, match='batch of 3 pairs cannot be shared evenly by 2 processes'):
+    with pytest.raises(
+        ConfigError, match='batch of 3 pairs cannot be shared evenly by 2 processes'
+    ):
         train(recipe('batch=3'), {}, tmp_path, 'cpu')
