@@ -1,4 +1,4 @@
-"""The processes that train together: one, or those that torchrun starts on any machines."""
+"""Distributed training and evaluation: the processes that torchrun starts, or a single one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch.distributed.rendezvous import rendezvous
 
 from siamffn_model.runtimes.devices import choose_device
 
-PATIENCE = timedelta(hours=2)  # the others wait while the first validates or indexes a set
+TIMEOUT = timedelta(hours=2)  # the others wait while the main process validates or indexes a set
 
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among those that train together, and its device."""
+    """The rank and device of this process, and the number of processes."""
 
     rank: int
     size: int
@@ -29,18 +29,18 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes files and talks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def all_reduce(self, values: Tensor) -> Tensor:
-        """Return the sum over all processes; every one must call it."""
+        """Return the sum over all processes; every process must call it."""
         if self.size > 1:
             values = values.clone()
             dist.all_reduce(values)
         return values
 
     def broadcast(self, data: bytes) -> bytes:
-        """Return the bytes that the first process gave; every one must call it."""
+        """Return the bytes that the main process passed; every process must call it."""
         if self.size == 1:
             return data
         length = torch.tensor([len(data)], device=self.device)
@@ -54,26 +54,26 @@ class World:
         return content.cpu().numpy().tobytes()
 
     def barrier(self) -> None:
-        """Wait until every process has come here."""
+        """Wait until every process has called it."""
         if self.size > 1:
             dist.barrier()
 
 
 def restarted() -> bool:
-    """Tell whether torchrun has started this process again after one had died."""
-    return _restarts() > 0
+    """Return whether torchrun has restarted this process after a failure."""
+    return _restart_count() > 0
 
 
-def _restarts() -> int:
+def _restart_count() -> int:
     return int(os.environ.get('TORCHELASTIC_RESTART_COUNT', 0))
 
 
 @contextmanager
 def init_distributed(device: str) -> Iterator[World]:
-    """Join the processes that torchrun started; without it, be alone.
+    """Join the process group of torchrun; without torchrun, yield a world of one process.
 
-    Each process of a machine takes a CUDA device of its own where `device` is auto or cuda and
-    there are any.
+    If `device` is auto or cuda and CUDA is available, each process on a machine uses the CUDA
+    device of its local rank. Raises the errors of `choose_device`.
     """
     if 'TORCHELASTIC_RUN_ID' not in os.environ:
         yield World(0, 1, torch.device(choose_device(device)))
@@ -83,20 +83,20 @@ def init_distributed(device: str) -> Iterator[World]:
         chosen = torch.device(choose_device(f'cuda:{os.environ["LOCAL_RANK"]}'))
         torch.cuda.set_device(chosen)
     backend = 'nccl' if chosen.type == 'cuda' else 'gloo'
-    store, rank, size = next(rendezvous('env://', timeout=PATIENCE))
-    # Apart from what those that died left in the store.
-    store = dist.PrefixStore(f'attempt {_restarts()}', store)  # type: ignore[attr-defined]
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    store, rank, size = next(rendezvous('env://', timeout=TIMEOUT))
+    # A prefix for each attempt hides the keys that processes of a failed attempt left in the store.
+    store = dist.PrefixStore(f'attempt {_restart_count()}', store)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
         yield World(rank, size, chosen)
     finally:
         dist.destroy_process_group()
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the batches of all processes: as if one process had them together.
+class AnyDeviceSyncBatchNorm(nn.BatchNorm2d):
+    """Batch norm with statistics of the batches of all processes, on any device.
 
-    PyTorch's own, `SyncBatchNorm`, does it on GPUs only.
+    `torch.nn.SyncBatchNorm` supports GPUs only.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -110,11 +110,11 @@ class SharedBatchNorm(nn.BatchNorm2d):
         centred = values - mean[:, None, None]
         variance = all_reduce(centred.square().sum(dims)) / total[-1]
         with torch.no_grad():
-            self._track(mean, variance * total[-1] / (total[-1] - 1))
+            self._update_running_statistics(mean, variance * total[-1] / (total[-1] - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
-    def _track(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None
@@ -124,12 +124,12 @@ class SharedBatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked += 1
 
 
-def share_batch_norm(module: nn.Module) -> None:
-    """Replace every batch norm in `module`, in place, by one over all processes."""
+def convert_sync_batchnorm(module: nn.Module) -> None:
+    """Replace every `BatchNorm2d` in `module`, in place, by `AnyDeviceSyncBatchNorm`."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
-            shared.load_state_dict(child.state_dict())
-            setattr(module, name, shared)
+            synced = AnyDeviceSyncBatchNorm(child.num_features, child.eps, child.momentum)
+            synced.load_state_dict(child.state_dict())
+            setattr(module, name, synced)
         else:
-            share_batch_norm(child)
+            convert_sync_batchnorm(child)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from siamffn_model.distributed import (
-    SharedBatchNorm,
+    AnyDeviceSyncBatchNorm,
     World,
+    convert_sync_batchnorm,
     init_distributed,
     restarted,
-    share_batch_norm,
 )
 
 SIZE = 2
@@ -109,8 +109,8 @@ def test_shared_batch_norm_is_that_of_the_whole_batch(tmp_path: Path) -> None:
 
     def work(world: World) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
         model = network()
-        share_batch_norm(model)
-        assert isinstance(model[1], SharedBatchNorm)
+        convert_sync_batchnorm(model)
+        assert isinstance(model[1], AnyDeviceSyncBatchNorm)
         own = [
             world.all_reduce(gradient)
             for gradient in gradients(model, maps[slice(*PARTS[world.rank])])

@@ -1,1 +1,1 @@
-"""Training: pairs, labels, losses and the loop."""
+"""Training of models: pairs, labels, losses and the training loop."""

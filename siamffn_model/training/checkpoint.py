@@ -1,4 +1,4 @@
-"""The checkpoint of a training: all that it needs to go on as if nothing had happened."""
+"""Checkpoints: the complete state of a training, from which it resumes to the bit."""
 
 from __future__ import annotations
 
@@ -16,27 +16,31 @@ from siamffn_model.errors import ConfigError, DataError
 from siamffn_model.training.recipe import Recipe
 
 FILE_NAME = 'checkpoint.pt'
-FREE = {'bf16', 'micro_batch', 'rate'}  # what may change where a training goes on
+CHANGEABLE = {'bf16', 'micro_batch', 'rate'}  # recipe keys that may change when training resumes
 
 
 def write_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write the state atomically: an earlier checkpoint stays until the new one is complete."""
+    """Write the state atomically: an earlier checkpoint is kept until the new one is complete.
+
+    Raises `DataError` if it cannot be written.
+    """
     with atomic_write(folder / FILE_NAME) as partial:
         torch.save(state, partial)
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint, if there is one."""
+    """Remove the checkpoint if it exists."""
     (folder / FILE_NAME).unlink(missing_ok=True)
 
 
 def read_checkpoint(
     folder: Path, recipe: Recipe, world: World, resume: bool
 ) -> dict[str, Any] | None:
-    """Return the state to go on from if asked to, or if torchrun restarts; else None.
+    """Return the saved state if `resume` is set or torchrun restarted the processes, else None.
 
-    The first process reads the file and sends it to the others. Raises `DataError` for a
-    file that is missing or damaged, `ConfigError` for one that is in the way or of another recipe.
+    The main process reads the file and broadcasts it; every process must call this function.
+    Raises `DataError` if `resume` is set and the file is missing, and for a damaged file;
+    `ConfigError` for a checkpoint that exists without `resume`, or of another recipe.
     """
     path = folder / FILE_NAME
     data = path.read_bytes() if world.is_main and path.is_file() else b''
@@ -45,28 +49,28 @@ def read_checkpoint(
         raise DataError(f'{path} is missing, so there is nothing to resume: start without --resume')
     if data and not (resume or distributed.restarted()):
         raise ConfigError(
-            f'{path} is of a training that has not ended: go on with --resume, remove the '
-            'file, or give another folder with --out'
+            f'{path} belongs to an unfinished training: continue it with --resume, remove the '
+            'file, or choose another folder with --out'
         )
-    return _parse(data, path, recipe, world.device) if data else None
+    return _load(data, path, recipe, world.device) if data else None
 
 
-def _parse(data: bytes, path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
-    """Return the state in a checkpoint's bytes; raises `ConfigError` for one of another recipe."""
+def _load(data: bytes, path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """Return the state in the bytes of a checkpoint after a check of its recipe."""
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-        found = state['recipe']
-    except Exception as error:  # whatever torch.load raises for a damaged file
+        saved = state['recipe']
+    except Exception as error:  # torch.load raises various types for a damaged file
         raise DataError(
-            f'{path} is damaged ({type(error).__name__}): bring it back from a copy, '
-            'or remove it and start anew'
+            f'{path} is damaged ({type(error).__name__}): restore it from a backup, '
+            'or remove it and start again'
         ) from error
-    own = recipe.model_dump()
-    changed = [key for key in own if key not in FREE and own[key] != found.get(key)]
+    current = recipe.model_dump()
+    changed = [k for k in current if k not in CHANGEABLE and current[k] != saved.get(k)]
     if changed:
-        differences = ', '.join(f'{k} was {found.get(k)!r}, is {own[k]!r}' for k in changed)
+        differences = ', '.join(f'{k} was {saved.get(k)!r}, is {current[k]!r}' for k in changed)
         raise ConfigError(
-            f'{path} is of another recipe ({differences}): give the same, or another folder '
-            'with --out'
+            f'{path} belongs to another recipe ({differences}): use the same recipe, or choose '
+            'another folder with --out'
         )
     return state

@@ -1,4 +1,4 @@
-"""Features of a backbone, what is frozen of it as quickly as the device gives them."""
+"""Fast feature extraction from a backbone that is frozen completely or in part."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ Features = Callable[[Tensor], Sequence[Tensor]]
 
 
 def frozen_features(backbone: nn.Module) -> Features:
-    """Return a function from crops (B, H, W, 3), BGR uint8, to the backbone's levels.
+    """Return a function that maps crops (B, H, W, 3), BGR uint8, to the levels of the backbone.
 
-    Crops and levels are on the backbone's device. Batch norm is folded in; on a CPU, OpenVINO
-    computes where it is installed, quicker there than PyTorch. Later changes of the backbone do not
-    matter.
+    Crops and levels are on the device of the backbone. The function uses a copy of the backbone
+    with folded batch norm; on a CPU the copy runs in OpenVINO if it is installed, which is faster
+    than PyTorch. Later changes to the backbone have no effect on it.
     """
-    pixels = _Pixels(copy.deepcopy(backbone).eval().requires_grad_(False))
-    fold_batch_norm(pixels)
-    on_cpu = all(weight.device.type == 'cpu' for weight in pixels.parameters())
+    network = _CropInput(copy.deepcopy(backbone).eval().requires_grad_(False))
+    fold_batch_norm(network)
+    on_cpu = all(weight.device.type == 'cpu' for weight in network.parameters())
     if on_cpu and find_spec('openvino'):
-        return _openvino(pixels)
-    return torch.no_grad()(pixels.forward)
+        return _openvino_features(network)
+    return torch.no_grad()(network.forward)
 
 
 def trainable_features(backbone: Backbone) -> Features:
-    """Return the same of a backbone whose upper part learns."""
-    lower = frozen_features(_Lower(backbone))
-    return lambda crops: backbone.trainable_stages(lower(crops)[0])
+    """Return a function like `frozen_features` with gradients for the backbone's trainable stages.
+
+    Only the frozen stages are copied.
+    """
+    frozen_stages = frozen_features(_FrozenStages(backbone))
+    return lambda crops: backbone.trainable_stages(frozen_stages(crops)[0])
 
 
-class _Lower(nn.Module):
+class _FrozenStages(nn.Module):
+    """The frozen stages of a backbone as a network with one output level."""
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
@@ -46,8 +51,8 @@ class _Lower(nn.Module):
         return [self.backbone.frozen_stages(image)]
 
 
-class _Pixels(nn.Module):
-    """A network behind crops (B, H, W, 3), BGR uint8, as the loader gives them."""
+class _CropInput(nn.Module):
+    """A network with an input of crops (B, H, W, 3), BGR uint8, as the data loader returns them."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -57,17 +62,17 @@ class _Pixels(nn.Module):
         return tuple(self.network(crops.permute(0, 3, 1, 2).float()))
 
 
-def _openvino(pixels: _Pixels) -> Features:
+def _openvino_features(network: _CropInput) -> Features:
     from siamffn_model.runtimes.openvino_runtime import compile_graph, convert
 
-    graph = convert(pixels, (torch.zeros(1, 127, 127, 3, dtype=torch.uint8),))
+    model = convert(network, (torch.zeros(1, 127, 127, 3, dtype=torch.uint8),))
     compiled: dict[torch.Size, Any] = {}
 
-    def by_openvino(crops: Tensor) -> list[Tensor]:
+    def extract(crops: Tensor) -> list[Tensor]:
         if crops.shape not in compiled:
-            graph.reshape(list(crops.shape))
-            compiled[crops.shape] = compile_graph(graph)
+            model.reshape(list(crops.shape))
+            compiled[crops.shape] = compile_graph(model)
         outputs = compiled[crops.shape]([crops.numpy()])
         return [torch.from_numpy(outputs[i].copy()) for i in range(len(outputs))]
 
-    return by_openvino
+    return extract

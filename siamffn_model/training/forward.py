@@ -13,41 +13,42 @@ from siamffn_model.training.features import Features
 
 
 class ForwardModule(nn.Module):
-    """From crops to logits and distances, as one module for DDP."""
+    """The mapping from crops to logits and distances, as one module that DDP can wrap."""
 
     def __init__(self, model: Siamese, features: Features, bf16: bool) -> None:
-        """`features` maps crops to the levels of the model's backbone."""
+        """`features` maps crops to the levels of the backbone; `bf16` requests bfloat16."""
         super().__init__()
         self.model, self.features, self.bf16 = model, features, bf16
 
     def forward(self, template: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
-        """Map crops (B, H, W, 3), BGR uint8, to what `Siamese.compare` gives."""
+        """Map crops (B, H, W, 3), BGR uint8, to logits (B, 2, N) and distances (B, 4, N)."""
         with autocast(template.device, self.bf16):
             z, x = self.features(template), self.features(search)
             return respond(self.model, [center_crop(level, self.model.cells) for level in z], x)
 
 
 def respond(model: Siamese, z: Sequence[Tensor], x: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Map backbone levels to logits and distances.
+    """Map backbone levels to logits (B, 2, N) and distances (B, 4, N).
 
-    Template cells and search cells pass the neck together, so that its batch norm learns from one
-    set of statistics, the one it will use in tracking.
+    z and x are the levels (B, C, H, W) of the cropped template and of the search region. Their
+    cells pass through the neck in one tensor: its batch norm is trained on the common statistics,
+    which it also uses in tracking.
     """
     cells = z[0].shape[-2] * z[0].shape[-1]
-    together = model.neck(
+    joined = model.neck(
         [torch.cat([a.flatten(2), b.flatten(2)], dim=2)[:, :, None] for a, b in zip(z, x)]
     )
-    template = [level[..., :cells].squeeze(2).unflatten(2, z[0].shape[2:]) for level in together]
-    search = [level[..., cells:].squeeze(2).unflatten(2, x[0].shape[2:]) for level in together]
+    template = [level[..., :cells].squeeze(2).unflatten(2, z[0].shape[2:]) for level in joined]
+    search = [level[..., cells:].squeeze(2).unflatten(2, x[0].shape[2:]) for level in joined]
     return model.compare(search, model.kernels(template))
 
 
 def autocast(device: torch.device, bf16: bool) -> torch.autocast:
-    """Return the context in which a device computes in bfloat16, if asked to and quicker there."""
-    enabled = bf16 and _computes_bf16(device)
+    """Return a bfloat16 autocast context, enabled if `bf16` and if it is faster on the device."""
+    enabled = bf16 and _has_fast_bf16(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-def _computes_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is quicker there than single precision."""
+def _has_fast_bf16(device: torch.device) -> bool:
+    """Return whether the device computes bfloat16 faster than single precision."""
     return device.type == 'cuda' or torch.cpu.get_capabilities().get('avx512_bf16', False)

@@ -1,4 +1,4 @@
-"""Which candidates of a model are the target, and which are not."""
+"""Classification labels and regression targets of a model's candidates."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from siamffn_model.imaging.crop import SEARCH_SIZE
 from siamffn_model.networks.score_map import STRIDE, ScoreMap
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
-ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.3  # IoU with the target (SiamRPN)
-DISTRACTORS = 16  # candidates that count in a pair that shows another target
-NEAR = 3 * STRIDE  # pixels from its centre within which anchors count there (pysot)
+ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.3  # thresholds of the IoU with the target (SiamRPN)
+DISTRACTORS = 16  # negative candidates in a negative pair
+DISTRACTOR_RADIUS = 3 * STRIDE  # pixels around the centre that anchors of a negative pair are from
 
 
 @lru_cache(maxsize=8)
@@ -23,23 +23,24 @@ def points(score_map: ScoreMap, device: torch.device | str = 'cpu') -> Tensor:
 
 
 def edge_distances(score_map: ScoreMap, boxes: Tensor) -> Tensor:
-    """Return (B, 4, N): from each candidate to a box's left, top, right and bottom edge, in pixels.
+    """Return (B, 4, N): distances in pixels from each candidate to a box's edges.
 
-    boxes (B, 4) as x, y, w, h in pixels of the search crop.
+    The edges are left, top, right and bottom; boxes (B, 4) are x, y, w, h in pixels of the search
+    crop.
     """
     x, y = points(score_map, boxes.device)
     bx, by, w, h = (value[:, None] for value in boxes.unbind(1))
     return torch.stack([x - bx, y - by, bx + w - x, by + h - y], dim=1)
 
 
-def overlap(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the areas (...) of intersection and of union of boxes around the same points.
+def intersection_and_union(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the areas (...) of the intersection and the union of boxes around the same points.
 
-    The boxes are given as distances (..., 4) from a point to their edges, as in `edge_distances`.
+    The boxes are distances (..., 4) from a point to their edges, as from `edge_distances`.
     """
     left, top, right, bottom = torch.minimum(one, other).unbind(-1)
-    shared = (left + right).clamp(min=0) * (top + bottom).clamp(min=0)
-    return shared, _area(one) + _area(other) - shared
+    intersection = (left + right).clamp(min=0) * (top + bottom).clamp(min=0)
+    return intersection, _area(one) + _area(other) - intersection
 
 
 def _area(distances: Tensor) -> Tensor:
@@ -52,57 +53,58 @@ def labels(
 ) -> Tensor:
     """Return (B, N): POSITIVE, NEGATIVE or IGNORED for every candidate of each pair.
 
-    boxes (B, 4) as x, y, w, h in pixels of the search crop, negative (B,) bool,
-    sampling_priority (B, N) random numbers. Anchors are judged by their IoU with the target
-    (SiamRPN), points by two ellipses (SiamBAN). In a negative pair, which shows another target, the
-    16 candidates with the highest priority in the middle of that target are NEGATIVE, and all
-    others are IGNORED.
+    boxes (B, 4) are x, y, w, h in pixels of the search crop, negative (B,) is bool, and
+    sampling_priority (B, N) are random numbers. Anchors are labelled by their IoU with the target
+    (SiamRPN), points by two ellipses (SiamBAN). A negative pair shows another target: the 16
+    candidates near its centre with the highest priority are NEGATIVE, all others are IGNORED.
     """
     if score_map.anchors:
-        found = _by_overlap(score_map, boxes)
-        x, y = _from_centre(score_map, boxes)
-        middle = (x.abs() <= NEAR) & (y.abs() <= NEAR)
+        result = _anchor_labels(score_map, boxes)
+        x, y = _center_offsets(score_map, boxes)
+        central = (x.abs() <= DISTRACTOR_RADIUS) & (y.abs() <= DISTRACTOR_RADIUS)
     else:
-        found = _by_ellipses(score_map, boxes)
-        middle = found == POSITIVE
-    distractors = torch.full_like(found, IGNORED)
-    distractors[sample(middle, sampling_priority, DISTRACTORS)] = NEGATIVE
-    return torch.where(negative[:, None], distractors, found)
+        result = _ellipse_labels(score_map, boxes)
+        central = result == POSITIVE
+    distractors = torch.full_like(result, IGNORED)
+    distractors[sample(central, sampling_priority, DISTRACTORS)] = NEGATIVE
+    return torch.where(negative[:, None], distractors, result)
 
 
 def sample(mask: Tensor, sampling_priority: Tensor, count: int) -> Tensor:
-    """Return a mask (B, N): in each row the `count` places of `mask` with the highest priority."""
-    ranked = sampling_priority.masked_fill(~mask, -torch.inf)
-    places = ranked.topk(min(count, sampling_priority.shape[1]), dim=1).indices
-    return torch.zeros_like(mask).scatter(1, places, True) & mask
+    """Return a mask (B, N) of the `count` True entries with the highest priority in each row."""
+    priority = sampling_priority.masked_fill(~mask, -torch.inf)
+    indices = priority.topk(min(count, sampling_priority.shape[1]), dim=1).indices
+    return torch.zeros_like(mask).scatter(1, indices, True) & mask
 
 
-def _from_centre(score_map: ScoreMap, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (B, N) and (B, N): how far each candidate is right of and below the box's centre."""
+def _center_offsets(score_map: ScoreMap, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (B, N) and (B, N): x and y of each candidate relative to the box's centre."""
     x, y = points(score_map, boxes.device)
     bx, by, w, h = (value[:, None] for value in boxes.unbind(1))
     return x - bx - w / 2, y - by - h / 2
 
 
-def _by_ellipses(score_map: ScoreMap, boxes: Tensor) -> Tensor:
-    """POSITIVE within semi-axes w/4, h/4 round the target's centre, NEGATIVE outside w/2, h/2."""
-    x, y = _from_centre(score_map, boxes)
+def _ellipse_labels(score_map: ScoreMap, boxes: Tensor) -> Tensor:
+    """Label points: POSITIVE within semi-axes w/4, h/4 of the centre, NEGATIVE outside w/2, h/2."""
+    x, y = _center_offsets(score_map, boxes)
     w, h = boxes[:, 2:3], boxes[:, 3:4]
     distance = (x / w) ** 2 + (y / h) ** 2
-    return _between(distance < 1 / 16, distance > 1 / 4)
+    return _to_labels(distance < 1 / 16, distance > 1 / 4)
 
 
-def _by_overlap(score_map: ScoreMap, boxes: Tensor) -> Tensor:
-    """POSITIVE where the anchor's IoU with the target is above .6, NEGATIVE where below .3."""
+def _anchor_labels(score_map: ScoreMap, boxes: Tensor) -> Tensor:
+    """Label anchors: POSITIVE if the IoU with the target is above 0.6, NEGATIVE if below 0.3."""
     anchors = torch.tensor(score_map.anchors, device=boxes.device)
     halves = anchors.repeat_interleave(score_map.side**2, dim=0).repeat(1, 2) / 2  # (N, 4)
-    shared, union = overlap(edge_distances(score_map, boxes).transpose(1, 2), halves)
-    iou = shared / union
-    return _between(iou > ANCHOR_POSITIVE, iou < ANCHOR_NEGATIVE)
+    intersection, union = intersection_and_union(
+        edge_distances(score_map, boxes).transpose(1, 2), halves
+    )
+    iou = intersection / union
+    return _to_labels(iou > ANCHOR_POSITIVE, iou < ANCHOR_NEGATIVE)
 
 
-def _between(positive: Tensor, negative: Tensor) -> Tensor:
-    found = torch.full_like(positive, IGNORED, dtype=torch.long)
-    found[positive] = POSITIVE
-    found[negative] = NEGATIVE
-    return found
+def _to_labels(positive: Tensor, negative: Tensor) -> Tensor:
+    result = torch.full_like(positive, IGNORED, dtype=torch.long)
+    result[positive] = POSITIVE
+    result[negative] = NEGATIVE
+    return result

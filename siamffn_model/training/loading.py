@@ -1,4 +1,4 @@
-"""Batches, prepared by worker processes."""
+"""Data loading: batches that worker processes prepare."""
 
 from __future__ import annotations
 
@@ -17,26 +17,28 @@ from siamffn_model.distributed import World
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe import Recipe
-from siamffn_model.training.sampling import Batch, Pairs, collate
+from siamffn_model.training.sampling import Batch, PairDataset, collate
 
 
 @contextmanager
-def load(pairs: Pairs, world: World, step: int, workers: int) -> Iterator[Iterable[Batch]]:
-    """Give this process's share of every batch after `step`, in order.
+def load_batches(
+    dataset: PairDataset, world: World, step: int, workers: int
+) -> Iterator[Iterable[Batch]]:
+    """Yield a loader of this process's part of every batch after `step`, in order.
 
-    What a batch holds does not depend on the number of workers. In the meantime OpenCV computes in
-    one thread, here and in the workers: a forked worker cannot set that itself, for it would wait
-    for ever for the threads that it left behind.
+    The contents of a batch do not depend on the number of workers. Within the context OpenCV uses
+    a single thread, here and in the workers. A forked worker cannot set this itself: it would wait
+    forever for the threads of the parent process, which do not exist after a fork.
     """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         yield DataLoader(
-            pairs,
-            batch_sampler=_shares(pairs.recipe, world, step),
+            dataset,
+            batch_sampler=_batch_indices(dataset.recipe, world, step),
             num_workers=workers,
             collate_fn=collate,
-            worker_init_fn=_start_worker,
+            worker_init_fn=_init_worker,
             pin_memory=world.device.type == 'cuda',
         )
     finally:
@@ -46,19 +48,20 @@ def load(pairs: Pairs, world: World, step: int, workers: int) -> Iterator[Iterab
 def pairs_per_second(
     recipe: Recipe, data: Mapping[str, Path], workers: int, seconds: float
 ) -> float:
-    """Measure what the workers give by themselves, for at least `seconds` after the first batches.
+    """Measure the throughput of the workers without training, in pairs per second.
 
+    The measurement starts after the batches that the workers prefetch and takes at least `seconds`.
     Raises the errors of `open_sources`.
     """
-    with torch.device('meta'):  # its weights are not wanted
+    with torch.device('meta'):  # only the number of candidates is needed, not the weights
         candidates = create_model(recipe.model).score_map.candidates
-    endless = recipe.model_copy(update={'epochs': 1000})
-    pairs = Pairs(endless, open_sources(recipe, data), candidates)
-    ahead, count = 2 * workers + 1, 0  # batches that are fetched before anybody asks
+    long_recipe = recipe.model_copy(update={'epochs': 1000})
+    dataset = PairDataset(long_recipe, open_sources(recipe, data), candidates)
+    prefetched, count = 2 * workers + 1, 0  # batches
     start = time.perf_counter()
-    with load(pairs, World(0, 1, torch.device('cpu')), 0, workers) as batches:
+    with load_batches(dataset, World(0, 1, torch.device('cpu')), 0, workers) as batches:
         for number, batch in enumerate(batches):
-            if number < ahead:
+            if number < prefetched:
                 start = time.perf_counter()
                 continue
             count += len(batch.box)
@@ -67,15 +70,15 @@ def pairs_per_second(
     return count / (time.perf_counter() - start)
 
 
-def _shares(recipe: Recipe, world: World, step: int) -> Iterable[Any]:
-    """Return the indices of this process's share of each batch from a step on."""
-    share = recipe.batch // world.size
-    first = step * recipe.batch + world.rank * share
+def _batch_indices(recipe: Recipe, world: World, step: int) -> Iterable[Any]:
+    """Return the indices of this process's pairs in each batch after `step`."""
+    size = recipe.batch // world.size
+    first = step * recipe.batch + world.rank * size
     starts = range(first, recipe.epochs * recipe.pairs, recipe.batch)
-    return [range(start, start + share) for start in starts]
+    return [range(start, start + size) for start in starts]
 
 
-def _start_worker(_: int) -> None:
+def _init_worker(_: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the parent decides when to stop
+        signal.signal(number, signal.SIG_IGN)  # the parent process decides when to stop
     torch.set_num_threads(1)

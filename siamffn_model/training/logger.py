@@ -1,4 +1,4 @@
-"""What a training tells about itself: log.jsonl, TensorBoard and a progress bar."""
+"""Logging of a training: log.jsonl, TensorBoard and a progress bar."""
 
 from __future__ import annotations
 
@@ -27,80 +27,84 @@ from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch
 
 RED = (60, 60, 230)
-SHOWN = 4  # pairs in a picture
-VALIDATED = '"success"'  # what only lines of validations hold
-FAR = 4.0 * SEARCH_SIZE  # pixels from a candidate to which an edge of its box is drawn, at most
+MAX_PAIRS = 4  # in an image of pairs
+VALIDATION_KEY = '"success"'  # occurs only in the log lines of validations
+MAX_DISTANCE = 4.0 * SEARCH_SIZE  # limit in pixels of drawn distances from a candidate to an edge
 
 
 class TrainingLogger:
-    """Writes what happens; a training that goes on continues the same files.
+    """Writes log.jsonl and TensorBoard files; a resumed training continues the same files.
 
-    log.jsonl holds only what does not depend on the machine's speed: a line each so many steps and
-    one each validation. TensorBoard has the same and the speed, and pictures.
+    log.jsonl has a line for every tenth step and one for every validation. It contains nothing that
+    depends on the speed of the machine. TensorBoard also has the speed and images of pairs.
     """
 
-    def __init__(self, out: Path, recipe: Recipe, step: int, validated: int) -> None:
-        """`step` was taken last, and `validated` is the step of the last validation.
+    def __init__(self, out: Path, recipe: Recipe, step: int, validated_step: int) -> None:
+        """`step` is the last completed step, `validated_step` the step of the last validation.
 
-        What the log says of later ones is dropped.
+        Log lines of later steps and validations are removed.
         """
         self.batch, self.steps, self.step = recipe.batch, recipe.steps, step
-        self._log_file = out / 'log.jsonl'
-        there = step and self._log_file.is_file()
-        lines = self._log_file.read_text().splitlines() if there else []
-        kept = [line for line in lines if _step(line) <= (validated if VALIDATED in line else step)]
-        write_text(self._log_file, ''.join(f'{line}\n' for line in kept))
-        self._log = self._log_file.open('a')
-        self._board = SummaryWriter(str(out / 'tensorboard'), purge_step=step + 1)
+        self._log_path = out / 'log.jsonl'
+        resumed = step and self._log_path.is_file()
+        lines = self._log_path.read_text().splitlines() if resumed else []
+        kept = [
+            line
+            for line in lines
+            if _step(line) <= (validated_step if VALIDATION_KEY in line else step)
+        ]
+        write_text(self._log_path, ''.join(f'{line}\n' for line in kept))
+        self._log = self._log_path.open('a')
+        self._tensorboard = SummaryWriter(str(out / 'tensorboard'), purge_step=step + 1)
         total = recipe.epochs * recipe.pairs
         self._bar = tqdm(total=total, initial=step * self.batch, unit='pair', mininterval=1)
-        self._broken: set[str] = set()
+        self._unreadable: set[str] = set()
 
-    def advance(self, broken: list[str]) -> None:
-        """Count a step, and tell of images that could not be read, each once."""
+    def advance(self, unreadable: list[str]) -> None:
+        """Count a step and print each message about an unreadable image once."""
         self.step += 1
         self._bar.update(self.batch)
-        for message in broken:
-            if message not in self._broken:
-                self._broken.add(message)
-                tqdm.write(f'left out: {message}')
+        for message in unreadable:
+            if message not in self._unreadable:
+                self._unreadable.add(message)
+                tqdm.write(f'skipped: {message}')
 
-    def scalars(self, values: Mapping[str, float]) -> None:
-        """Write the losses and whatever else the step gave."""
+    def log_scalars(self, values: Mapping[str, float]) -> None:
+        """Log the losses and other values of a step; `values` must have 'loss'."""
         self._write(values, 'train')
         rate = self._bar.format_dict['rate']
         if rate:
-            self._board.add_scalar('speed/pairs_per_second', rate, self.step)
-        self._board.add_scalar('data/broken_images', len(self._broken), self.step)
+            self._tensorboard.add_scalar('speed/pairs_per_second', rate, self.step)
+        self._tensorboard.add_scalar('data/broken_images', len(self._unreadable), self.step)
         epoch = (self.step - 1) // self.steps + 1
         self._bar.set_description(f'epoch {epoch}', refresh=False)
         self._bar.set_postfix({'loss': f'{values["loss"]:.3f}'}, refresh=False)
 
-    def validation(self, success: float, precision: float) -> None:
-        """Write how well the model tracks after an epoch."""
+    def log_validation(self, success: float, precision: float) -> None:
+        """Log and print the scores of a validation."""
         epoch = self.step // self.steps
         tqdm.write(f'epoch {epoch}: success {success:.3f}, precision {precision:.3f}')
         self._write({'success': success, 'precision': precision}, 'validation')
 
-    def picture(self, sheet: Image) -> None:
-        """Show what `picture_of` drew."""
-        self._board.add_image('pairs', sheet[..., ::-1], self.step, dataformats='HWC')
+    def log_image(self, image: Image) -> None:
+        """Log an image from `draw_pairs` to TensorBoard."""
+        self._tensorboard.add_image('pairs', image[..., ::-1], self.step, dataformats='HWC')
 
     def close(self) -> None:
-        """Finish the files."""
+        """Close all files and the progress bar."""
         self._log.close()
-        self._board.close()
+        self._tensorboard.close()
         self._bar.close()
 
-    def _write(self, values: Mapping[str, float], kind: str) -> None:
+    def _write(self, values: Mapping[str, float], group: str) -> None:
         self._log.write(json.dumps({'step': self.step, **values}) + '\n')
         self._log.flush()
         for name, value in values.items():
-            self._board.add_scalar(f'{kind}/{name}', value, self.step)
+            self._tensorboard.add_scalar(f'{group}/{name}', value, self.step)
 
 
 def _step(line: str) -> float:
-    """Return the step that a line of the log tells of; infinity where it is torn."""
+    """Return the step of a log line; infinity if the line is incomplete."""
     try:
         return float(json.loads(line)['step'])
     except ValueError:
@@ -108,16 +112,15 @@ def _step(line: str) -> float:
 
 
 @contextmanager
-def watch_scales(model: nn.Module, wanted: bool) -> Iterator[dict[str, float]]:
-    """Give a dict that is filled, if `wanted`, with the weights of the model's scale attention.
+def record_scale_weights(model: nn.Module, enabled: bool) -> Iterator[dict[str, float]]:
+    """Yield a dict that receives statistics of the model's scale attention weights, if `enabled`.
 
-    scale0, scale1, ... are the means, over the pairs that last passed the network, of what Eq. 4
-    gives each level; scale0_spread, ... their standard deviations: how much they differ from image
-    to image.
+    scale0, scale1, ... are the means of the weights (Eq. 4) of each level over the pairs of the
+    last forward pass; scale0_spread, ... are their standard deviations between the pairs.
     """
     scales: dict[str, float] = {}
 
-    def note(fusion: nn.Module, inputs: tuple[list[Tensor]], _: Tensor) -> None:
+    def record(fusion: nn.Module, inputs: tuple[list[Tensor]], _: Tensor) -> None:
         assert isinstance(fusion, ScaleAttention)
         with torch.no_grad():
             weights = fusion.weights(*inputs).float()
@@ -126,7 +129,7 @@ def watch_scales(model: nn.Module, wanted: bool) -> Iterator[dict[str, float]]:
             scales[f'scale{level}'], scales[f'scale{level}_spread'] = mean, spread
 
     fusions = [module for module in model.modules() if isinstance(module, ScaleAttention)]
-    handles = [fusion.register_forward_hook(note) for fusion in fusions if wanted]
+    handles = [fusion.register_forward_hook(record) for fusion in fusions if enabled]
     try:
         yield scales
     finally:
@@ -134,24 +137,26 @@ def watch_scales(model: nn.Module, wanted: bool) -> Iterator[dict[str, float]]:
             handle.remove()
 
 
-def picture_of(batch: Batch, score_map: ScoreMap, logits: Tensor, distances: Tensor) -> Image:
-    """Draw the first pairs of a batch: template, search crop with boxes, and score map, a row each.
+def draw_pairs(batch: Batch, score_map: ScoreMap, logits: Tensor, distances: Tensor) -> Image:
+    """Draw the first pairs of a batch, a row each: template, search crop with boxes, score map.
 
-    The true box is green, or missing in a negative pair; the one with the highest score is red.
-    logits (B, 2, N) and distances (B, 4, N) are what the model gave, finite or not.
+    The ground-truth box is green, and not drawn for a negative pair; the predicted box with the
+    highest score is red. logits (B, 2, N) and distances (B, 4, N) are the outputs of the model and
+    need not be finite.
     """
     x, y = points(score_map).numpy()
     scores = logits.detach().float().softmax(1)[:, 1].nan_to_num().cpu().numpy()
-    edges = distances.detach().float().nan_to_num().clamp(-FAR, FAR).cpu().numpy()
+    limited = distances.detach().float().nan_to_num().clamp(-MAX_DISTANCE, MAX_DISTANCE)
+    edges = limited.cpu().numpy()
     cells: list[Image] = []
-    for number in range(min(SHOWN, len(scores))):
+    for number in range(min(MAX_PAIRS, len(scores))):
         best = int(scores[number].argmax())
         left, top, right, bottom = (float(edge) for edge in edges[number, :, best])
-        found = Box(float(x[best]) - left, float(y[best]) - top, left + right, top + bottom)
+        predicted = Box(float(x[best]) - left, float(y[best]) - top, left + right, top + bottom)
         search = batch.search[number].numpy().copy()
         if not batch.negative[number]:
             draw_track(search, Box(*batch.box[number].tolist()), '')
-        draw_track(search, found, f'{scores[number, best]:.2f}', RED)
+        draw_track(search, predicted, f'{scores[number, best]:.2f}', RED)
         heat = scores[number].reshape(-1, score_map.side, score_map.side).max(axis=0)
         cells += [batch.template[number].numpy(), search, _heat_map(heat)]
     return contact_sheet(cells, columns=3, width=SEARCH_SIZE)

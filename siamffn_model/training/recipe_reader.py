@@ -1,11 +1,11 @@
-"""Reading training recipes from YAML, and saying where they are wrong."""
+"""Reading training recipes from YAML files, with errors that name file and line."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from reprlib import repr as shortened
+from reprlib import repr as short_repr
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
@@ -25,85 +25,91 @@ Places = dict[Key, str]  # 'FILE line 7' or '--set rate.peak=1'
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
-    """Read a recipe from a YAML file and change it.
+    """Read a recipe from a YAML file and apply changes to it.
 
-    The file's key `base` names another, relative to it, whose values count where the file gives
-    none: mappings are joined key by key, but `data` is replaced as a whole. Each change is
-    'key=value', with dots into mappings and the value in YAML ('rate.peak=0.01'). Raises
-    `ConfigError` naming file and line, or change, of all that is wrong.
+    The key `base` names another YAML file, relative to this one, that provides defaults: mappings
+    are merged recursively, except `data`, which is replaced. Each change is 'key=value', with dots
+    between the keys of nested mappings and a value in YAML, such as 'rate.peak=0.01'. Raises
+    `ConfigError` that names the file and line, or the change, of every error.
     """
-    values, places = _read(path)
+    values, places = _read_file(path)
     for change in changes:
-        _change(values, places, change)
+        _apply_change(values, places, change)
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(each, places) for each in error.errors()]
-        raise ConfigError('\n'.join(problems)) from None
+        messages = [_format_error(details, places) for details in error.errors()]
+        raise ConfigError('\n'.join(messages)) from None
 
 
-def _read(path: Path, above: tuple[Path, ...] = (), named: str = '') -> tuple[Values, Places]:
-    """Return a file's values, those of its base included, and where each stands.
+def _read_file(
+    path: Path, including: tuple[Path, ...] = (), prefix: str = ''
+) -> tuple[Values, Places]:
+    """Return the values of a file, merged with those of its base, and the place of each key.
 
-    `above` are the files it is a base of, `named` is the place that names it as one.
+    `including` are the files that include this one as a base, and `prefix` is the place of the key
+    `base` that names it, for error messages.
     """
     try:
         text = path.read_text(encoding='utf-8')
     except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or error
         raise ConfigError(
-            f'{named}{path} cannot be read ({reason}): give the path of a YAML file'
+            f'{prefix}{path} cannot be read ({reason}): give the path of a YAML file'
         ) from None
-    if path.resolve() in above:
-        raise ConfigError(f'{named}base {path} leads in a circle: remove a `base` from it')
+    if path.resolve() in including:
+        raise ConfigError(f'{prefix}base {path} is circular: remove one key `base`')
     values, places = _parse(text, lambda line: f'{path} line {line}')
     places[()] = str(path)
     if not isinstance(values, dict):
-        raise ConfigError(f'{path} holds no mapping: write lines such as `batch: 16`')
+        raise ConfigError(f'{path} is not a mapping: write lines such as `batch: 16`')
     if 'base' not in values:
         return values, places
     base, place = values.pop('base'), places['base',]
     if not isinstance(base, str):
-        raise ConfigError(f'{place}: base is {_shown(base)}, allowed are names of YAML files')
-    below, places_below = _read(path.parent / base, (*above, path.resolve()), f'{place}: ')
-    return _join(below, values), places_below | places
+        raise ConfigError(f'{place}: base is {_format(base)}, allowed: names of YAML files')
+    base_values, base_places = _read_file(
+        path.parent / base, (*including, path.resolve()), f'{place}: '
+    )
+    return _merge(base_values, values), base_places | places
 
 
-def _join(below: Values, above: Values) -> Values:
-    joined = below | above
-    for key in (below.keys() & above.keys()) - {'data'}:
-        if isinstance(below[key], dict) and isinstance(above[key], dict):
-            joined[key] = _join(below[key], above[key])
-    return joined
+def _merge(base: Values, values: Values) -> Values:
+    """Return `base` updated with `values`, recursively except for `data`."""
+    merged = base | values
+    for key in (base.keys() & values.keys()) - {'data'}:
+        if isinstance(base[key], dict) and isinstance(values[key], dict):
+            merged[key] = _merge(base[key], values[key])
+    return merged
 
 
-def _change(values: Values, places: Places, change: str) -> None:
-    """Set one value."""
+def _apply_change(values: Values, places: Places, change: str) -> None:
+    """Set the value of a change 'key=value', in place."""
     name, equals, text = change.partition('=')
     place = f'--set {change}'
     if not equals:
         raise ConfigError(f'{place} gives no value: write key=value, such as --set batch=16')
     key = tuple(name.split('.'))
-    value, inner = _parse(text, lambda _: place)
-    for old in [old for old in places if old[: len(key)] == key]:
-        del places[old]
+    value, new_places = _parse(text, lambda _: place)
+    for replaced in [old for old in places if old[: len(key)] == key]:
+        del places[replaced]
     for depth, part in enumerate(key[:-1], 1):
         if not isinstance(values.get(part), dict):
             values[part], places[key[:depth]] = {}, place
         values = values[part]
     values[key[-1]] = value
-    places.update({key + below: place for below in inner})
+    places.update({key + subkey: place for subkey in new_places})
 
 
-def _parse(text: str, at: Callable[[int], str]) -> tuple[Any, Places]:
-    """Return the value in a YAML text, and where each key stands; `at` tells the place of a line.
+def _parse(text: str, place_of_line: Callable[[int], str]) -> tuple[Any, Places]:
+    """Return the value of a YAML text and the place of each key.
 
-    Raises `ConfigError` for what is not YAML.
+    Keys are read as text. Raises `ConfigError` for text that is not YAML, and for duplicate keys.
     """
     construct = YAML(typ='safe', pure=True).constructor.construct_object
-    places: Places = {(): at(1)}
+    places: Places = {(): place_of_line(1)}
 
-    def value_of(node: Node, key: Key) -> Any:
+    def read_node(node: Node, key: Key) -> Any:
         if not isinstance(node, MappingNode):
             try:
                 return construct(node, deep=True)
@@ -113,47 +119,49 @@ def _parse(text: str, at: Callable[[int], str]) -> tuple[Any, Places]:
         for name, value in node.value:
             inner = (*key, str(name.value))
             if inner in places or not isinstance(name, ScalarNode):
-                problem = f'{inner[-1]} is there twice' if inner in places else 'a key is no text'
+                problem = f'duplicate key {inner[-1]}' if inner in places else 'a key is not text'
                 raise MarkedYAMLError(problem=problem, problem_mark=name.start_mark)
-            places[inner] = at(name.start_mark.line + 1)
-            values[inner[-1]] = value_of(value, inner)
+            places[inner] = place_of_line(name.start_mark.line + 1)
+            values[inner[-1]] = read_node(value, inner)
         return values
 
     try:
-        node = YAML(typ='safe', pure=True).compose(text)
-        return node and value_of(node, ()), places
+        root = YAML(typ='safe', pure=True).compose(text)
+        return root and read_node(root, ()), places
     except ReaderError as error:
         line, reason = text.count('\n', 0, error.position), error.reason
     except MarkedYAMLError as error:
         line, reason = error.problem_mark.line, error.problem
     except RecursionError:
-        line, reason = 0, 'values within values without end'
-    raise ConfigError(f'{at(line + 1)}: not YAML ({reason}): correct it')
+        line, reason = 0, 'values are nested too deeply'
+    raise ConfigError(f'{place_of_line(line + 1)}: not valid YAML ({reason}): correct it')
 
 
-def _problem(error: ErrorDetails, places: Places) -> str:
-    """Say in a line where something is wrong, what, and what is allowed."""
+def _format_error(error: ErrorDetails, places: Places) -> str:
+    """Return a line with the place of an error, the wrong value and the allowed values."""
     below = error.get('ctx', {}).get('below', ())
     key = tuple(str(part) for part in (*error['loc'], *below) if part != '[key]')
     missing = error['type'] == 'missing'
-    stands = key[:-1] if missing else key
-    place = next(places[stands[:n]] for n in range(len(stands), -1, -1) if stands[:n] in places)
+    existing = key[:-1] if missing else key
+    place = next(
+        places[existing[:n]] for n in range(len(existing), -1, -1) if existing[:n] in places
+    )
     name = '.'.join(key)
     if error['type'] == 'conflict':
         return f'{place}: {error["msg"]}'
     if error['type'] == 'extra_forbidden' or error['loc'][-1] == '[key]':
-        names = _names(_field(key[:-1])[0])
+        names = _key_names(_field(key[:-1])[0])
         if len(key) == 1 and not place.startswith('--set'):
             names = ['base', *names]
-        near = get_close_matches(key[-1], names, 1)
-        hint = f' (did you mean {near[0]!r}?)' if near else ''
-        return f'{place}: unknown key {name!r}{hint}, allowed are {", ".join(names)}'
-    fault = 'missing' if missing else _shown(error['input'])
-    return f'{place}: {name} is {fault}, allowed are {_allowed(*_field(key))}'
+        matches = get_close_matches(key[-1], names, 1)
+        hint = f' (did you mean {matches[0]!r}?)' if matches else ''
+        return f'{place}: unknown key {name!r}{hint}, allowed: {", ".join(names)}'
+    value = 'missing' if missing else _format(error['input'])
+    return f'{place}: {name} is {value}, allowed: {_allowed_values(*_field(key))}'
 
 
 def _field(key: Key) -> tuple[Any, list[Any]]:
-    """Return type and bounds of what stands under a key."""
+    """Return the type and the bounds of the value of a key."""
     kind: Any = Recipe
     bounds: list[Any] = []
     for part in key:
@@ -165,26 +173,26 @@ def _field(key: Key) -> tuple[Any, list[Any]]:
     return kind, bounds
 
 
-def _names(kind: Any) -> list[str]:
-    """Return the keys of a mapping."""
+def _key_names(kind: Any) -> list[str]:
+    """Return the allowed keys of a mapping type."""
     return list(get_args(get_args(kind)[0]) if get_origin(kind) is dict else kind.model_fields)
 
 
-def _allowed(kind: Any, bounds: list[Any]) -> str:
-    """Say which values a type takes within its bounds."""
+def _allowed_values(kind: Any, bounds: list[Any]) -> str:
+    """Return a description of the values of a type within bounds."""
     if NoneType in get_args(kind):
-        return f'{_allowed(get_args(kind)[0], bounds)}, and null'
+        return f'{_allowed_values(get_args(kind)[0], bounds)}, and null'
     if get_origin(kind) is Literal:
         return ', '.join(get_args(kind))
     if kind is bool:
         return 'true and false'
     if kind in (int, float):
-        words = {'ge': 'from', 'gt': 'from above', 'le': 'to', 'lt': 'to below'}
-        found = [f'{words[k]} {getattr(b, k)}' for k in words for b in bounds if hasattr(b, k)]
-        return ' '.join(['whole numbers' if kind is int else 'numbers', *found])
-    filled = ', not empty,' if bounds else ''
-    return f'mappings{filled} with keys from {", ".join(_names(kind))}'
+        words = {'ge': 'from', 'gt': 'above', 'le': 'to', 'lt': 'to below'}
+        limits = [f'{words[k]} {getattr(b, k)}' for k in words for b in bounds if hasattr(b, k)]
+        return ' '.join(['integers' if kind is int else 'numbers', *limits])
+    non_empty = 'non-empty ' if bounds else ''
+    return f'{non_empty}mappings with keys from {", ".join(_key_names(kind))}'
 
 
-def _shown(value: Any) -> str:
-    return 'empty' if value is None else shortened(value)
+def _format(value: Any) -> str:
+    return 'empty' if value is None else short_repr(value)

@@ -1,4 +1,4 @@
-"""Pairs of template and search crops: the same index gives the same pair, whoever draws it."""
+"""Sampling of training pairs: each depends only on the seed and its index."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ from siamffn_model.imaging.crop import (
     mean_colour,
 )
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.training.augmentation import distort
+from siamffn_model.training.augmentation import augment
 from siamffn_model.training.recipe import Recipe
 
-TEMPLATE_SHIFT, TEMPLATE_SCALE = 4, 0.05  # pixels of the crop, and share of its side
-TRIES = 10  # draws in a row that may meet a damaged image
+TEMPLATE_SHIFT, TEMPLATE_SCALE = 4, 0.05  # maximum shift in pixels, and change of log(size)
+MAX_ATTEMPTS = 10  # draws of a pair whose images may be unreadable
 
 
 @dataclass(frozen=True)
 class CropSpec:
-    """Where the target lies in a crop: side of its context square and centre, in crop pixels.
+    """Size and position of the target in a square crop of `size` pixels.
 
-    `stretch` is the factor by which its ratio of width to height grows; its area stays.
+    `side` is the side of the target's context square and `center` the target's centre, both in
+    pixels of the crop. `stretch` is a factor of the target's ratio of width to height, at constant
+    area.
     """
 
     size: int
@@ -48,30 +50,34 @@ class CropSpec:
     def draw(
         cls, rng: np.random.Generator, size: int, shift: float, scale: float, stretch: float
     ) -> CropSpec:
-        """Draw a view in which the target is off the middle and the usual size, within bounds."""
+        """Draw position and size of the target at random.
+
+        The centre is off the middle of the crop by up to `shift` pixels in x and y, and the
+        logarithm of the size changes by up to `scale`.
+        """
         dx, dy = rng.uniform(-shift, shift, 2)
         side = TEMPLATE_SIZE * np.exp(rng.uniform(-scale, scale))
         return cls(size, float(side), ((size - 1) / 2 + dx, (size - 1) / 2 + dy), stretch)
 
-    def cut(self, image: Image, box: Box) -> tuple[Image, Box]:
-        """Cut this view of the target in `box` from an image; return it and the box in it."""
-        wider = math.sqrt(self.stretch)
-        scale = context_side(box.w * wider, box.h / wider) / self.side
+    def crop(self, image: Image, box: Box) -> tuple[Image, Box]:
+        """Crop the target in `box` from an image; return the crop and the box within it."""
+        width_factor = math.sqrt(self.stretch)
+        scale = context_side(box.w * width_factor, box.h / width_factor) / self.side
         middle = (self.size - 1) / 2
         center = (
-            box.cx + (middle - self.center[0]) * scale / wider,
-            box.cy + (middle - self.center[1]) * scale * wider,
+            box.cx + (middle - self.center[0]) * scale / width_factor,
+            box.cy + (middle - self.center[1]) * scale * width_factor,
         )
-        sides = (scale / wider * self.size, scale * wider * self.size)
+        sides = (scale / width_factor * self.size, scale * width_factor * self.size)
         crop = crop_window(image, center, sides, self.size, mean_colour(image))
         return crop, crop_box(box, center, sides, self.size)
 
 
-CropFunction = Callable[[CropSpec], tuple[Image, Box]]  # takes the picture, and tells the box in it
+CropFunction = Callable[[CropSpec], tuple[Image, Box]]  # returns a crop and the target's box in it
 
 
 class TargetPair(NamedTuple):
-    """Two pictures of one target, not taken yet, and a name that tells it from other targets."""
+    """Two images of one target, which are cropped lazily, and a name that identifies the target."""
 
     name: str
     template: CropFunction
@@ -79,18 +85,19 @@ class TargetPair(NamedTuple):
 
 
 class PairSource(Protocol):
-    """Where targets come from."""
+    """A source of pairs of images of one target."""
 
     def draw(self, rng: np.random.Generator) -> TargetPair:
-        """Choose a target and two pictures of it; all that is random comes from `rng`."""
+        """Draw a target and two images of it; all randomness is from `rng`."""
 
 
 class Pair(NamedTuple):
     """A training pair.
 
-    Crops are BGR uint8; `box` is x, y, w, h in the search crop, of another target than the
-    template's where the pair is negative. `sampling_priority` (2, N) are random numbers that rank
-    the model's candidates; `broken` says which images could not be read on the way.
+    template (127, 127, 3) and search (255, 255, 3) are BGR uint8 crops. `box` (4,) is x, y, w, h of
+    the target in the search crop; in a `negative` pair, it is another target than the template's.
+    `sampling_priority` (2, N) are random numbers by which the model's candidates are sampled.
+    `unreadable` has an error message for each image that could not be read before this pair.
     """
 
     template: Image
@@ -98,92 +105,101 @@ class Pair(NamedTuple):
     box: NDArray[np.float32]
     negative: bool
     sampling_priority: NDArray[np.float32]
-    broken: list[str]
+    unreadable: list[str]
 
 
 class Batch(NamedTuple):
-    """The same as tensors (B, ...), the crops (B, H, W, 3) uint8."""
+    """Pairs as tensors (B, ...); the crops are (B, H, W, 3) uint8."""
 
     template: Tensor
     search: Tensor
     box: Tensor
     negative: Tensor
     sampling_priority: Tensor
-    broken: list[str]
+    unreadable: list[str]
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """Return the batch with every tensor changed."""
-        tensors = (self.template, self.search, self.box, self.negative, self.sampling_priority)
-        template, search, box, negative, sampling_priority = map(change, tensors)
-        return Batch(template, search, box, negative, sampling_priority, self.broken)
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with the function applied to every tensor."""
+        return Batch(
+            function(self.template),
+            function(self.search),
+            function(self.box),
+            function(self.negative),
+            function(self.sampling_priority),
+            self.unreadable,
+        )
 
 
-class Pairs(Dataset[Pair]):
-    """All pairs of a training, epoch after epoch, each drawn from the seed and its index alone.
+class PairDataset(Dataset[Pair]):
+    """All pairs of a training, epoch after epoch.
 
-    In each epoch every source gives as many pairs as the recipe says.
+    A pair depends only on the recipe's seed and the pair's index. Each source provides as many
+    pairs in an epoch as the recipe specifies.
     """
 
     def __init__(self, recipe: Recipe, sources: Sequence[PairSource], candidates: int) -> None:
-        """`sources` in the order of `recipe.data`; `candidates` is the model's N."""
+        """`sources` are in the order of `recipe.data`; `candidates` is N of the model."""
         self.recipe, self.sources, self.candidates = recipe, sources, candidates
-        self._plan = lru_cache(maxsize=2)(self._draw_plan)
+        self._source_order = lru_cache(maxsize=2)(self._draw_source_order)
 
     def __len__(self) -> int:
         return self.recipe.epochs * self.recipe.pairs
 
     def __getitem__(self, index: int) -> Pair:
-        """Draw a pair; raises `DataError` where images in a row cannot be read."""
+        """Draw a pair; raises `DataError` if the images of 10 draws cannot be read."""
         rng = np.random.default_rng((self.recipe.seed, index))
         epoch, number = divmod(index, self.recipe.pairs)
-        broken: list[str] = []
-        for _ in range(TRIES):
+        source = self.sources[int(self._source_order(epoch)[number])]
+        unreadable: list[str] = []
+        for _ in range(MAX_ATTEMPTS):
             try:
-                return self._draw(rng, self.sources[int(self._plan(epoch)[number])], broken)
+                return self._draw(rng, source, unreadable)
             except ImageError as error:
-                broken.append(str(error))
+                unreadable.append(str(error))
         raise DataError(
-            f'{TRIES} images in a row cannot be read, the last: {broken[-1]}; '
-            '`siamffn data check` names all that are damaged'
+            f'{MAX_ATTEMPTS} images in a row cannot be read, the last: {unreadable[-1]}; '
+            '`siamffn data check` lists all damaged images'
         )
 
-    def _draw(self, rng: np.random.Generator, source: PairSource, broken: list[str]) -> Pair:
-        target = shown = source.draw(rng)
+    def _draw(self, rng: np.random.Generator, source: PairSource, unreadable: list[str]) -> Pair:
+        template_target = search_target = source.draw(rng)
         if rng.random() < self.recipe.negative:
-            shown = self.sources[int(rng.integers(len(self.sources)))].draw(rng)
-        how = self.recipe.augmentation
-        both, alone = np.exp(how.stretch * rng.uniform(-1, 1, 2)).tolist()
-        template, _ = target.template(
-            CropSpec.draw(rng, TEMPLATE_SIZE, TEMPLATE_SHIFT, TEMPLATE_SCALE, both)
+            search_target = self.sources[int(rng.integers(len(self.sources)))].draw(rng)
+        augmentation = self.recipe.augmentation
+        common_stretch, search_stretch = np.exp(
+            augmentation.stretch * rng.uniform(-1, 1, 2)
+        ).tolist()
+        template, _ = template_target.template(
+            CropSpec.draw(rng, TEMPLATE_SIZE, TEMPLATE_SHIFT, TEMPLATE_SCALE, common_stretch)
         )
-        search, box = shown.search(
-            CropSpec.draw(rng, SEARCH_SIZE, how.shift, how.scale, both * alone)
+        search, box = search_target.search(
+            CropSpec.draw(
+                rng,
+                SEARCH_SIZE,
+                augmentation.shift,
+                augmentation.scale,
+                common_stretch * search_stretch,
+            )
         )
-        template, search = distort(rng, template, search, how)
+        template, search = augment(rng, template, search, augmentation)
         sampling_priority = rng.random((2, self.candidates), dtype=np.float32)
-        negative = shown.name != target.name
+        negative = search_target.name != template_target.name
         return Pair(
-            template, search, np.array(box, np.float32), negative, sampling_priority, broken
+            template, search, np.array(box, np.float32), negative, sampling_priority, unreadable
         )
 
-    def _draw_plan(self, epoch: int) -> NDArray[np.int8]:
-        """Return which source each pair of an epoch comes from."""
+    def _draw_source_order(self, epoch: int) -> NDArray[np.int8]:
+        """Return (pairs,): the index of the source of each pair in an epoch."""
         counts = [source.pairs for source in self.recipe.data.values()]
-        plan = np.repeat(np.arange(len(counts), dtype=np.int8), counts)
-        return np.random.default_rng((self.recipe.seed, epoch, 1)).permutation(plan)
+        order = np.repeat(np.arange(len(counts), dtype=np.int8), counts)
+        return np.random.default_rng((self.recipe.seed, epoch, 1)).permutation(order)
 
 
 def collate(pairs: list[Pair]) -> Batch:
-    """Put pairs together."""
-    *columns, broken = zip(*pairs)
+    """Return the pairs as a batch."""
+    *columns, unreadable = zip(*pairs)
     template, search, box, negative, sampling_priority = (
-        torch.from_numpy(np.stack(c)) for c in columns
+        torch.from_numpy(np.stack(column)) for column in columns
     )
-    return Batch(
-        template,
-        search,
-        box,
-        negative,
-        sampling_priority,
-        [name for names in broken for name in names],
-    )
+    messages = [message for per_pair in unreadable for message in per_pair]
+    return Batch(template, search, box, negative, sampling_priority, messages)

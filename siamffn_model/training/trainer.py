@@ -1,4 +1,4 @@
-"""The training loop, on one device or on many."""
+"""The training loop, on one device or on several."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from siamffn_model import distributed
-from siamffn_model.datasets import sequences
+from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.distributed import World
 from siamffn_model.errors import ConfigError
 from siamffn_model.networks.siamese import Siamese
@@ -29,19 +29,19 @@ from siamffn_model.training.checkpoint import (
 from siamffn_model.training.features import Features, frozen_features, trainable_features
 from siamffn_model.training.forward import ForwardModule
 from siamffn_model.training.labels import edge_distances, labels
-from siamffn_model.training.loading import load
-from siamffn_model.training.logger import TrainingLogger, picture_of, watch_scales
-from siamffn_model.training.losses import LOSSES, SampledLosses, costs, sampled
+from siamffn_model.training.loading import load_batches
+from siamffn_model.training.logger import TrainingLogger, draw_pairs, record_scale_weights
+from siamffn_model.training.losses import LOSSES, SampledLosses, count_samples, sample_losses
 from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe import Recipe
-from siamffn_model.training.sampling import Batch, Pairs
+from siamffn_model.training.sampling import Batch, PairDataset
 from siamffn_model.training.schedule import make_optimizer, set_epoch
 from siamffn_model.training.validation import open_validation, validate
 
-CLIP = 10.0  # norm of the gradient (SiamBAN's code)
-LOG_STEPS, PICTURE_STEPS = 10, 500
+MAX_GRADIENT_NORM = 10.0  # gradients are clipped to this norm (SiamBAN's code)
+LOG_STEPS, IMAGE_STEPS = 10, 500
 CHECKPOINT_SECONDS = 300
-BAD_STEPS = 10  # in a row that are left out for a gradient that is not finite
+MAX_SKIPPED_STEPS = 10  # consecutive steps that may be skipped because of a non-finite gradient
 
 
 def train(
@@ -53,65 +53,72 @@ def train(
     resume: bool = False,
     weights: Path | None = None,
 ) -> Path:
-    """Train as the recipe says; return the weight file `out`/MODEL.safetensors.
+    """Train a model according to the recipe; return the weight file `out`/MODEL.safetensors.
 
-    `data` says where each set lies that the recipe draws from, and under 'validation', if it is
-    there, a folder of sequences to validate on after each epoch; best.safetensors has the weights
-    that did best. Leaves log.jsonl and TensorBoard's files and, while it runs, checkpoint.pt, from
-    which `resume` goes on as if nothing had happened. SIGINT and SIGTERM end it after the step at
-    hand, with a checkpoint. Started by torchrun, all processes train together, and go on by
-    themselves where one had died.
+    `data` maps the name of each data set in the recipe to its folder. The optional name
+    'validation' is a folder of sequences that the model is validated on after each epoch;
+    best.safetensors holds the weights with the highest success. `weights` is a weight file to
+    start from instead of the backbone's ImageNet weights.
 
-    Raises `ConfigError` for a batch that the processes cannot share, a checkpoint that is in the
-    way or of another recipe, too little memory, and gradients that stay beyond numbers; `DataError`
-    for data or a checkpoint that is missing or damaged; `WeightsError` for `weights`.
+    Training writes log.jsonl, TensorBoard files and, while it runs, checkpoint.pt. With `resume`,
+    it continues from the checkpoint with the same result as an uninterrupted run. SIGINT and
+    SIGTERM end it after the current step with a checkpoint (`KeyboardInterrupt`). Processes that
+    torchrun starts train together; after a failure of one, torchrun restarts all of them and they
+    continue from the checkpoint.
+
+    Raises `ConfigError` if the number of processes does not divide the batch size, if an
+    unfinished checkpoint exists without `resume` or belongs to another recipe, if the device has
+    too little memory, or if too many consecutive gradients are not finite; `DataError` for data
+    or a checkpoint that is missing or damaged; `WeightsError` for `weights`.
     """
     folders = dict(data)
-    validation = folders.pop('validation', None)
-    with distributed.init_distributed(device) as world, _stop_on_signal() as stopped:
+    validation_folder = folders.pop('validation', None)
+    with distributed.init_distributed(device) as world, _catch_signals() as stop_requested:
         if recipe.batch % world.size:
             raise ConfigError(
-                f'a batch of {recipe.batch} pairs cannot be shared evenly by {world.size} '
-                'processes: set batch to a multiple'
+                f'a batch of {recipe.batch} pairs cannot be divided evenly among {world.size} '
+                'processes: set batch to a multiple of the number of processes'
             )
         sources = open_sources(recipe, folders)
-        tracked = open_validation(validation, sources)
-        run = Trainer(recipe, out, world, weights)
-        run.begin(resume)
-        pairs = Pairs(recipe, sources, run.model.score_map.candidates)
-        with run.monitored(), load(pairs, world, run.step, workers) as batches:
-            run.end_epoch(tracked)
+        validation_set = open_validation(validation_folder, sources)
+        trainer = Trainer(recipe, out, world, weights)
+        trainer.load_checkpoint(resume)
+        dataset = PairDataset(recipe, sources, trainer.model.score_map.candidates)
+        with trainer.logging(), load_batches(dataset, world, trainer.step, workers) as batches:
+            trainer.end_epoch(validation_set)
             for batch in batches:
-                if _take(run, batch, stopped()):
+                if _train_step(trainer, batch, stop_requested()):
                     raise KeyboardInterrupt
-                run.end_epoch(tracked)
-        return run.finish()
+                trainer.end_epoch(validation_set)
+        return trainer.finish()
 
 
-def _take(run: Trainer, batch: Batch, stop: bool) -> bool:
-    """Take a step; raises `ConfigError` where the device has too little memory for it."""
+def _train_step(trainer: Trainer, batch: Batch, stop: bool) -> bool:
+    """Call `Trainer.train_step`; raises `ConfigError` if the device runs out of memory."""
     try:
-        return run.take(batch, stop)
+        return trainer.train_step(batch, stop)
     except torch.OutOfMemoryError:
-        pairs = min(run.recipe.micro_batch or len(batch.box), len(batch.box))
+        pairs = min(trainer.recipe.micro_batch or len(batch.box), len(batch.box))
         raise ConfigError(
-            f'{run.world.device} has too little memory for {pairs} pairs at once: let fewer pass '
-            f'the network together, such as --set micro_batch={max(pairs // 2, 1)}'
+            f'{trainer.world.device} has too little memory for {pairs} pairs at once: reduce the '
+            f'number of pairs in a forward pass, such as --set micro_batch={max(pairs // 2, 1)}'
         ) from None
 
 
 class Trainer:
-    """The state of a training: model, averaged model, optimiser, step, and best score so far."""
+    """The state of a training: model, averaged model, optimizer, step and best score."""
 
     def __init__(
         self, recipe: Recipe, out: Path, world: World, weights: Path | None = None
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.world = recipe, out, world
-        self.step, self.bad, self.best = 0, 0, -1.0
-        self.validated = 0  # the step at which it was last validated
-        self.saved = time.monotonic()
-        self.monitor: TrainingLogger | None = None
+        self.step = 0
+        self.skipped_steps = 0  # consecutive steps with a non-finite gradient
+        self.validated_step = 0  # the step after which the model was last validated
+        self.best_success = -1.0
+        self.checkpoint_time = time.monotonic()
+        self.logger: TrainingLogger | None = None
         model = create_model(recipe.model)
         if weights:
             load_weights(model, recipe.model, weights)
@@ -120,87 +127,99 @@ class Trainer:
             model.backbone.load_imagenet()
             self.start = 'ImageNet'
         if world.size > 1:
-            distributed.share_batch_norm(model)
+            distributed.convert_sync_batchnorm(model)
         self.model: Siamese = model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average: AveragedModel | None = None
+        self.averaged_model: AveragedModel | None = None
         if recipe.ema:
             average = get_ema_multi_avg_fn(recipe.ema)
-            self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+            self.averaged_model = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.optimizer = make_optimizer(self.model, recipe)
-        self.network: nn.Module | None = None
-        self.tuned: bool | None = None  # whether `features` are those of a backbone that learns
+        self.forward_module: nn.Module | None = None
+        self.backbone_trained: bool | None = None  # what `features` was created for
         self.features: Features
 
     @property
     def result(self) -> Siamese:
-        """The model as it will be used: averaged, where the recipe averages."""
-        if self.average is None:
+        """The model to validate and save: the averaged one if the recipe averages weights."""
+        if self.averaged_model is None:
             return self.model
-        assert isinstance(self.average.module, Siamese)
-        return self.average.module
+        assert isinstance(self.averaged_model.module, Siamese)
+        return self.averaged_model.module
 
     # --- steps
 
-    def take(self, batch: Batch, stop: bool) -> bool:
-        """Take one step; return whether to stop, for which there is a checkpoint then."""
-        if self.network is None or self.step % self.recipe.steps == 0:
-            self._enter_epoch()
+    def train_step(self, batch: Batch, stop: bool) -> bool:
+        """Train on a batch; return whether any process requested a stop.
+
+        Before it returns True, it writes a checkpoint. Every process must call it.
+        """
+        if self.forward_module is None or self.step % self.recipe.steps == 0:
+            self._start_epoch()
         device, score_map = self.world.device, self.model.score_map
-        batch = batch.each(lambda tensor: tensor.to(device, non_blocking=True))
-        wanted = labels(score_map, batch.box, batch.negative, batch.sampling_priority[:, 0])
-        shared = self.world.all_reduce(torch.cat([sampled(wanted), wanted.new_tensor([stop])]))
-        told = (self.step + 1) % LOG_STEPS == 0
-        with watch_scales(self.model, told) as scales:
-            values = self._learn(batch, wanted, shared[:2])
-        self._update()
-        if self.monitor:
-            self.monitor.advance(batch.broken)
-            if told:
+        batch = batch.map(lambda tensor: tensor.to(device, non_blocking=True))
+        targets = labels(score_map, batch.box, batch.negative, batch.sampling_priority[:, 0])
+        reduced = self.world.all_reduce(
+            torch.cat([count_samples(targets), targets.new_tensor([stop])])
+        )
+        log_step = (self.step + 1) % LOG_STEPS == 0
+        with record_scale_weights(self.model, log_step) as scales:
+            losses = self._backward(batch, targets, reduced[:2])
+        self._optimizer_step()
+        if self.logger:
+            self.logger.advance(batch.unreadable)
+            if log_step:
                 rate = self.optimizer.param_groups[-1]['lr']
-                self.monitor.scalars({**_floats(values), 'rate': rate, **scales})
-        stop = bool(shared[2])
-        late = time.monotonic() > self.saved + CHECKPOINT_SECONDS
-        if stop or (late and not self.bad):
-            self.checkpoint()
+                self.logger.log_scalars({**_floats(losses), 'rate': rate, **scales})
+        stop = bool(reduced[2])
+        checkpoint_due = time.monotonic() > self.checkpoint_time + CHECKPOINT_SECONDS
+        if stop or (checkpoint_due and not self.skipped_steps):
+            self.save_checkpoint()
         return stop
 
-    def _enter_epoch(self) -> None:
+    def _start_epoch(self) -> None:
         epoch = self.step // self.recipe.steps
-        tuned = set_epoch(self.model, self.optimizer, self.recipe, epoch)
-        if tuned != self.tuned:
-            self.features = (trainable_features if tuned else frozen_features)(self.model.backbone)
-            self.tuned = tuned
-        self.network = ForwardModule(self.model, self.features, self.recipe.bf16)
+        backbone_trained = set_epoch(self.model, self.optimizer, self.recipe, epoch)
+        if backbone_trained != self.backbone_trained:
+            create_features = trainable_features if backbone_trained else frozen_features
+            self.features = create_features(self.model.backbone)
+            self.backbone_trained = backbone_trained
+        self.forward_module = ForwardModule(self.model, self.features, self.recipe.bf16)
         if self.world.size > 1:
-            self.network = DistributedDataParallel(self.network, broadcast_buffers=False)
+            self.forward_module = DistributedDataParallel(
+                self.forward_module, broadcast_buffers=False
+            )
 
-    def _learn(self, batch: Batch, wanted: Tensor, counts: Tensor) -> dict[str, Tensor]:
-        """Collect the gradient of a batch, in parts; return its losses, summed over processes."""
-        assert self.network is not None
+    def _backward(self, batch: Batch, targets: Tensor, counts: Tensor) -> dict[str, Tensor]:
+        """Accumulate the gradient of a batch; return its losses, reduced over all processes.
+
+        targets (B, N) are the labels of the candidates; counts (2,) are the numbers of positive
+        and negative samples of all processes.
+        """
+        assert self.forward_module is not None
         recipe, score_map = self.recipe, self.model.score_map
-        targets = edge_distances(score_map, batch.box)
+        target_distances = edge_distances(score_map, batch.box)
         self.optimizer.zero_grad()
-        share = len(batch.box)
-        size = min(recipe.micro_batch or share, share)
+        pairs = len(batch.box)
+        size = min(recipe.micro_batch or pairs, pairs)
         sums = torch.zeros(4, device=self.world.device)
-        for start in range(0, share, size):
+        for start in range(0, pairs, size):
             part = slice(start, start + size)
-            with self._last_part(start + size >= share):
-                logits, distances = self.network(batch.template[part], batch.search[part])
-                found = costs(
+            with self._gradient_sync(start + size >= pairs):
+                logits, distances = self.forward_module(batch.template[part], batch.search[part])
+                losses = sample_losses(
                     logits,
                     distances,
-                    wanted[part],
                     targets[part],
+                    target_distances[part],
                     batch.sampling_priority[part],
                     recipe.hard,
                 )._replace(counts=counts)
-                loss = LOSSES[recipe.loss](found)
+                loss = LOSSES[recipe.loss](losses)
                 (self.world.size * loss).backward()  # DDP divides by the number of processes
-            sums += torch.stack([loss.detach(), *_sums(found)])
-        if self.monitor and (self.step % PICTURE_STEPS == 0):
-            shown = batch.each(lambda tensor: tensor[part].cpu())
-            self.monitor.picture(picture_of(shown, score_map, logits, distances))
+            sums += torch.stack([loss.detach(), *_sums(losses)])
+        if self.logger and (self.step % IMAGE_STEPS == 0):
+            last_part = batch.map(lambda tensor: tensor[part].cpu())
+            self.logger.log_image(draw_pairs(last_part, score_map, logits, distances))
         loss, positive, overlap, negative = self.world.all_reduce(sums)
         positives, negatives = counts.clamp(min=1)
         return {
@@ -210,109 +229,118 @@ class Trainer:
             'negative': negative / negatives,
         }
 
-    def _last_part(self, last: bool) -> Any:
-        """Let the processes exchange gradients in the last part of a batch only."""
-        if isinstance(self.network, DistributedDataParallel) and not last:
-            return self.network.no_sync()
+    def _gradient_sync(self, enabled: bool) -> AbstractContextManager[None]:
+        """Return a context in which DDP reduces gradients over the processes only if `enabled`."""
+        if isinstance(self.forward_module, DistributedDataParallel) and not enabled:
+            return self.forward_module.no_sync()
         return nullcontext()
 
-    def _update(self) -> None:
-        """Change the weights by the gradient; leave a step out whose gradient is not finite."""
-        learned = [p for p in self.model.parameters() if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(learned, CLIP)
+    def _optimizer_step(self) -> None:
+        """Clip the gradient and update the weights; skip the update if it is not finite."""
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
         self.step += 1
         if torch.isfinite(norm):
-            self.bad = 0
+            self.skipped_steps = 0
             self.optimizer.step()
-            if self.average:
-                self.average.update_parameters(self.model)
+            if self.averaged_model:
+                self.averaged_model.update_parameters(self.model)
             return
-        self.bad += 1
-        if self.bad > BAD_STEPS or not all(b.isfinite().all() for b in self.model.buffers()):
+        self.skipped_steps += 1
+        finite_buffers = all(buffer.isfinite().all() for buffer in self.model.buffers())
+        if self.skipped_steps > MAX_SKIPPED_STEPS or not finite_buffers:
             raise ConfigError(
-                f'the gradient is not finite at step {self.step}: go on from the last checkpoint '
-                f'in {self.out} with --resume and a smaller rate, such as --set rate.peak='
-                f'{self.recipe.rate.peak / 2:g}'
+                f'the gradient is not finite at step {self.step}: continue from the last '
+                f'checkpoint in {self.out} with --resume and a lower learning rate, such as '
+                f'--set rate.peak={self.recipe.rate.peak / 2:g}'
             )
 
-    # --- epochs and files
+    # --- epochs
 
-    def end_epoch(self, tracked: list[sequences.Sequence]) -> None:
-        """At the end of an epoch, validate, keep the best weights, and write a checkpoint.
+    def end_epoch(self, validation_set: list[Sequence]) -> None:
+        """Validate at the end of an epoch, save the best weights and a checkpoint.
 
-        There is one before too, since validation may take long: what it ends, the next start does.
+        A checkpoint is also saved before the validation, which may take long: if it is
+        interrupted, a resumed training repeats only the validation. Does nothing between epochs
+        and where the step has been validated.
         """
-        if self.step == self.validated or self.step % self.recipe.steps:
+        if self.step == self.validated_step or self.step % self.recipe.steps:
             return
-        self.checkpoint()
-        self.validated = self.step
-        if self.monitor:
-            scores = validate(self.result, tracked, self.world.device)
-            self.monitor.validation(scores.success, scores.precision)
-            if scores.success > self.best:
-                self.best = scores.success
-                self._save(self.out / 'best.safetensors')
-            self.checkpoint()
+        self.save_checkpoint()
+        self.validated_step = self.step
+        if self.logger:
+            scores = validate(self.result, validation_set, self.world.device)
+            self.logger.log_validation(scores.success, scores.precision)
+            if scores.success > self.best_success:
+                self.best_success = scores.success
+                self._save_weights(self.out / 'best.safetensors')
+            self.save_checkpoint()
         self.world.barrier()
 
     @contextmanager
-    def monitored(self) -> Iterator[None]:
-        """Write log and progress, in the first process."""
+    def logging(self) -> Iterator[None]:
+        """Open the logger in the main process, and close it at the end of the context."""
         if self.world.is_main:
-            self.monitor = TrainingLogger(self.out, self.recipe, self.step, self.validated)
+            self.logger = TrainingLogger(self.out, self.recipe, self.step, self.validated_step)
         try:
             yield
         finally:
-            if self.monitor:
-                self.monitor.close()
+            if self.logger:
+                self.logger.close()
 
-    def begin(self, resume: bool) -> None:
-        """Go on from the checkpoint if asked to, or if torchrun restarts; see `read_checkpoint`."""
+    # --- files
+
+    def load_checkpoint(self, resume: bool) -> None:
+        """Restore the state if `resume` is set or torchrun restarted the processes.
+
+        Raises the errors of `read_checkpoint`.
+        """
         state = read_checkpoint(self.out, self.recipe, self.world, resume)
         if state is None:
             return
-        self.step, self.validated, self.best = state['step'], state['validated'], state['best']
+        self.step, self.validated_step = state['step'], state['validated']
+        self.best_success = state['best']
         self.model.load_state_dict(state['model'])
-        if self.average:
-            self.average.load_state_dict(state['average'])
+        if self.averaged_model:
+            self.averaged_model.load_state_dict(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])
         torch.set_rng_state(state['random'].cpu())
 
-    def checkpoint(self) -> None:
-        """Write, from the first process, all that `begin` needs.
+    def save_checkpoint(self) -> None:
+        """Write the state in the main process.
 
-        Learning rates, what learns and which pairs come next follow from the step.
+        Learning rates, trainable parameters and the next pairs follow from the step.
         """
         if not self.world.is_main:
             return
-        state = {
+        state: dict[str, Any] = {
             'recipe': self.recipe.model_dump(),
             'step': self.step,
-            'validated': self.validated,
-            'best': self.best,
+            'validated': self.validated_step,
+            'best': self.best_success,
             'model': self.model.state_dict(),
-            'average': self.average.state_dict() if self.average else {},
+            'average': self.averaged_model.state_dict() if self.averaged_model else {},
             'optimizer': self.optimizer.state_dict(),
             'random': torch.get_rng_state(),
         }
         write_checkpoint(self.out, state)
-        self.saved = time.monotonic()
+        self.checkpoint_time = time.monotonic()
 
     def finish(self) -> Path:
-        """Write the weights and drop the checkpoint."""
+        """Write the weight file, remove the checkpoint and return the path of the weights."""
         path = self.out / f'{self.recipe.model}.safetensors'
         if self.world.is_main:
-            self._save(path)
+            self._save_weights(path)
             remove_checkpoint(self.out)
         return path
 
-    def _save(self, path: Path) -> None:
-        card = {'recipe': self.recipe.model_dump(), 'start': self.start, 'step': self.step}
-        save_weights(self.result, self.recipe.model, path, card)
+    def _save_weights(self, path: Path) -> None:
+        metadata = {'recipe': self.recipe.model_dump(), 'start': self.start, 'step': self.step}
+        save_weights(self.result, self.recipe.model, path, metadata)
 
 
-def _sums(found: SampledLosses) -> list[Tensor]:
-    return [cost.detach().sum() for cost in (found.positive, found.overlap, found.negative)]
+def _sums(losses: SampledLosses) -> list[Tensor]:
+    return [values.detach().sum() for values in (losses.positive, losses.overlap, losses.negative)]
 
 
 def _floats(values: Mapping[str, Tensor]) -> dict[str, float]:
@@ -320,20 +348,25 @@ def _floats(values: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Note the first SIGINT or SIGTERM instead of dying of it; a second one ends all at once."""
+def _catch_signals() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether SIGINT or SIGTERM has been received.
+
+    The first signal restores the previous handlers, so a second one ends the process at once.
+    """
     received: list[int] = []
 
-    def note(number: int, _: object) -> None:
+    def handle(number: int, _: object) -> None:
         received.append(number)
-        for other, handler in before.items():
-            signal.signal(other, handler)
+        restore()
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, note)
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, handle)
     try:
         yield lambda: bool(received)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()

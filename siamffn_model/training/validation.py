@@ -1,4 +1,4 @@
-"""How well a model in training tracks: on sequences given, else on clips made for it."""
+"""Validation of a model in training, on given sequences or on generated clips."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from siamffn_model.tracking import Tracker
 from siamffn_model.training.pair_sources import PackSource
 from siamffn_model.training.sampling import PairSource
 
-CLIPS, LENGTH = 4, 30  # made for validation where no sequences are given; frames in each
+CLIPS, LENGTH = 4, 30  # number of generated clips, and frames in each
 
 
 class RenderedFrames(Frames):
-    """Images that lie on no disk."""
+    """A sequence of images in memory."""
 
     fps = FOLDER_FPS
 
@@ -44,33 +44,34 @@ class RenderedFrames(Frames):
 
 
 def open_validation(folder: Path | None, sources: Iterable[PairSource]) -> list[Sequence]:
-    """Read the folder of sequences; without it make clips from the pack, if that is a source.
+    """Return the sequences to validate on.
 
-    Without either they are rendered scenes. Raises the errors of `read_sequences`.
+    They are read from the folder. Without a folder, clips are generated from the training pack if
+    it is one of the sources, else scenes are rendered. Raises the errors of `read_sequences`.
     """
     if folder is not None:
         return read_sequences(folder)
     packs = [source for source in sources if isinstance(source, PackSource)]
-    make = partial(_from_pack, packs[0]) if packs else _render
-    return [made_sequence(f'clip{seed}', make(seed)) for seed in range(CLIPS)]
+    generate = partial(_clip_scene, packs[0]) if packs else _rendered_scene
+    return [made_sequence(f'clip{seed}', generate(seed)) for seed in range(CLIPS)]
 
 
-def _from_pack(pack: PackSource, seed: int) -> Scene:
+def _clip_scene(pack: PackSource, seed: int) -> Scene:
     _, clip = pack.draw_clip(np.random.default_rng(seed), LENGTH)
     images, boxes = zip(*(clip.frame(number) for number in range(LENGTH)))
     return Scene(list(images), list(boxes))
 
 
-def _render(seed: int) -> Scene:
+def _rendered_scene(seed: int) -> Scene:
     return render_scene(LENGTH, seed=seed)
 
 
 def made_sequence(name: str, scene: Scene) -> Sequence:
-    """Return a scene as a sequence to evaluate on."""
+    """Return a scene as a sequence for evaluation."""
     return Sequence(name, np.array(scene.boxes, float), RenderedFrames(name, scene.images))
 
 
 def validate(model: Siamese, sequences: list[Sequence], device: torch.device) -> Scores:
-    """Track through the sequences with a copy of the model; return the means of the scores."""
+    """Run the tracker on the sequences with a copy of the model; return the mean scores."""
     tracker = Tracker(prepare(copy.deepcopy(model), str(device)))
     return track_all(tracker, sequences).curves.scores

@@ -125,7 +125,7 @@ def test_bad_input_is_named_in_one_line(
         (['--data', '=there'], "'=there': give NAME=DIR"),
         (['--data', 'pack='], "'pack=': give NAME=DIR"),
         (['--set', 'batch'], '--set batch gives no value: write key=value'),
-        (['--set', 'batch=many'], "--set batch=many: batch is 'many', allowed are whole numbers"),
+        (['--set', 'batch=many'], "--set batch=many: batch is 'many', allowed: integers"),
         (['--set', 'bach=8'], "--set bach=8: unknown key 'bach' (did you mean 'batch'?)"),
         (['--config', 'nowhere.yaml'], 'nowhere.yaml cannot be read (No such file or directory)'),
         (['--workers', '-1'], "'--workers': -1 is not in the range x>=0"),
@@ -158,9 +158,9 @@ def test_training_without_its_packages_names_the_extra(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ('recipe', 'words', 'message'),
     [
-        ('siamffn_lite0', [], 'draws from pack: say where it lies with --data pack=DIR\n'),
-        ('siamffn_r50', [], 'say where it lies with --data got10k=DIR (it can be had from http'),
-        ('smoke', ['--data', 'coco=there'], 'only from rendered; leave it out or add it to'),
+        ('siamffn_lite0', [], 'the recipe uses pack: give its folder with --data pack=DIR\n'),
+        ('siamffn_r50', [], 'give its folder with --data got10k=DIR (available from http'),
+        ('smoke', ['--data', 'coco=there'], 'only rendered; remove the option or add coco to'),
         ('siamffn_lite0', ['--data', 'pack=there'], 'cannot read there/objects_1.tar'),
     ],
 )

@@ -16,7 +16,7 @@ from siamffn_model.networks.siamese import SiamBAN, Siamese, SiamFC, SiamFFN, Si
 from siamffn_model.runtimes.selection import prepare
 from siamffn_model.tracking import Tracker
 from siamffn_model.training.labels import edge_distances, labels
-from siamffn_model.training.losses import LOSSES, costs
+from siamffn_model.training.losses import LOSSES, sample_losses
 
 from .conftest import close, pixels
 
@@ -47,7 +47,7 @@ def test_every_weight_learns(model: Siamese) -> None:
     ranks = keys(model, 1)
     found = labels(model.score_map, BOXES[:1], torch.tensor([False]), ranks[:, 0])
     targets = edge_distances(model.score_map, BOXES[:1])
-    LOSSES['csrl'](costs(logits, distances, found, targets, ranks)).backward()
+    LOSSES['csrl'](sample_losses(logits, distances, found, targets, ranks)).backward()
     idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert idle == []
     still = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.any()]
@@ -117,7 +117,7 @@ def test_autocast_gives_finite_losses_and_gradients(kind: type[Siamese]) -> None
     found = labels(model.score_map, BOXES, torch.tensor([False, True]), ranks[:, 0])
     with torch.autocast('cpu', torch.bfloat16):
         logits, distances = model.search(pixels(2, 255), model.template(pixels(2, 127)))
-        total = LOSSES['csrl'](costs(logits, distances, found, targets, ranks))
+        total = LOSSES['csrl'](sample_losses(logits, distances, found, targets, ranks))
     assert total.dtype == distances.dtype == torch.float
     total.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

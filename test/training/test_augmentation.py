@@ -10,10 +10,10 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.training.augmentation import (
     ColorJitter,
     compress,
-    faint,
     motion_blur,
-    recorded,
+    reduce_contrast,
     sensor_noise,
+    simulate_camera,
 )
 
 
@@ -28,10 +28,10 @@ def test_all_keep_shape_and_type_and_change_the_image(scene: Scene, seed: int) -
     for changed in (
         ColorJitter.draw(rng, 1.0).apply(image),
         motion_blur(image, rng),
-        recorded(rng, image, 3.0, False, False),
+        simulate_camera(rng, image, 3.0, False, False),
         sensor_noise(image, rng),
         compress(image, rng),
-        faint(image, 0.5, 0.3),
+        reduce_contrast(image, 0.5, 0.3),
     ):
         assert changed.shape == image.shape
         assert changed.dtype == np.uint8
@@ -51,20 +51,20 @@ def test_a_grey_look_has_equal_channels(scene: Scene) -> None:
 @pytest.mark.parametrize(('darkest', 'lowest'), [(0.0, 0), (1.0, 191)])
 def test_a_faint_image_has_a_share_of_the_contrast(darkest: float, lowest: int) -> None:
     levels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
-    image = faint(levels, 0.25, darkest)
+    image = reduce_contrast(levels, 0.25, darkest)
     assert (int(image.min()), int(image.max())) == pytest.approx((lowest, lowest + 63), abs=1)
 
 
 def test_blur_and_few_pixels_lose_detail(scene: Scene) -> None:
     image, rng = scene.images[0], np.random.default_rng(1)
-    coarse, fine = (recorded(rng, image, factor, False, False) for factor in (4.0, 2.0))
+    coarse, fine = (simulate_camera(rng, image, factor, False, False) for factor in (4.0, 2.0))
     assert detail(coarse) < detail(fine) < detail(image)
     assert detail(motion_blur(image, rng)) < detail(image)
 
 
 def test_a_camera_with_all_pixels_changes_nothing(scene: Scene) -> None:
     rng = np.random.default_rng(0)
-    assert np.array_equal(recorded(rng, scene.images[0], 1.0, False, False), scene.images[0])
+    assert np.array_equal(simulate_camera(rng, scene.images[0], 1.0, False, False), scene.images[0])
 
 
 @pytest.mark.parametrize(('noisy', 'compressed'), [(True, False), (False, True)])
@@ -76,7 +76,7 @@ def test_noise_and_compression_are_as_coarse_as_the_cameras_pixels(
     seen = []
     for factor in (1.0, 4.0):
         rng = np.random.default_rng(2)
-        clean = recorded(rng, smooth, factor, False, False).astype(float)
-        change = recorded(rng, smooth, factor, noisy, compressed) - clean
+        clean = simulate_camera(rng, smooth, factor, False, False).astype(float)
+        change = simulate_camera(rng, smooth, factor, noisy, compressed) - clean
         seen.append(float(np.abs(np.diff(change, axis=1)).mean() / np.abs(change).mean()))
     assert seen[1] < 0.6 * seen[0]

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from siamffn_model.distributed import World
-from siamffn_model.training.loading import load, pairs_per_second
+from siamffn_model.training.loading import load_batches, pairs_per_second
 from siamffn_model.training.pair_sources import SceneSource
 from siamffn_model.training.recipe import Recipe
-from siamffn_model.training.sampling import Batch, Pairs
+from siamffn_model.training.sampling import Batch, PairDataset
 
 RECIPE = Recipe.model_validate(
     {
@@ -26,8 +26,8 @@ RECIPE = Recipe.model_validate(
 
 
 def batches(workers: int, step: int = 0, rank: int = 0, size: int = 1) -> list[Batch]:
-    pairs = Pairs(RECIPE, [SceneSource(8)], 9)
-    with load(pairs, World(rank, size, torch.device('cpu')), step, workers) as found:
+    pairs = PairDataset(RECIPE, [SceneSource(8)], 9)
+    with load_batches(pairs, World(rank, size, torch.device('cpu')), step, workers) as found:
         return list(found)
 
 

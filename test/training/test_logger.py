@@ -19,7 +19,7 @@ from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import ANCHORS, SiamFFN
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.training.labels import points
-from siamffn_model.training.logger import RED, TrainingLogger, picture_of, watch_scales
+from siamffn_model.training.logger import RED, TrainingLogger, draw_pairs, record_scale_weights
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch
 
@@ -39,15 +39,15 @@ SHEET = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
 
 def run(out: Path, first: int, last: int, gain: float = 1.0, pause: float = 0.0) -> None:
     """Take the steps from `first` to `last`, with a validation after each second."""
-    monitor = TrainingLogger(out, RECIPE, first - 1, (first - 1) // 2 * 2)
+    logger = TrainingLogger(out, RECIPE, first - 1, (first - 1) // 2 * 2)
     for step in range(first, last + 1):
-        monitor.picture(SHEET)
-        monitor.advance([])
+        logger.log_image(SHEET)
+        logger.advance([])
         time.sleep(pause)
-        monitor.scalars({'loss': gain * step, 'rate': 0.5})
+        logger.log_scalars({'loss': gain * step, 'rate': 0.5})
         if step % 2 == 0:
-            monitor.validation(step / 8, step / 16)
-    monitor.close()
+            logger.log_validation(step / 8, step / 16)
+    logger.close()
 
 
 def log(out: Path) -> list[dict[str, float]]:
@@ -134,13 +134,13 @@ def test_the_log_does_not_depend_on_speed(tmp_path: Path) -> None:
 def test_a_broken_image_is_told_once_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monitor = TrainingLogger(tmp_path, RECIPE, 0, 0)
+    logger = TrainingLogger(tmp_path, RECIPE, 0, 0)
     for broken in ([], ['a.jpg: damaged', 'a.jpg: damaged'], ['b.jpg: damaged', 'a.jpg: damaged']):
-        monitor.advance(broken)
-        monitor.scalars({'loss': 0.0})
-    monitor.close()
+        logger.advance(broken)
+        logger.log_scalars({'loss': 0.0})
+    logger.close()
     told = capsys.readouterr().out.splitlines()
-    assert told == ['left out: a.jpg: damaged', 'left out: b.jpg: damaged']
+    assert told == ['skipped: a.jpg: damaged', 'skipped: b.jpg: damaged']
     assert scalars(tmp_path, 'data/broken_images') == [(1, 0), (2, 1), (3, 2)]
 
 
@@ -154,7 +154,7 @@ def test_scales_are_those_of_the_attention() -> None:
     fusion = model.fusion
     torch.nn.init.normal_(fusion.score.weight, std=0.1)
     responses = [torch.randn(5, 96, 4, 4) for _ in range(3)]
-    with watch_scales(model, True) as scales:
+    with record_scale_weights(model, True) as scales:
         fusion(responses)
     weights = fusion.weights(responses).detach().numpy()
     assert weights.std(axis=0).min() > 0.01
@@ -165,7 +165,7 @@ def test_scales_are_those_of_the_attention() -> None:
     assert scales == {}
     fusion(responses)
     assert scales == {}, 'no longer watched'
-    with watch_scales(model, False) as scales:
+    with record_scale_weights(model, False) as scales:
         fusion(responses)
     assert scales == {}
 
@@ -173,7 +173,7 @@ def test_scales_are_those_of_the_attention() -> None:
 def test_a_failure_leaves_no_watch_behind() -> None:
     model = create_model('siamffn_lite0')
     assert isinstance(model, SiamFFN)
-    with pytest.raises(ValueError, match='loss'), watch_scales(model, True) as scales:
+    with pytest.raises(ValueError, match='loss'), record_scale_weights(model, True) as scales:
         raise ValueError('loss')
     model.fusion([torch.zeros(1, 96, 1, 1)] * 3)
     assert scales == {}
@@ -181,7 +181,7 @@ def test_a_failure_leaves_no_watch_behind() -> None:
 
 def test_a_model_without_scale_attention_has_no_scales() -> None:
     model = create_model('siamfc_alex')
-    with torch.no_grad(), watch_scales(model, True) as scales:
+    with torch.no_grad(), record_scale_weights(model, True) as scales:
         model.search(torch.zeros(1, 3, 255, 255), model.template(torch.zeros(1, 3, 127, 127)))
     assert scales == {}
 
@@ -222,7 +222,7 @@ def test_a_picture_shows_boxes_and_scores(score_map: ScoreMap) -> None:
         logits[:, 1] = -torch.rand(6, count)
         logits[range(6), 1, best] = 1
     distances = torch.tensor([20.0, 15, 30, 10])[:, None].expand(6, 4, count)
-    rows = cells(picture_of(batch, score_map, logits, distances))
+    rows = cells(draw_pairs(batch, score_map, logits, distances))
     assert [len(row) for row in rows] == [3, 3, 3, 3]
     for number, (template, search, heat) in enumerate(rows):
         assert (template == 100 + number).all()
@@ -236,9 +236,9 @@ def test_a_picture_shows_boxes_and_scores(score_map: ScoreMap) -> None:
     assert (batch.search == torch.arange(100, 106)[:, None, None, None]).all(), 'left as it was'
 
 
-def test_a_picture_of_few_pairs_has_few_rows() -> None:
+def test_a_draw_pairs_few_pairs_has_few_rows() -> None:
     batch = grey_batch(2, torch.tensor([[20.0, 150, 60, 50]] * 2))
-    sheet = picture_of(batch, ScoreMap(25), torch.zeros(2, 2, 625), torch.ones(2, 4, 625))
+    sheet = draw_pairs(batch, ScoreMap(25), torch.zeros(2, 2, 625), torch.ones(2, 4, 625))
     assert sheet.shape == (2 * 259 + 4, 3 * 259 + 4, 3)
 
 
@@ -246,5 +246,5 @@ def test_a_picture_of_few_pairs_has_few_rows() -> None:
 def test_a_picture_bears_any_number(value: float) -> None:
     batch = grey_batch(1, torch.tensor([[20.0, 150, 60, 50]]))
     wrong = torch.full((1, 6, 625), value)
-    sheet = picture_of(batch, ScoreMap(25), wrong[:, :2], wrong[:, 2:])
+    sheet = draw_pairs(batch, ScoreMap(25), wrong[:, :2], wrong[:, 2:])
     assert outline(cells(sheet)[0][1], GREEN) == (20, 150, 60, 50)

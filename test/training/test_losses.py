@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from siamffn_model.training.losses import LOSSES, SampledLosses, costs, csrl, iou_loss
+from siamffn_model.training.losses import LOSSES, SampledLosses, csrl, iou_loss, sample_losses
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -60,13 +60,13 @@ def written_out(
 )
 def test_agrees_with_the_equations(name: str, labels: list[list[int]]) -> None:
     batch = some(labels)
-    total = LOSSES[name](costs(*batch)).item()
+    total = LOSSES[name](sample_losses(*batch)).item()
     assert total == pytest.approx(written_out(name, *batch[:4]), rel=1e-4)
 
 
 def test_the_gradient_couples_the_branches() -> None:
     logits, distances, labels, targets, sampling_priority = some([[1]])
-    csrl(costs(logits, distances, labels, targets, sampling_priority)).backward()
+    csrl(sample_losses(logits, distances, labels, targets, sampling_priority)).backward()
     assert logits.grad is not None
     p = logits.softmax(1)[0, 1, 0].item()
     overlap = iou_loss(distances[0, :, 0], targets[0, :, 0]).item()
@@ -78,7 +78,9 @@ def test_detached_the_score_learns_from_cross_entropy_alone() -> None:
     gradients = {}
     for detach in (False, True):
         logits, distances, labels, targets, sampling_priority = some([[1]])
-        csrl(costs(logits, distances, labels, targets, sampling_priority), detach).backward()
+        csrl(
+            sample_losses(logits, distances, labels, targets, sampling_priority), detach
+        ).backward()
         assert logits.grad is not None
         assert distances.grad is not None
         p = logits.softmax(1)[0, 1, 0].item()
@@ -91,7 +93,7 @@ def test_detached_the_score_learns_from_cross_entropy_alone() -> None:
 @pytest.mark.parametrize('name', ['csrl', 'separate'])
 def test_the_gradient_is_that_of_differences(name: str) -> None:
     logits, distances, labels, targets, sampling_priority = some([[1, 1, 0, 0, 0]])
-    LOSSES[name](costs(logits, distances, labels, targets, sampling_priority)).backward()
+    LOSSES[name](sample_losses(logits, distances, labels, targets, sampling_priority)).backward()
     for tensor in (logits, distances):
         assert tensor.grad is not None
         for place in ((0, 0, 0), (0, 1, 1), (0, 1, 3)):
@@ -124,7 +126,7 @@ def test_csrl_passes_the_numeric_gradient_check_in_double_precision() -> None:
 @pytest.mark.parametrize('labels', [[[1, 0]], [[0]], [[-1]], [[1]]])
 def test_always_finite(name: str, labels: list[list[int]], spread: float) -> None:
     batch = some(labels, spread)
-    total = LOSSES[name](costs(*batch))
+    total = LOSSES[name](sample_losses(*batch))
     total.backward()
     assert total.isfinite()
     assert batch[0].grad is not None
@@ -135,18 +137,18 @@ def test_always_finite(name: str, labels: list[list[int]], spread: float) -> Non
 def test_halved_logits_cost_what_they_would_in_single_precision(dtype: torch.dtype) -> None:
     logits, distances, labels, targets, sampling_priority = some([[1] * 5 + [0] * 20], spread=30)
     halved = logits.detach().to(dtype)
-    total = csrl(costs(halved, distances, labels, targets, sampling_priority))
+    total = csrl(sample_losses(halved, distances, labels, targets, sampling_priority))
     assert total.dtype == torch.float
     assert (
         total.item()
-        == csrl(costs(halved.float(), distances, labels, targets, sampling_priority)).item()
+        == csrl(sample_losses(halved.float(), distances, labels, targets, sampling_priority)).item()
     )
 
 
 def test_a_small_map_has_fewer_candidates_than_are_sampled() -> None:
     batch = (part[..., :9] for part in some([[1] * 3 + [0] * 6]))
     logits, distances, labels, targets, sampling_priority = batch
-    total = csrl(costs(logits, distances, labels, targets, sampling_priority)).item()
+    total = csrl(sample_losses(logits, distances, labels, targets, sampling_priority)).item()
     assert total == pytest.approx(written_out('csrl', logits, distances, labels, targets), rel=1e-4)
 
 
@@ -157,7 +159,7 @@ def test_a_share_of_the_negatives_are_the_hardest(hard: float) -> None:
         logits[:] = 0
         logits[0, 1, :24] = 10.0
         sampling_priority[0, 1, :24] = 0  # random choice alone would take few of them
-    found = costs(logits, distances, labels, targets, sampling_priority, hard).negative
+    found = sample_losses(logits, distances, labels, targets, sampling_priority, hard).negative
     expected = max(round(24 * min(2 * hard, 1)), 48 - 46)  # 46 others
     assert len(found) == 48
     assert (found > 1).sum() == expected
@@ -165,7 +167,7 @@ def test_a_share_of_the_negatives_are_the_hardest(hard: float) -> None:
 
 def test_candidates_are_those_with_the_largest_keys() -> None:
     logits, distances, labels, targets, sampling_priority = some([[1] * 20 + [0] * 50])
-    found = costs(logits, distances, labels, targets, sampling_priority)
+    found = sample_losses(logits, distances, labels, targets, sampling_priority)
     cross_entropy = -logits.log_softmax(1)
     ranked = sampling_priority[0, 0, :20].argsort(descending=True)[:16]
     assert sorted(found.positive.tolist()) == sorted(cross_entropy[0, 1, ranked].tolist())
@@ -177,9 +179,9 @@ def test_candidates_are_those_with_the_largest_keys() -> None:
 def test_parts_of_a_batch_add_up_to_the_whole(name: str) -> None:
     """What gradient accumulation and several processes rely on."""
     batch = some([[1] * 20 + [0] * 50, [1] + [0] * 30, [0] * 16, [1] * 7])
-    whole = costs(*batch)
+    whole = sample_losses(*batch)
     assert whole.counts.tolist() == [16 + 1 + 7, 48 + 30 + 16]
-    parts = [costs(*(column[rows] for column in batch)) for rows in (slice(1), slice(1, 4))]
+    parts = [sample_losses(*(column[rows] for column in batch)) for rows in (slice(1), slice(1, 4))]
     total = sum(LOSSES[name](part._replace(counts=whole.counts)).item() for part in parts)
     assert total == pytest.approx(LOSSES[name](whole).item(), rel=1e-5)
 

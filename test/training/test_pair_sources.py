@@ -28,11 +28,11 @@ from siamffn_model.training.pair_sources import (
     IndexSource,
     PackSource,
     SceneSource,
+    draw_textured_part,
     open_sources,
-    textured_part,
 )
 from siamffn_model.training.recipe import Recipe
-from siamffn_model.training.sampling import CropSpec, Pairs, TargetPair
+from siamffn_model.training.sampling import CropSpec, PairDataset, TargetPair
 from siamffn_model.training.validation import CLIPS
 
 from ..datasets.published import (
@@ -121,7 +121,7 @@ def test_pairs_of_a_published_set_show_one_target(
 ) -> None:
     WRITERS[name](tmp_path)
     wanted = recipe({name: {'pairs': 100, 'range': 2}})
-    pairs = Pairs(wanted, open_sources(wanted, {name: tmp_path}), 9)
+    pairs = PairDataset(wanted, open_sources(wanted, {name: tmp_path}), 9)
     index, image, rows = open_index(SETS[name], tmp_path), Index.image, []
 
     def note(index: Index, row: int) -> Path:
@@ -132,7 +132,7 @@ def test_pairs_of_a_published_set_show_one_target(
     found, apart, broken = set(), set(), []
     for number in range(100):
         pair = pairs[number]
-        broken += pair.broken
+        broken += pair.unreadable
         template, search = rows[-2:]
         target, same = np.searchsorted(index.starts, (template, search), side='right') - 1
         assert target == same
@@ -141,11 +141,11 @@ def test_pairs_of_a_published_set_show_one_target(
         path, box = image(index, search), Box(*index.boxes[search].tolist())
         shown = Box(*pair.box.tolist())
         view = CropSpec(255, context_side(shown.w, shown.h), (shown.cx, shown.cy))
-        crop, expected = view.cut(read_image(path), annotated(name, path, box))
+        crop, expected = view.crop(read_image(path), annotated(name, path, box))
         assert shown == pytest.approx(expected, abs=0.01)
         assert difference(pair.search, crop) < 0.5
         path, box = image(index, template), Box(*index.boxes[template].tolist())
-        middle = STRAIGHT.cut(read_image(path), box)[0][20:107, 20:107]
+        middle = STRAIGHT.crop(read_image(path), box)[0][20:107, 20:107]
         _, likeness, _, place = cv2.minMaxLoc(
             cv2.matchTemplate(pair.template, middle, cv2.TM_CCOEFF_NORMED)
         )
@@ -173,13 +173,13 @@ def test_any_frame_within_range_is_drawn_and_none_beyond(tmp_path: Path) -> None
 def test_a_missing_folder_is_named_with_where_to_get_the_set(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         open_sources(recipe({'rendered': {'pairs': 1}, name: {'pairs': 1}}), {})
-    assert f'draws from {name}: say where it lies with --data {name}=DIR' in str(caught.value)
+    assert f'the recipe uses {name}: give its folder with --data {name}=DIR' in str(caught.value)
     assert SETS[name].source in str(caught.value)
 
 
 def test_a_missing_folder_of_the_pack_is_named() -> None:
     with pytest.raises(
-        ConfigError, match=r'draws from pack: say where it lies with --data pack=DIR$'
+        ConfigError, match=r'the recipe uses pack: give its folder with --data pack=DIR$'
     ):
         open_sources(recipe({'pack': {'pairs': 1}}), {})
 
@@ -188,7 +188,7 @@ def test_a_folder_of_a_set_that_is_not_drawn_from_is_refused(tmp_path: Path) -> 
     wanted = recipe({'rendered': {'pairs': 1}, 'got10k': {'pairs': 1}})
     for name in ('coco', 'pack', 'cocoa'):
         with pytest.raises(
-            ConfigError, match=f'{name}: .* only from rendered, got10k; leave it out'
+            ConfigError, match=f'{name}: .* only rendered, got10k; remove the option'
         ):
             open_sources(wanted, {'got10k': tmp_path, name: tmp_path})
 
@@ -198,7 +198,7 @@ def test_sources_come_in_the_order_of_the_recipe(tiny_pack: Path, tmp_path: Path
     wanted = recipe({name: {'pairs': 1, 'range': 3} for name in ('pack', 'rendered', 'det')})
     sources = open_sources(wanted, {'det': tmp_path, 'pack': tiny_pack})
     assert [type(source) for source in sources] == [PackSource, SceneSource, IndexSource]
-    assert [vars(source)['reach'] for source in sources] == [3, 3, 3]
+    assert [vars(source)['frame_range'] for source in sources] == [3, 3, 3]
 
 
 # --- rendered scenes
@@ -217,8 +217,8 @@ def test_rendered_scenes_are_not_those_of_validation() -> None:
     assert set(np.ravel(frames)) == set(range(SCENE_LENGTH))
     for target, (template, search) in zip(targets[:3], frames):
         images, boxes = rendered(SCENE_LENGTH, int(target.name.removeprefix('scene ')))
-        assert equal(target.template(VIEW), VIEW.cut(images[template], boxes[template]))
-        assert equal(target.search(VIEW), VIEW.cut(images[search], boxes[search]))
+        assert equal(target.template(VIEW), VIEW.crop(images[template], boxes[template]))
+        assert equal(target.search(VIEW), VIEW.crop(images[search], boxes[search]))
 
 
 # --- the pack
@@ -284,8 +284,8 @@ def test_frames_of_a_video_are_within_range(tiny_pack: Path) -> None:
         assert {abs(one.frame - other.frame) for one, other in frames} == expected
         assert {target.name for target in targets} == {'otb clip'}
     template, search = frames[0]
-    assert equal(targets[0].template(VIEW), VIEW.cut(pack.image(template.image), template.box))
-    assert equal(targets[0].search(VIEW), VIEW.cut(pack.image(search.image), search.box))
+    assert equal(targets[0].template(VIEW), VIEW.crop(pack.image(template.image), template.box))
+    assert equal(targets[0].search(VIEW), VIEW.crop(pack.image(search.image), search.box))
 
 
 def test_frames_of_a_clip_are_within_range(tiny_pack: Path) -> None:
@@ -336,7 +336,7 @@ def test_parts_lie_within_what_they_are_of(tiny_pack: Path) -> None:
     image = rng.integers(0, 256, (100, 140, 3), dtype=np.uint8)
     whole = Box(20, 10, 80, 60)
     for _ in range(50):
-        part = textured_part(rng, image, whole, (0.3, 0.8))
+        part = draw_textured_part(rng, image, whole, (0.3, 0.8))
         assert part.x >= whole.x
         assert part.y >= whole.y
         assert part.x + part.w <= whole.x + whole.w + 1e-9
@@ -344,7 +344,7 @@ def test_parts_lie_within_what_they_are_of(tiny_pack: Path) -> None:
         assert 0.3 <= part.w / whole.w <= 0.8
     flat = np.zeros((100, 140, 3), np.uint8)
     flat[:50] = image[:50]
-    tall = [textured_part(rng, flat, Box(0, 0, 140, 100), (0.1, 0.3)) for _ in range(100)]
+    tall = [draw_textured_part(rng, flat, Box(0, 0, 140, 100), (0.1, 0.3)) for _ in range(100)]
     assert np.mean([part.y < 50 for part in tall]) > 0.9
 
 
@@ -368,7 +368,7 @@ def test_a_pasted_target_fills_its_box() -> None:
 
 def test_a_negative_pair_shows_another_object() -> None:
     wanted = recipe({'pack': {'pairs': 200, 'range': 1}}, negative=0.5)
-    pairs = Pairs(wanted, [PackSource(painted(), 1)], 9)
+    pairs = PairDataset(wanted, [PackSource(painted(), 1)], 9)
     right: dict[bool, list[bool]] = {True: [], False: []}
     for template, search, box, negative, *_ in map(pairs.__getitem__, range(200)):
         x, y, w, h = box
@@ -394,7 +394,7 @@ def test_a_clip_depends_on_the_seed_alone(tiny_pack: Path) -> None:
 
 def test_pairs_of_the_real_pack(shared: Path) -> None:
     wanted = recipe({'pack': {'pairs': 30, 'range': 1000}}, negative=0.2)
-    pairs = Pairs(wanted, open_sources(wanted, {'pack': shared / 'data/train'}), 625)
+    pairs = PairDataset(wanted, open_sources(wanted, {'pack': shared / 'data/train'}), 625)
     for template, search, box, _, _, broken in map(pairs.__getitem__, range(30)):
         assert (template.shape, search.shape, broken) == ((127, 127, 3), (255, 255, 3), [])
         assert template.std() > 1

@@ -155,54 +155,54 @@ def test_changes_come_last_and_in_their_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('old', 'new', 'line', 'said'),
     [
-        ('batch: 16', 'batch: 0', 8, 'batch is 0, allowed are whole numbers from 1 to 4096'),
-        ('batch: 16', 'batch: "16"', 8, "batch is '16', allowed are whole numbers from 1 to 4096"),
-        ('batch: 16', 'batch: 8.0', 8, 'batch is 8.0, allowed are whole numbers from 1 to 4096'),
-        ('batch: 16', 'batch: yes', 8, "batch is 'yes', allowed are whole numbers from 1 to 4096"),
-        ('batch: 16', 'batch:', 8, 'batch is empty, allowed are whole numbers from 1 to 4096'),
-        ('batch: 16', 'batch: true', 8, 'batch is True, allowed are whole numbers from 1 to 4096'),
-        ('batch: 16', 'batch: [1]', 8, 'batch is [1], allowed are whole numbers from 1 to 4096'),
-        ('epochs: 5', 'epochs: 5\nbf16: no', 8, "bf16 is 'no', allowed are true and false"),
-        ('epochs: 5', 'epochs: 5\nema: 1', 8, 'ema is 1, allowed are numbers from 0 to below 1'),
-        ('epochs: 5', 'epochs: 5\nhard: .nan', 8, 'hard is nan, allowed are numbers from 0 to 1'),
+        ('batch: 16', 'batch: 0', 8, 'batch is 0, allowed: integers from 1 to 4096'),
+        ('batch: 16', 'batch: "16"', 8, "batch is '16', allowed: integers from 1 to 4096"),
+        ('batch: 16', 'batch: 8.0', 8, 'batch is 8.0, allowed: integers from 1 to 4096'),
+        ('batch: 16', 'batch: yes', 8, "batch is 'yes', allowed: integers from 1 to 4096"),
+        ('batch: 16', 'batch:', 8, 'batch is empty, allowed: integers from 1 to 4096'),
+        ('batch: 16', 'batch: true', 8, 'batch is True, allowed: integers from 1 to 4096'),
+        ('batch: 16', 'batch: [1]', 8, 'batch is [1], allowed: integers from 1 to 4096'),
+        ('epochs: 5', 'epochs: 5\nbf16: no', 8, "bf16 is 'no', allowed: true and false"),
+        ('epochs: 5', 'epochs: 5\nema: 1', 8, 'ema is 1, allowed: numbers from 0 to below 1'),
+        ('epochs: 5', 'epochs: 5\nhard: .nan', 8, 'hard is nan, allowed: numbers from 0 to 1'),
         (
             'epochs: 5',
             'epochs: 5\nunfreeze: -1',
             8,
-            'unfreeze is -1, allowed are whole numbers from 0, and null',
+            'unfreeze is -1, allowed: integers from 0, and null',
         ),
-        ('csrl', 'iou', 2, f"loss is 'iou', allowed are {names(LOSSES)}"),
-        ('siamffn_lite0', 'siamffn', 1, f"model is 'siamffn', allowed are {names(MODELS)}"),
-        ('adamw', 'adam', 9, "optimizer is 'adam', allowed are sgd, adamw"),
-        ('1e-2', '0', 12, 'rate.peak is 0, allowed are numbers from above 0 to 1'),
+        ('csrl', 'iou', 2, f"loss is 'iou', allowed: {names(LOSSES)}"),
+        ('siamffn_lite0', 'siamffn', 1, f"model is 'siamffn', allowed: {names(MODELS)}"),
+        ('adamw', 'adam', 9, "optimizer is 'adam', allowed: sgd, adamw"),
+        ('1e-2', '0', 12, 'rate.peak is 0, allowed: numbers above 0 to 1'),
         (
             'warmup: 2',
             'warmup: 6',
             11,
-            'rate.warmup is 6, allowed are whole numbers from 0 to epochs, 5',
+            'rate.warmup is 6, allowed: integers from 0 to epochs (5)',
         ),
-        ('60', '0', 6, 'data.coco.pairs is 0, allowed are whole numbers from 1'),
-        ('pairs: 60', '{}', 5, 'data.coco.pairs is missing, allowed are whole numbers from 1'),
+        ('60', '0', 6, 'data.coco.pairs is 0, allowed: integers from 1'),
+        ('pairs: 60', '{}', 5, 'data.coco.pairs is missing, allowed: integers from 1'),
         (
             '{pairs: 100}',
             '100',
             4,
-            'data.pack is 100, allowed are mappings with keys from pairs, range',
+            'data.pack is 100, allowed: mappings with keys from pairs, range',
         ),
-        ('epochs', 'epoks', 7, "unknown key 'epoks' (did you mean 'epochs'?), allowed are base, "),
+        ('epochs', 'epoks', 7, "unknown key 'epoks' (did you mean 'epochs'?), allowed: base, "),
         ('epochs: 5', 'epochs: 5\nbas: y.yaml', 8, "unknown key 'bas' (did you mean 'base'?)"),
-        ('epochs: 5', 'epochs: 5\n7: 7', 8, "unknown key '7', allowed are base, model, loss, "),
+        ('epochs: 5', 'epochs: 5\n7: 7', 8, "unknown key '7', allowed: base, model, loss, "),
         (
             'peak',
             'peek',
             12,
-            "unknown key 'rate.peek' (did you mean 'peak'?), allowed are warmup, start, peak, end",
+            "unknown key 'rate.peek' (did you mean 'peak'?), allowed: warmup, start, peak, end",
         ),
         (
             'coco',
             'coc',
             5,
-            f"unknown key 'data.coc' (did you mean 'coco'?), allowed are {names(SOURCES)}",
+            f"unknown key 'data.coc' (did you mean 'coco'?), allowed: {names(SOURCES)}",
         ),
     ],
 )
@@ -222,14 +222,14 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
     values = dict(VALUES[Recipe])
     del values[key]
     path = write(tmp_path, repr(values))  # YAML too
-    assert complaint(path).startswith(f'x.yaml: {key} is missing, allowed are ')
+    assert complaint(path).startswith(f'x.yaml: {key} is missing, allowed: ')
     assert '\n' not in complaint(path)
 
 
 def test_data_without_a_source_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, 'data: {}\nbase: ground.yaml')
     write(tmp_path, GOOD, 'ground.yaml')
-    wanted = f'data is {{}}, allowed are mappings, not empty, with keys from {names(SOURCES)}'
+    wanted = f'data is {{}}, allowed: non-empty mappings with keys from {names(SOURCES)}'
     assert complaint(path) == f'x.yaml line 1: {wanted}'
 
 
@@ -237,7 +237,7 @@ def test_data_that_fills_no_batch_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, GOOD)
     assert read_recipe(path, ['batch=160']).steps == 1
     assert complaint(path, 'batch=161') == (
-        '--set batch=161: batch is 161, but an epoch has 160 pairs: take fewer or give more in data'
+        '--set batch=161: batch is 161, but an epoch has 160 pairs: reduce batch or increase pairs'
     )
 
 
@@ -257,22 +257,22 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('change', 'said'),
     [
-        ('batch=x', "batch is 'x', allowed are whole numbers from 1 to 4096"),
-        ('batch=', 'batch is empty, allowed are whole numbers from 1 to 4096'),
-        ('rate.peak=2', 'rate.peak is 2, allowed are numbers from above 0 to 1'),
-        ('rate={peak: 2}', 'rate.peak is 2, allowed are numbers from above 0 to 1'),
-        ('rate={}', 'rate.warmup is 5, allowed are whole numbers from 0 to epochs, 4'),
+        ('batch=x', "batch is 'x', allowed: integers from 1 to 4096"),
+        ('batch=', 'batch is empty, allowed: integers from 1 to 4096'),
+        ('rate.peak=2', 'rate.peak is 2, allowed: numbers above 0 to 1'),
+        ('rate={peak: 2}', 'rate.peak is 2, allowed: numbers above 0 to 1'),
+        ('rate={}', 'rate.warmup is 5, allowed: integers from 0 to epochs (4)'),
         (
             'data.vid.range=2',
-            'data.vid.pairs is missing, allowed are whole numbers from 1',
+            'data.vid.pairs is missing, allowed: integers from 1',
         ),
-        ('data.vit.pairs=2', "unknown key 'data.vit' (did you mean 'vid'?), allowed are got10k, "),
-        ('rate.peak.x=1', "rate.peak is {'x': 1}, allowed are numbers from above 0 to 1"),
-        ('bach=1', "unknown key 'bach' (did you mean 'batch'?), allowed are model, loss, "),
+        ('data.vit.pairs=2', "unknown key 'data.vit' (did you mean 'vid'?), allowed: got10k, "),
+        ('rate.peak.x=1', "rate.peak is {'x': 1}, allowed: numbers above 0 to 1"),
+        ('bach=1', "unknown key 'bach' (did you mean 'batch'?), allowed: model, loss, "),
         ('base=y.yaml', "unknown key 'base'"),
-        ('=1', "unknown key '', allowed are model, "),
-        ('rate={peak: 1, peak: 2}', 'not YAML (peak is there twice): correct it'),
-        ('loss=[csrl', 'not YAML ('),
+        ('=1', "unknown key '', allowed: model, "),
+        ('rate={peak: 1, peak: 2}', 'not valid YAML (duplicate key peak): correct it'),
+        ('loss=[csrl', 'not valid YAML ('),
     ],
 )
 def test_a_wrong_change_is_named(tmp_path: Path, change: str, said: str) -> None:
@@ -291,27 +291,30 @@ def test_a_change_without_a_value_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('text', 'said'),
     [
-        ('a: 1\nb: c: d', 'x.yaml line 2: not YAML (mapping values are not allowed here)'),
-        ('a: 1\nb: *c', "x.yaml line 2: not YAML (found undefined alias 'c')"),
-        ('a: 1\nb: \x07', 'x.yaml line 2: not YAML (special characters are not allowed)'),
-        ('a: 1\nb: 2026-02-30', 'x.yaml line 2: not YAML (day is out of range for month)'),
-        ('a: 1\nb: !!bool c', "x.yaml line 2: not YAML ('c')"),
-        ('a: 1\nb: !c d', 'x.yaml line 2: not YAML (could not determine a constructor for the tag'),
-        ('a: 1\n---\nb: 2', 'x.yaml line 2: not YAML (but found another document)'),
-        ('a: 1\n[b]: 1', 'x.yaml line 2: not YAML (a key is no text)'),
-        ('a: 1\nb: 2\na: 3', 'x.yaml line 3: not YAML (a is there twice): correct it'),
-        ('b: 2\na:\n  c: 3\n  c: 3', 'x.yaml line 4: not YAML (c is there twice): correct it'),
-        ('a: &a\n  b: *a', 'x.yaml line 1: not YAML (values within values without end)'),
-        ('a: ' + '[' * 1000, 'x.yaml line 1: not YAML (values within values without end)'),
-        ('', 'x.yaml holds no mapping: write lines such as `batch: 16`'),
-        ('- batch: 3', 'x.yaml holds no mapping: write lines such as `batch: 16`'),
-        ('a: 1\nbase: 3', 'x.yaml line 2: base is 3, allowed are names of YAML files'),
-        ('a: 1\nbase:', 'x.yaml line 2: base is empty, allowed are names of YAML files'),
+        ('a: 1\nb: c: d', 'x.yaml line 2: not valid YAML (mapping values are not allowed here)'),
+        ('a: 1\nb: *c', "x.yaml line 2: not valid YAML (found undefined alias 'c')"),
+        ('a: 1\nb: \x07', 'x.yaml line 2: not valid YAML (special characters are not allowed)'),
+        ('a: 1\nb: 2026-02-30', 'x.yaml line 2: not valid YAML (day is out of range for month)'),
+        ('a: 1\nb: !!bool c', "x.yaml line 2: not valid YAML ('c')"),
+        (
+            'a: 1\nb: !c d',
+            'x.yaml line 2: not valid YAML (could not determine a constructor for the tag',
+        ),
+        ('a: 1\n---\nb: 2', 'x.yaml line 2: not valid YAML (but found another document)'),
+        ('a: 1\n[b]: 1', 'x.yaml line 2: not valid YAML (a key is not text)'),
+        ('a: 1\nb: 2\na: 3', 'x.yaml line 3: not valid YAML (duplicate key a): correct it'),
+        ('b: 2\na:\n  c: 3\n  c: 3', 'x.yaml line 4: not valid YAML (duplicate key c): correct it'),
+        ('a: &a\n  b: *a', 'x.yaml line 1: not valid YAML (values are nested too deeply)'),
+        ('a: ' + '[' * 1000, 'x.yaml line 1: not valid YAML (values are nested too deeply)'),
+        ('', 'x.yaml is not a mapping: write lines such as `batch: 16`'),
+        ('- batch: 3', 'x.yaml is not a mapping: write lines such as `batch: 16`'),
+        ('a: 1\nbase: 3', 'x.yaml line 2: base is 3, allowed: names of YAML files'),
+        ('a: 1\nbase:', 'x.yaml line 2: base is empty, allowed: names of YAML files'),
         (
             'a: 1\nbase: y.yaml',
             'x.yaml line 2: y.yaml cannot be read (No such file or directory): give the path',
         ),
-        ('a: 1\nbase: x.yaml', 'x.yaml line 2: base x.yaml leads in a circle: remove a `base`'),
+        ('a: 1\nbase: x.yaml', 'x.yaml line 2: base x.yaml is circular: remove one key `base`'),
     ],
 )
 def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -323,7 +326,7 @@ def test_a_circle_of_bases_is_named(tmp_path: Path) -> None:
     (tmp_path / 'sub').mkdir()
     write(tmp_path / 'sub', '\n\nbase: ../x.yaml', 'y.yaml')
     assert complaint(write(tmp_path, 'base: sub/y.yaml')).startswith(
-        'sub/y.yaml line 3: base sub/../x.yaml leads in a circle'
+        'sub/y.yaml line 3: base sub/../x.yaml is circular'
     )
 
 

@@ -1,4 +1,4 @@
-"""Pairs of crops: what they show, and that only seed and index decide it."""
+"""PairDataset of crops: what they show, and that only seed and index decide it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from siamffn_model.imaging.crop import context_side
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.training.pair_sources import SceneSource
 from siamffn_model.training.recipe import Recipe
-from siamffn_model.training.sampling import CropSpec, Pair, Pairs, TargetPair, collate
+from siamffn_model.training.sampling import CropSpec, Pair, PairDataset, TargetPair, collate
 
 RECIPE = Recipe.model_validate(
     {
@@ -40,7 +40,7 @@ class Plain:
         def shot(view: CropSpec) -> tuple[np.ndarray, Box]:
             if shade == self.broken:
                 raise ImageError(f'{shade}.jpg: damaged')
-            return view.cut(np.full((200, 200, 3), shade, np.uint8), Box(80, 90, 40, 30))
+            return view.crop(np.full((200, 200, 3), shade, np.uint8), Box(80, 90, 40, 30))
 
         return TargetPair(str(shade), shot, shot)
 
@@ -52,8 +52,8 @@ def plain(**changes: object) -> Recipe:
     )
 
 
-def scenes(recipe: Recipe = RECIPE) -> Pairs:
-    return Pairs(recipe, [SceneSource(8), SceneSource(1)], 625)
+def scenes(recipe: Recipe = RECIPE) -> PairDataset:
+    return PairDataset(recipe, [SceneSource(8), SceneSource(1)], 625)
 
 
 def equal(one: Pair, other: Pair) -> bool:
@@ -88,7 +88,7 @@ def test_seed_and_index_decide_everything() -> None:
 
 def test_each_source_gives_its_share_of_every_epoch() -> None:
     recipe = plain(negative=0)
-    pairs = Pairs(recipe, [Plain([10]), Plain([200])], 9)
+    pairs = PairDataset(recipe, [Plain([10]), Plain([200])], 9)
     shades = [int(pairs[index].template[60, 60, 0]) for index in range(len(pairs))]
     epochs = [shades[start : start + 40] for start in (0, 40, 80)]
     assert [epoch.count(10) for epoch in epochs] == [30, 30, 30]
@@ -96,7 +96,7 @@ def test_each_source_gives_its_share_of_every_epoch() -> None:
 
 
 def test_a_negative_pair_shows_another_target() -> None:
-    pairs = Pairs(plain(epochs=10), [Plain([10, 60]), Plain([110, 200])], 9)
+    pairs = PairDataset(plain(epochs=10), [Plain([10, 60]), Plain([110, 200])], 9)
     negatives = 0
     for index in range(len(pairs)):
         template, search, _, negative, *_ = pairs[index]
@@ -107,17 +107,17 @@ def test_a_negative_pair_shows_another_target() -> None:
 
 def test_a_damaged_image_is_replaced_and_named() -> None:
     recipe = plain(negative=0)
-    pairs = Pairs(recipe, [Plain([10, 60], broken=60), Plain([10])], 9)
+    pairs = PairDataset(recipe, [Plain([10, 60], broken=60), Plain([10])], 9)
     found = [pairs[index] for index in range(40)]
     assert {int(pair.template[60, 60, 0]) for pair in found} == {10}
-    broken = [message for pair in found for message in pair.broken]
+    broken = [message for pair in found for message in pair.unreadable]
     assert 5 <= len(broken) <= 40
     assert set(broken) == {'60.jpg: damaged'}
-    assert collate(found).broken == broken
+    assert collate(found).unreadable == broken
 
 
 def test_only_damaged_images_end_it() -> None:
-    pairs = Pairs(plain(), [Plain([60], broken=60), Plain([60], broken=60)], 9)
+    pairs = PairDataset(plain(), [Plain([60], broken=60), Plain([60], broken=60)], 9)
     with pytest.raises(DataError, match=r'10 images in a row .* 60.jpg: damaged; `siamffn data'):
         pairs[0]
 
@@ -125,10 +125,10 @@ def test_only_damaged_images_end_it() -> None:
 def test_a_view_shows_the_target_where_it_says(scene: Scene) -> None:
     view = CropSpec(255, 127.0, (150.0, 100.0))
     box = scene.boxes[0]
-    crop, shown = view.cut(scene.images[0], box)
+    crop, shown = view.crop(scene.images[0], box)
     assert (shown.cx, shown.cy) == pytest.approx((150, 100))
     assert context_side(shown.w, shown.h) == pytest.approx(127)
-    straight, _ = CropSpec(255, 127.0, (127.0, 127.0)).cut(scene.images[0], box)
+    straight, _ = CropSpec(255, 127.0, (127.0, 127.0)).crop(scene.images[0], box)
     difference = crop[:220, 60:].astype(float) - straight[27:247, 37:232]
     assert np.abs(difference).mean() < 1  # but for the fractions of a pixel that warping rounds
 
@@ -136,7 +136,7 @@ def test_a_view_shows_the_target_where_it_says(scene: Scene) -> None:
 def test_a_stretched_view_changes_the_ratio_and_keeps_the_place(scene: Scene) -> None:
     view = CropSpec(255, 127.0, (150.0, 100.0), stretch=2.0)
     box = scene.boxes[0]
-    _, shown = view.cut(scene.images[0], box)
+    _, shown = view.crop(scene.images[0], box)
     assert (shown.cx, shown.cy) == pytest.approx((150, 100))
     assert context_side(shown.w, shown.h) == pytest.approx(127)
     assert shown.w / shown.h == pytest.approx(2 * box.w / box.h)
@@ -144,5 +144,5 @@ def test_a_stretched_view_changes_the_ratio_and_keeps_the_place(scene: Scene) ->
 
 def test_a_view_of_a_target_at_the_edge_is_filled() -> None:
     image = np.full((50, 50, 3), 90, np.uint8)
-    crop, _ = CropSpec(127, 127.0, (63.0, 63.0)).cut(image, Box(0, 0, 20, 20))
+    crop, _ = CropSpec(127, 127.0, (63.0, 63.0)).crop(image, Box(0, 0, 20, 20))
     assert (crop == 90).all()

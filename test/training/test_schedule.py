@@ -12,7 +12,7 @@ from torch import nn
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.training.recipe import Recipe, Schedule
 from siamffn_model.training.recipe_reader import read_recipe
-from siamffn_model.training.schedule import make_optimizer, rates, set_epoch
+from siamffn_model.training.schedule import learning_rates, make_optimizer, set_epoch
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'config/train'
 
@@ -22,7 +22,7 @@ def recipe(**changes: object) -> Recipe:
 
 
 def test_the_papers_rates() -> None:
-    found = rates(recipe().rate, 20)
+    found = learning_rates(recipe().rate, 20)
     assert len(found) == 20
     assert found[0] == pytest.approx(0.001)
     assert found[5] == pytest.approx(0.005)
@@ -34,7 +34,7 @@ def test_the_papers_rates() -> None:
 
 @pytest.mark.parametrize(('warmup', 'epochs'), [(0, 1), (0, 3), (1, 1), (2, 3)])
 def test_short_trainings_have_a_rate_for_every_epoch(warmup: int, epochs: int) -> None:
-    found = rates(Schedule(warmup=warmup, start=1e-3, peak=1e-2, end=1e-4), epochs)
+    found = learning_rates(Schedule(warmup=warmup, start=1e-3, peak=1e-2, end=1e-4), epochs)
     assert len(found) == epochs
     assert all(1e-4 <= rate <= 1e-2 + 1e-12 for rate in found)
 
@@ -51,7 +51,7 @@ def test_the_backbones_part_learns_from_its_epoch_on_at_a_tenth(name: str) -> No
         for parameter in model.backbone.parameters():
             assert parameter.requires_grad == (tuned and parameter in trainable)
         backbone, rest = (group['lr'] for group in optimizer.param_groups)
-        assert rest == rates(plan.rate, 20)[epoch]
+        assert rest == learning_rates(plan.rate, 20)[epoch]
         assert backbone == pytest.approx(rest / 10)
     inside = set(model.backbone.parameters())
     grouped = [set(group['params']) for group in optimizer.param_groups]

@@ -31,7 +31,7 @@ from siamffn_model.training import trainer
 from siamffn_model.training.forward import respond
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.recipe_reader import read_recipe
-from siamffn_model.training.trainer import BAD_STEPS, Trainer, train
+from siamffn_model.training.trainer import MAX_SKIPPED_STEPS, Trainer, train
 
 from ..datasets.published import write_coco, write_det, write_got10k, write_vid
 
@@ -120,7 +120,7 @@ def test_all_published_sets_train_together(
     plan = recipe(f'data={{{data}}}', 'batch=4', 'epochs=1', 'loss=separate')
     train(plan, folders, tmp_path / 'out', 'cpu', workers=0)
     assert [line['step'] for line in log(tmp_path / 'out')] == [10, 12]
-    broken = [line for line in capfd.readouterr().out.splitlines() if line.startswith('left out')]
+    broken = [line for line in capfd.readouterr().out.splitlines() if line.startswith('skipped')]
     assert broken and len(set(broken)) == len(broken)
 
 
@@ -286,14 +286,16 @@ def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
 
 def test_checkpoints_are_not_overwritten_nor_mixed_up(tmp_path: Path) -> None:
     run = Trainer(recipe(), tmp_path, ALONE)
-    run.checkpoint()
-    with pytest.raises(ConfigError, match=r'a training that has not ended: go on with --resume'):
+    run.save_checkpoint()
+    with pytest.raises(ConfigError, match=r'an unfinished training: continue it with --resume'):
         train(recipe(), {}, tmp_path, 'cpu')
     with pytest.raises(
         ConfigError, match=r'another recipe \(batch was 2, is 4, seed was 0, is 7\)'
     ):
         train(recipe('batch=4', 'seed=7'), {}, tmp_path, 'cpu', resume=True)
-    Trainer(recipe('rate.peak=0.001', 'micro_batch=1'), tmp_path, ALONE).begin(resume=True)
+    Trainer(recipe('rate.peak=0.001', 'micro_batch=1'), tmp_path, ALONE).load_checkpoint(
+        resume=True
+    )
     data = (tmp_path / 'checkpoint.pt').read_bytes()
     (tmp_path / 'checkpoint.pt').write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match=r'checkpoint.pt is damaged'):
@@ -302,25 +304,25 @@ def test_checkpoints_are_not_overwritten_nor_mixed_up(tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -> None:
     run = Trainer(recipe(), tmp_path, ALONE)
-    run.checkpoint()
+    run.save_checkpoint()
     before = (tmp_path / 'checkpoint.pt').read_bytes()
     (tmp_path / '.checkpoint.pt.partial').mkdir()
     with pytest.raises(DataError, match=r'checkpoint.pt: cannot be written'):
-        run.checkpoint()
+        run.save_checkpoint()
     assert (tmp_path / 'checkpoint.pt').read_bytes() == before
 
 
 def test_steps_beyond_numbers_are_left_out_until_there_are_too_many(tmp_path: Path) -> None:
     run = Trainer(recipe(), tmp_path, ALONE)
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
-    for bad in range(1, BAD_STEPS + 2):
+    for bad in range(1, MAX_SKIPPED_STEPS + 2):
         for parameter in run.model.head.parameters():
             parameter.grad = torch.full_like(parameter, torch.nan)
-        if bad <= BAD_STEPS:
-            run._update()
+        if bad <= MAX_SKIPPED_STEPS:
+            run._optimizer_step()
             continue
         with pytest.raises(ConfigError, match=r'not finite at step 11: .* --set rate.peak=0.0005'):
-            run._update()
+            run._optimizer_step()
     assert all(torch.equal(value, before[n]) for n, value in run.model.state_dict().items())
 
 
@@ -329,8 +331,8 @@ def test_one_step_beyond_numbers_is_forgotten(tmp_path: Path) -> None:
     for value in (torch.nan, 0.1):
         for parameter in run.model.head.parameters():
             parameter.grad = torch.full_like(parameter, value)
-        run._update()
-    assert (run.step, run.bad) == (2, 0)
+        run._optimizer_step()
+    assert (run.step, run.skipped_steps) == (2, 0)
 
 
 def test_too_little_memory_is_told_with_a_remedy(
@@ -339,7 +341,7 @@ def test_too_little_memory_is_told_with_a_remedy(
     def learn(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(Trainer, '_learn', learn)  # no test can fill a real device
+    monkeypatch.setattr(Trainer, '_backward', learn)  # no test can fill a real device
     with pytest.raises(ConfigError, match=r'cpu has too little .* 2 pairs .* micro_batch=1'):
         train(recipe(), {'validation': validation}, tmp_path, 'cpu', workers=0)
 
@@ -350,6 +352,6 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     two = World(0, 2, torch.device('cpu'))
     monkeypatch.setattr(trainer.distributed, 'init_distributed', lambda _: nullcontext(two))
     with pytest.raises(
-        ConfigError, match='batch of 3 pairs cannot be shared evenly by 2 processes'
+        ConfigError, match='batch of 3 pairs cannot be divided evenly among 2 processes'
     ):
         train(recipe('batch=3'), {}, tmp_path, 'cpu')
