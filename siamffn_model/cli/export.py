@@ -55,7 +55,8 @@ def export(
     Use it with --weights DIR in the place of a .safetensors file. See docs/export.md.
     """
     from siamffn_model.datasets.sequences import read_sequences
-    from siamffn_model.export.export_model import change_in_success, difference, export_model
+    from siamffn_model.export.export_model import export_model
+    from siamffn_model.export.parity import change_in_success, difference
     from siamffn_model.runtimes.selection import load_model
 
     if int8 != (calibration is not None):

@@ -12,7 +12,9 @@ from siamffn_model.datasets.sequences import read_sequences
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import DataError, SiamFFNError, WeightsError
 from siamffn_model.export import export_model as exporting
-from siamffn_model.export.export_model import difference, export_model, pairs
+from siamffn_model.export.crop_pairs import sequence_pairs
+from siamffn_model.export.export_model import export_model
+from siamffn_model.export.parity import difference
 from siamffn_model.imaging.crop import View
 from siamffn_model.runtimes.exported import FORMATS, read_manifest
 from siamffn_model.runtimes.runtime import Runtime
@@ -82,18 +84,18 @@ def test_pairs_show_the_target_in_the_middle_and_are_the_same_again(clips: Path)
     rows = truth.read_text().splitlines()
     truth.write_text('\n'.join([*rows[:2], 'NaN,NaN,NaN,NaN', *rows[3:]]))
     sequences = read_sequences(clips)
-    found = list(pairs(sequences, 100))
+    found = list(sequence_pairs(sequences, 100))
     assert len(found) == 5 + 4, 'of each frame after the first that shows the target'
     for _, search in found[:5]:
         boxes = sequences[0].truth
         off = np.abs(boxes[:, :2] + boxes[:, 2:] / 2 - (search.x, search.y)).max(axis=1).min()
         assert off < 0.1 * search.side
-    again = list(pairs(sequences, 100))
+    again = list(sequence_pairs(sequences, 100))
     assert [places(pair) for pair in again] == [places(pair) for pair in found]
-    assert len({search.x for _, search in pairs(sequences, 3)}) == 3
+    assert len({search.x for _, search in sequence_pairs(sequences, 3)}) == 3
     truth.write_text('\n'.join([rows[0], *['NaN,NaN,NaN,NaN'] * 5]))
     with pytest.raises(DataError, match='no frame after the first'):
-        next(pairs(read_sequences(clips)[1:], 5))
+        next(sequence_pairs(read_sequences(clips)[1:], 5))
 
 
 def places(pair: tuple[View, View]) -> list[tuple[float, float, float]]:
