@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from siamffn_model.atomic_io import write_text
 from siamffn_model.cli.options import extra, model_options, settings_option
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import ConfigError
 
 if TYPE_CHECKING:
     from siamffn_model.datasets.benchmarks import Benchmark
@@ -180,7 +180,7 @@ _allow_test_set_option = click.option(
 
 def _spare_test_sets(benchmark: Benchmark, allowed: bool) -> None:
     if benchmark.test and not allowed:
-        raise SiamFFNError(
+        raise ConfigError(
             f'{benchmark.title} is a test set: what is tuned on it cannot be compared with others '
             'on it; tune on other sequences, or give --allow-test-set and say so with the figures'
         )
@@ -286,7 +286,7 @@ def calibrate(
         return
     network = create_model(model)
     if not isinstance(network, SiamFFN):
-        raise SiamFFNError(f'the scores of {model} cannot be changed: only those of SiamFFN can')
+        raise ConfigError(f'the scores of {model} cannot be changed: only those of SiamFFN can')
     scale, shift = calibration.fit(observed)
     path = weight_file(model, weights)
     load_weights(network, model, path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from siamffn_model.cli.options import model_option
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import ConfigError
 from siamffn_model.runtimes.exported import FORMATS
 
 
@@ -60,7 +60,7 @@ def export(
     from siamffn_model.runtimes.selection import load_model
 
     if int8 != (calibration is not None):
-        raise SiamFFNError('--int8 and --calibration DIR go together: give both, or neither')
+        raise ConfigError('--int8 and --calibration DIR go together: give both, or neither')
     compared = read_sequences(sequences) if sequences else []
     ranges = read_sequences(calibration) if calibration else []
     exported = export_model(model, weights, form, out, ranges)

@@ -14,7 +14,7 @@ from siamffn_model.cli.export import export
 from siamffn_model.cli.track import track
 from siamffn_model.cli.training import data, train
 from siamffn_model.cli.weights import weights
-from siamffn_model.errors import INTERRUPTED, SiamFFNError
+from siamffn_model.errors import INTERRUPTED, DependencyError, SiamFFNError
 
 PLUGINS = 'siamffn.commands'  # entry point group of commands in other modules
 
@@ -65,7 +65,7 @@ def _unavailable(plugin: EntryPoint, error: Exception) -> click.Command:
         context_settings={'ignore_unknown_options': True, 'allow_extra_args': True},
     )
     def command() -> None:
-        raise SiamFFNError(
+        raise DependencyError(
             f'`siamffn {plugin.name}` cannot be imported from {plugin.value} ({reason}): install '
             'the packages that it needs'
         )

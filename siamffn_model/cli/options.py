@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import DependencyError
 from siamffn_model.imaging.geometry import Box
 
 
@@ -106,11 +106,11 @@ settings_option = click.option(
 
 @contextmanager
 def extra(name: str, purpose: str) -> Iterator[None]:
-    """Raise `SiamFFNError` naming the extra where imports in the block find it not installed."""
+    """Raise `DependencyError` naming the extra where imports in the block find it not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
-        raise SiamFFNError(
+        raise DependencyError(
             f'{error.name} is not installed: {purpose} needs the extra [{name}], which '
             f"`pip install -e '.[{name}]'` brings in the folder of the sources"
         ) from None

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from siamffn_model.datasets.sequences import Sequence
-from siamffn_model.errors import DataError, SiamFFNError, WeightsError
+from siamffn_model.errors import ConfigError, DataError, DependencyError, WeightsError
 from siamffn_model.export import torchscript
 from siamffn_model.export.crop_pairs import sequence_pairs
 from siamffn_model.networks.siamese import Siamese
@@ -41,7 +41,8 @@ def export_model(
     Raises:
         DataError: `out` is there or cannot be written; no frame to calibrate on.
         WeightsError: a missing, damaged or foreign weight file.
-        SiamFFNError: an unknown model, int8 in a format that has none, or a missing package.
+        ConfigError: an unknown model, or int8 in a format that has none.
+        DependencyError: a missing package.
     """
     path = weight_file(name, weights)
     if out.exists():
@@ -76,11 +77,9 @@ def _export_torchscript(name: str, model: Siamese, out: Path) -> Runtime:
 
 def _check_int8(form: str) -> None:
     if form != 'openvino':
-        raise SiamFFNError(
-            f'int8 is for the format openvino only, not for {form}: leave out --int8'
-        )
+        raise ConfigError(f'int8 is for the format openvino only, not for {form}: leave out --int8')
     if not find_spec('nncf'):
-        raise SiamFFNError(
+        raise DependencyError(
             'nncf is not installed: int8 needs the extra [export], which '
             "`pip install -e '.[export]'` brings in the folder of the sources"
         )

@@ -10,7 +10,7 @@ import pytest
 
 from siamffn_model.datasets.sequences import read_sequences
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import DataError, SiamFFNError, WeightsError
+from siamffn_model.errors import ConfigError, DataError, DependencyError, SiamFFNError, WeightsError
 from siamffn_model.export import export_model as exporting
 from siamffn_model.export.crop_pairs import sequence_pairs
 from siamffn_model.export.export_model import export_model
@@ -112,9 +112,11 @@ def test_what_cannot_be_exported_is_refused(
         export_model('siamffn_lite0', tmp_path, 'onnx', out, [])
     with pytest.raises(SiamFFNError, match='unknown model'):
         export_model('resnet', None, 'onnx', out, [])
-    with pytest.raises(SiamFFNError, match='int8 is for the format openvino only, not for onnx'):
+    with pytest.raises(ConfigError, match='int8 is for the format openvino only, not for onnx'):
         export_model('siamffn_lite0', None, 'onnx', out, sequences)
     monkeypatch.setattr(exporting, 'find_spec', lambda _: None)
-    with pytest.raises(SiamFFNError, match=r'nncf is not installed: int8 needs the extra \[export'):
+    with pytest.raises(
+        DependencyError, match=r'nncf is not installed: int8 needs the extra \[export'
+    ):
         export_model('siamffn_lite0', None, 'openvino', out, sequences)
     assert not out.exists()
