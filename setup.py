@@ -1,4 +1,4 @@
-"""The pip side: all in pyproject.toml and setup.cfg but the version, which package.xml holds."""
+"""Read the package version from package.xml; pyproject.toml and setup.cfg hold all the rest."""
 
 from __future__ import annotations
 

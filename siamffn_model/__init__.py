@@ -1,10 +1,10 @@
-"""SiamFFN object tracking: networks, tracking, training, evaluation. Never imports ROS."""
+"""SiamFFN object tracker: networks, tracking, training and evaluation. Never imports ROS."""
 
 import os
 
 __version__ = '0.1.0'
 
-# PyTorch's OpenMP threads wait for each other by spinning for milliseconds, which beside other busy
-# threads makes a frame ten times as slow; going to sleep at once makes it twice as slow on an idle
-# machine. A short spin is the middle. It must be set before PyTorch is loaded.
+# By default, waiting OpenMP threads of PyTorch spin for several milliseconds. When other threads
+# are busy, this makes inference about ten times slower; without any spinning, inference takes twice
+# as long on an idle machine. This value is a compromise. It must be set before PyTorch is imported.
 os.environ.setdefault('GOMP_SPINCOUNT', '10000')

@@ -1,4 +1,4 @@
-"""`python -m siamffn_model`: the `siamffn` command, for torchrun too."""
+"""Run the `siamffn` command with `python -m siamffn_model`, which torchrun can start."""
 
 from siamffn_model.cli.main import main
 

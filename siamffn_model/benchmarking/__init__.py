@@ -1,1 +1,1 @@
-"""Measurements of speed, complexity and overhead."""
+"""Measurements of speed, complexity and evaluation overhead."""

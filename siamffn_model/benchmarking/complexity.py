@@ -1,4 +1,4 @@
-"""What a model costs: parameters and operations, counted as in the paper's Table 2 and plainly."""
+"""Parameters and operations of a model, counted as in Table 2 of the paper and as MACs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from siamffn_model.networks.zoo import create_model
 
 
 class Published(NamedTuple):
-    """A row of Table 2; the frames a second are those of the authors' RTX 3090."""
+    """A row of Table 2 of the paper; its frames per second were measured on an RTX 3090."""
 
     parameters_m: float
     operations_g: float
@@ -35,8 +35,10 @@ TABLE_2 = {
 class Complexity(NamedTuple):
     """The counts of a model.
 
-    `operations` are those of a template and a search crop together, counted the paper's way;
-    `macs` the multiply-accumulates of one tracked frame, correlation included.
+    Attributes:
+        parameters: number of parameters.
+        operations: operations of a template and a search crop together, counted as in the paper.
+        macs: multiply-accumulate operations of one tracked frame, including the correlation.
     """
 
     parameters: int
@@ -44,14 +46,19 @@ class Complexity(NamedTuple):
     macs: int
 
 
-def complexity(name: str, search_size: int = SEARCH_SIZE) -> Complexity:
-    """Count the named model without computing anything; raises `SiamFFNError` for an unknown name.
+def count_complexity(name: str, search_size: int = SEARCH_SIZE) -> Complexity:
+    """Count the parameters and operations of a model on the meta device, without computing.
 
-    `search_size` is the side of the search crop in pixels.
+    The paper counts as the tool thop does: multiply-accumulate operations of convolutions, and four
+    operations for each element of a batch norm. The correlation is not counted, because it is not a
+    layer. Scale attention is a layer and has two operations for each element: one for pooling and
+    one for weighting.
 
-    The paper's way is that of the tool thop: the multiply-accumulates of convolutions, and four
-    operations for each element of a batch norm. The correlation is not counted, being no layer;
-    scale attention, which is one, costs one operation an element for pooling and one for weighing.
+    Args:
+        name: name of a model in `networks.zoo.MODELS`.
+        search_size: side of the search crop in pixels.
+
+    Raises `ConfigError` for an unknown name.
     """
     with torch.device('meta'), torch.no_grad():
         model = create_model(name).eval()
@@ -65,8 +72,8 @@ def complexity(name: str, search_size: int = SEARCH_SIZE) -> Complexity:
     return Complexity(parameters, sum(operations), frame.get_total_flops() // 2)
 
 
-def summary(counts: Complexity, fps: float, name: str) -> dict[str, Any]:
-    """Return what the command tells of a model; 'paper' is None where Table 2 has no such row."""
+def summarise(counts: Complexity, fps: float, name: str) -> dict[str, Any]:
+    """Return the values that the command prints; 'paper' is None for a model not in Table 2."""
     published = TABLE_2.get(name)
     return {
         'parameters_m': round(counts.parameters / 1e6, 3),
@@ -77,24 +84,24 @@ def summary(counts: Complexity, fps: float, name: str) -> dict[str, Any]:
     }
 
 
-def table_head() -> str:
-    """Return the head of a table of models."""
+def table_header() -> str:
+    """Return the header line of a text table of models."""
     columns = ('params M', 'ops G', 'frame GMAC', 'fps here')
     return f'{"model":<16}' + ''.join(f'{c:>12}' for c in columns) + '   paper: M, G, fps'
 
 
-def table_row(name: str, found: Mapping[str, Any]) -> str:
-    """Return one row under `table_head`, of a `summary`."""
+def table_row(name: str, summary: Mapping[str, Any]) -> str:
+    """Return the line of a model below `table_header`; `summary` is from `summarise`."""
     row = (
-        f'{name:<16}{found["parameters_m"]:>12.3f}{found["operations_g"]:>12.3f}'
-        f'{found["frame_gmac"]:>12.3f}{found["fps"]:>12.1f}'
+        f'{name:<16}{summary["parameters_m"]:>12.3f}{summary["operations_g"]:>12.3f}'
+        f'{summary["frame_gmac"]:>12.3f}{summary["fps"]:>12.1f}'
     )
-    paper = found['paper']
+    paper = summary['paper']
     return row + (f'   {", ".join(map(str, paper.values()))}' if paper else '')
 
 
 def _count_layers(model: Siamese) -> list[int]:
-    """Return a list to which every layer that runs appends its operations."""
+    """Return a list to which each layer appends its number of operations when it runs."""
     operations: list[int] = []
 
     def count(layer: nn.Module, inputs: tuple[list[Tensor]], output: Tensor) -> None:

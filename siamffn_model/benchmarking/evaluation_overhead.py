@@ -1,4 +1,7 @@
-"""How long evaluation takes: `python -m siamffn_model.benchmarking.evaluation_overhead`."""
+"""Measure the overhead of the evaluation runner and the time of scoring.
+
+Run it with `python -m siamffn_model.benchmarking.evaluation_overhead`.
+"""
 
 from __future__ import annotations
 
@@ -21,31 +24,31 @@ FRAMES = 300
 
 
 def main() -> None:
-    """Print what the runner adds to the tracker's own time, and how long scoring takes."""
-    _running()
-    _scoring(RAW_RESULTS)
+    """Print both measurements; scoring is omitted if `RAW_RESULTS` does not exist."""
+    _measure_runner()
+    _measure_scoring(RAW_RESULTS)
 
 
-def _running() -> None:
+def _measure_runner() -> None:
     tracker = Tracker(load_model(device='cpu'))
     sequence = made_sequence('scene', render_scene(FRAMES, (1280, 720)))
-    contestant = TrackerSpec('siamffn_lite0', lambda: tracker, {})
+    spec = TrackerSpec('siamffn_lite0', lambda: tracker, {})
     with tempfile.TemporaryDirectory() as folder:
-        jobs = plan(BENCHMARKS['sequences'], [sequence], [contestant], Path(folder))
+        jobs = plan(BENCHMARKS['sequences'], [sequence], [spec], Path(folder))
         start = time.perf_counter()
         run_all(jobs)
-        whole = time.perf_counter() - start
+        total = time.perf_counter() - start
         (rate,) = frames_per_second(jobs).values()
-    own = FRAMES / rate
+    tracking = FRAMES / rate
     print(
-        f'evaluate, {FRAMES} images of 1280x720 in memory: the tracker takes {own:.2f} s, '
-        f'the runner {100 * (whole - own) / own:.2f} % of that'
+        f'evaluate, {FRAMES} images of 1280x720 in memory: the tracker takes {tracking:.2f} s, '
+        f'the runner adds {100 * (total - tracking) / tracking:.2f} % to it'
     )
 
 
-def _scoring(folder: Path) -> None:
+def _measure_scoring(folder: Path) -> None:
     if not folder.is_dir():
-        print(f'score: not measured, for there is no {folder}')
+        print(f'score: not measured, because {folder} does not exist')
         return
     start = time.perf_counter()
     benchmark = BENCHMARKS['uav20l']
@@ -54,7 +57,7 @@ def _scoring(folder: Path) -> None:
     for source in sources.values():
         score_tracker(benchmark, sequences, source)
     seconds = time.perf_counter() - start
-    print(f'score, {len(sources)} trackers on UAV20L with its annotations: {seconds:.2f} s')
+    print(f'score, {len(sources)} trackers on UAV20L, including its annotations: {seconds:.2f} s')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""What `siamffn benchmark` tells: tables in Markdown, JSON, sections of docs/benchmarks.md."""
+"""Results of `siamffn benchmark` as Markdown tables, JSON and sections of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from tabulate import tabulate
 
 from siamffn_model.atomic_io import write_text
 from siamffn_model.benchmarking.speed import (
-    REFERENCE,
-    SIZE,
-    Entry,
+    BASELINE_MODEL,
+    BASELINE_RUNTIME,
+    IMAGE_SIZE,
     SpeedResult,
-    by_size,
-    by_targets,
+    TrackerConfig,
+    measure_image_sizes,
+    measure_target_counts,
 )
 from siamffn_model.errors import DataError
 
 PACKAGES = ('torch', 'openvino', 'onnxruntime', 'opencv-python-headless', 'numpy')
 
 
-def machine() -> dict[str, str]:
-    """Return what the figures depend on: date, processor, GPU, threads, versions."""
+def machine_info() -> dict[str, str]:
+    """Return what the results depend on: date, processor, cores, GPU and package versions."""
     info = Path('/proc/cpuinfo').read_text(encoding='utf-8')
     model = re.search(r'model name\s*: (.*)', info)
-    told = {
+    facts = {
         'date': date.today().isoformat(),
         'processor': model[1] if model else platform.machine(),
         'cores': str(len(os.sched_getaffinity(0))),
@@ -41,83 +42,93 @@ def machine() -> dict[str, str]:
     }
     torch = sys.modules.get('torch')
     if torch and torch.cuda.is_available():
-        told['GPU'] = torch.cuda.get_device_name()
+        facts['GPU'] = torch.cuda.get_device_name()
     for package in PACKAGES:
         try:
-            told[package] = version(package)
+            facts[package] = version(package)
         except PackageNotFoundError:
-            told[package] = 'not installed'
-    return told
+            facts[package] = 'not installed'
+    return facts
 
 
-def table(rows: Sequence[SpeedResult]) -> str:
-    """Return a table in Markdown; with the reference among the rows, their speeds by its own."""
-    slow = f'{REFERENCE[0]}, PyTorch {REFERENCE[1]}'
-    reference = next((row for row in rows if row.name == slow), None)
-    head = ['tracker', 'crop', 'network', 'decode', 'update', 'p95', 'updates/s', 'RSS, MB']
-    lines: list[list[Any]] = []
-    for row in rows:
-        line = [row.name, row.crop, row.network, row.decode, row.update, row.update_p95]
-        lines.append([*line, row.updates_per_second, _memory(row)])
-    if reference:
-        head.append('speed')
-        for row, line in zip(rows, lines):
-            line.append(reference.update / row.update)
-    digits = ('', *['.2f'] * 5, '.0f', '', '.2f')
-    return _markdown(head, lines, digits)
+def format_results(results: Sequence[SpeedResult]) -> str:
+    """Return a Markdown table of results, with speeds relative to the baseline if it is included.
+
+    The baseline is `BASELINE_MODEL` in `BASELINE_RUNTIME`.
+    """
+    baseline_name = f'{BASELINE_MODEL}, PyTorch {BASELINE_RUNTIME}'
+    baseline = next((result for result in results if result.name == baseline_name), None)
+    header = ['tracker', 'crop', 'network', 'decode', 'update', 'p95', 'updates/s', 'RSS, MB']
+    rows: list[list[Any]] = []
+    for result in results:
+        times = [result.crop, result.network, result.decode, result.update, result.update_p95]
+        rows.append([result.name, *times, result.updates_per_second, _format_memory(result)])
+    if baseline:
+        header.append('speed')
+        for row, result in zip(rows, results):
+            row.append(baseline.update / result.update)
+    return _markdown_table(header, rows, ('', *['.2f'] * 5, '.0f', '', '.2f'))
 
 
-def _memory(row: SpeedResult) -> str:
-    memory = '' if row.memory_mb is None else f'{row.memory_mb:.0f}'
-    return f'{memory} + {row.cuda_mb:.0f} of the GPU' if row.cuda_mb else memory
+def _format_memory(result: SpeedResult) -> str:
+    text = '' if result.memory_mb is None else f'{result.memory_mb:.0f}'
+    return f'{text} + {result.cuda_mb:.0f} of the GPU' if result.cuda_mb else text
 
 
-def _markdown(head: Sequence[str], lines: Sequence[Sequence[Any]], formats: tuple[str, ...]) -> str:
-    """Return a table in Markdown: text in the first column, numbers in the others."""
-    align = ['left', *['right'] * (len(head) - 1)]
-    return tabulate(lines, head, tablefmt='pipe', floatfmt=formats, colalign=align)
+def _markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[Any]], formats: tuple[str, ...]
+) -> str:
+    """Return a Markdown table whose first column is text; `formats` are those of the columns."""
+    align = ['left', *['right'] * (len(header) - 1)]
+    return tabulate(rows, header, tablefmt='pipe', floatfmt=formats, colalign=align)
 
 
-def curves(entry: Entry) -> str:
-    """Measure what more targets and larger images cost; return both as tables."""
-    targets = [(row.targets, row.update, row.updates_per_second) for row in by_targets(entry)]
-    sizes = [(size, row.update) for size, row in by_size(entry)]
-    smallest = sizes[0][1]
-    ratios = [(size, update, update / smallest) for size, update in sizes]
-    return '\n\n'.join(
-        [
-            _markdown(
-                ['targets', 'update of all, ms', 'target updates/s'], targets, ('', '.2f', '.0f')
-            ),
-            _markdown(
-                ['image, the same target', 'update, ms', 'of the first'], ratios, ('', '.2f', '.2f')
-            ),
-        ]
+def measure_scaling(config: TrackerConfig) -> str:
+    """Measure a model with more targets and in larger images; return two Markdown tables."""
+    targets = [
+        (result.targets, result.update, result.updates_per_second)
+        for result in measure_target_counts(config)
+    ]
+    updates = [(size, result.update) for size, result in measure_image_sizes(config)]
+    smallest = updates[0][1]
+    sizes = [(size, update, update / smallest) for size, update in updates]
+    targets_header = ['targets', 'update of all, ms', 'target updates/s']
+    sizes_header = ['image, the same target', 'update, ms', 'relative to the first']
+    return (
+        f'{_markdown_table(targets_header, targets, ("", ".2f", ".0f"))}\n\n'
+        f'{_markdown_table(sizes_header, sizes, ("", ".2f", ".2f"))}'
     )
 
 
-def as_dict(rows: Sequence[SpeedResult]) -> dict[str, Any]:
-    """Return everything for JSON."""
-    return {'machine': machine(), 'trackers': [asdict(row) for row in rows]}
+def as_dict(results: Sequence[SpeedResult]) -> dict[str, Any]:
+    """Return the machine and all results as values for JSON."""
+    return {'machine': machine_info(), 'trackers': [asdict(result) for result in results]}
 
 
-def report(rows: Sequence[SpeedResult], more: str) -> str:
-    """Return a section of Markdown with the machine, the figures and how they were had."""
-    about = machine()
-    day = about.pop('date')
-    facts = ', '.join(f'{name} {value}' for name, value in about.items())
+def report_section(results: Sequence[SpeedResult], scaling: str) -> str:
+    """Return a Markdown section with the machine, the results and how they were measured.
+
+    `scaling` is the text of `measure_scaling`.
+    """
+    facts = machine_info()
+    day = facts.pop('date')
+    machine = ', '.join(f'{name} {value}' for name, value in facts.items())
+    width, height = IMAGE_SIZE
     return (
-        f'## {day}, speed: {facts}\n\n`siamffn benchmark`: milliseconds an update, medians of all '
-        f'turns; {SIZE[0]}x{SIZE[1]}, {rows[0].targets} target(s), one process; *speed* is a '
-        f'multiple of {REFERENCE[0]} in PyTorch eager.\n\n{table(rows)}\n\n{more}\n'
+        f'## {day}, speed: {machine}\n\n`siamffn benchmark`: milliseconds per update, medians of '
+        f'all rounds; {width}x{height}, {results[0].targets} target(s), one process; *speed* is '
+        f'relative to {BASELINE_MODEL} in PyTorch {BASELINE_RUNTIME}.\n\n'
+        f'{format_results(results)}\n\n{scaling}\n'
     )
 
 
 def add_section(path: Path, section: str) -> None:
-    """Put a section in front of the others in a file of Markdown; raises `DataError`."""
+    """Insert a section before the others of a Markdown file; raises `DataError`."""
     try:
         text = path.read_text(encoding='utf-8')
     except OSError as error:
-        raise DataError(f'{path} cannot be read ({error.strerror}): give an .md file') from error
+        raise DataError(
+            f'{path} cannot be read ({error.strerror}): give an existing .md file'
+        ) from error
     start = text.find('\n## ') + 1 or len(text)
     write_text(path, f'{text[:start]}{section}\n{text[start:]}')

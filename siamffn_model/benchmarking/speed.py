@@ -1,7 +1,7 @@
-"""How long an update takes, by stages, beside other trackers in the same run: `siamffn benchmark`.
+"""The time of an update by stages, measured side by side with other trackers.
 
-All take turns, a few updates each, so that a busy machine slows all of them alike. What one of them
-needs in memory is measured in a process of its own.
+All trackers run in turns, a few updates in each round, so that load on the machine affects all of
+them equally. The memory of a tracker is measured in a separate process.
 """
 
 from __future__ import annotations
@@ -11,35 +11,45 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, cycle
-from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.imaging.crop import SEARCH_SIZE, View, context_side, mean_colour, search_side
+from siamffn_model.imaging.crop import (
+    SEARCH_SIZE,
+    Image,
+    View,
+    context_side,
+    mean_colour,
+    search_side,
+)
 from siamffn_model.runtimes.devices import gpu_memory, memory
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import load_model, prepare, weight_file
 from siamffn_model.tracking import Tracker, TrackerProtocol, TrackerSettings, update_all
 from siamffn_model.tracking.opencv import PREFIX, parse_tracker
 
-SIZE = (1280, 720)
-LENGTH = 30  # images of the scene, which are shown there and back
+IMAGE_SIZE = (1280, 720)  # width, height
+SCENE_FRAMES = 30  # the rendered scene is played forwards and backwards
 ROUNDS = 24
-SHARE = 0.15  # seconds of each tracker in a round, and at least LEAST updates
-LEAST, WARM_UP = 1, 1
-REFERENCE = ('siamban_r50', 'eager')  # as its authors run it
-TARGETS = (1, 2, 4, 8, 16)
-SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
-ALWAYS_FOUND = TrackerSettings(
-    lost_threshold=0, uncertain_threshold=0, reacquire_threshold=0
-)  # random weights too search once an update
+SECONDS_PER_ROUND = 0.15  # of each tracker
+MIN_UPDATES, WARM_UP_UPDATES = 1, 1  # of each tracker in a round
+BASELINE_MODEL, BASELINE_RUNTIME = 'siamban_r50', 'eager'  # as published by its authors
+TARGET_COUNTS = (1, 2, 4, 8, 16)
+IMAGE_SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
+# Random weights give low scores: without thresholds, no target is lost, and each update runs
+# exactly one search.
+NEVER_LOST = TrackerSettings(lost_threshold=0, uncertain_threshold=0, reacquire_threshold=0)
 
 
-def measure(call: Callable[[], object], runs: int = 100) -> tuple[float, float]:
-    """Return the median and the 95th percentile of a call's milliseconds, after a warm-up."""
+def time_call(call: Callable[[], object], runs: int = 100) -> tuple[float, float]:
+    """Return the median and the 95th percentile of the time of a call, in milliseconds.
+
+    A tenth of `runs` is added in front as a warm-up.
+    """
     warm_up, times = runs // 10, []
     for number in range(warm_up + runs):
         start = time.perf_counter()
@@ -50,23 +60,29 @@ def measure(call: Callable[[], object], runs: int = 100) -> tuple[float, float]:
 
 
 def frames_per_second(runtime: Runtime) -> float:
-    """Return the rate of whole updates of one target in 720p, by their median time."""
-    (image,), (box,) = render_scene(1, SIZE)
-    tracker = Tracker(runtime, ALWAYS_FOUND)
+    """Return the rate of complete updates of one target in 1280x720, from the median time."""
+    (image,), (box,) = render_scene(1, IMAGE_SIZE)
+    tracker = Tracker(runtime, NEVER_LOST)
     tracker.init(image, box)
-    return 1e3 / measure(lambda: tracker.update(image), runs=20)[0]
+    return 1e3 / time_call(lambda: tracker.update(image), runs=20)[0]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A tracker to be measured: a model and a runtime, or one of OpenCV's (see `parse_tracker`)."""
+class TrackerConfig:
+    """A tracker to measure: a model with a runtime, or a tracker of OpenCV.
+
+    Attributes:
+        model: name of a model, or of an OpenCV tracker as in `parse_tracker`.
+        runtime: as in `load_model`; unused for OpenCV.
+        device: as in `load_model`; unused for OpenCV.
+    """
 
     model: str
     runtime: str = ''
     device: str = 'auto'
 
     def load(self) -> Runtime:
-        """Return the model; where no weights ship, with random ones."""
+        """Load the model; its weights are random if the package contains none."""
         if weight_file(self.model).is_file():
             return load_model(self.model, None, self.device, self.runtime)
         from siamffn_model.networks.zoo import create_model
@@ -76,13 +92,19 @@ class Entry:
 
 @dataclass
 class SpeedResult:
-    """What was measured of one tracker; times in milliseconds an update of all targets.
+    """Measurements of one tracker; times are in milliseconds for an update of all targets.
 
     Attributes:
-        crop, network, decode: medians; of those that cut crops on the GPU `network` has the crops
-            too; None for trackers of OpenCV.
-        memory_mb: resident memory of a process that has nothing but this tracker.
-        cuda_mb: GPU memory of it.
+        name: tracker and inference engine.
+        targets: number of targets.
+        update: median time of an update.
+        update_p95: 95th percentile of the time of an update.
+        updates_per_second: updates of single targets per second.
+        crop: median time of cropping; None for OpenCV and for runtimes that crop on the GPU.
+        network: median time of inference, including crops on the GPU; None for OpenCV.
+        decode: remaining time of an update; None for OpenCV.
+        memory_mb: resident memory of a process with this tracker only, in MB.
+        cuda_mb: GPU memory of that process, in MB.
     """
 
     name: str
@@ -99,69 +121,77 @@ class SpeedResult:
 
 @dataclass
 class TimedTracker:
-    """A tracker that takes its turns, and its times in seconds; its runtime if one is there."""
+    """A tracker on a rendered scene that records the times of its stages.
 
-    entry: Entry
+    Attributes:
+        config: the tracker.
+        scene: images that show the target, and its boxes.
+        targets: number of targets; all of them start from the same box.
+        runtime: inference engine; None loads the one of `config`, and remains None for OpenCV.
+        times: seconds of each call, by stage: 'update', 'crop' and 'search'.
+    """
+
+    config: TrackerConfig
     scene: Scene
     targets: int
     runtime: Runtime | None = None
     times: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.entry.model.startswith(PREFIX):
-            self._peers = [parse_tracker(self.entry.model) for _ in range(self.targets)]
-            self._ours: list[Tracker] = []
-            self.name = f'OpenCV {self._peers[0].name}'
+        self._trackers: list[Tracker] = []
+        self._opencv_trackers: list[TrackerProtocol] = []
+        if self.config.model.startswith(PREFIX):
+            trackers = [parse_tracker(self.config.model) for _ in range(self.targets)]
+            self._opencv_trackers += trackers
+            self.name = f'OpenCV {trackers[0].name}'
         else:
-            self._peers = []
-            self.runtime = self.runtime or self.entry.load()
-            self._ours = [Tracker(self.runtime, ALWAYS_FOUND) for _ in range(self.targets)]
-            self.name = f'{self.entry.model}, {self.runtime.name}'
+            self.runtime = self.runtime or self.config.load()
+            self._trackers += [Tracker(self.runtime, NEVER_LOST) for _ in range(self.targets)]
+            self.name = f'{self.config.model}, {self.runtime.name}'
         image, box = self.scene.images[0], self.scene.boxes[0]
-        trackers: list[TrackerProtocol] = [*self._ours, *self._peers]
-        for tracker in trackers:
+        for tracker in [*self._trackers, *self._opencv_trackers]:
             tracker.init(image, box)
         self._view = View(image, box.cx, box.cy, context_side(box.w, box.h), mean_colour(image))
-        there_and_back = chain(self.scene.images, self.scene.images[-2:0:-1])
-        self._images = cycle(there_and_back)
+        self._images = cycle(chain(self.scene.images, self.scene.images[-2:0:-1]))
 
-    def turn(self) -> None:
-        """Track on for a while."""
-        for _ in range(WARM_UP):
+    def run_round(self) -> None:
+        """Track for `SECONDS_PER_ROUND` and record the times, after a warm-up."""
+        for _ in range(WARM_UP_UPDATES):
             self._update(next(self._images))
-        stop = time.perf_counter() + SHARE
+        end = time.perf_counter() + SECONDS_PER_ROUND
         count = 0
-        while count < LEAST or time.perf_counter() < stop:
-            self._time('update', lambda: self._update(next(self._images)))
+        while count < MIN_UPDATES or time.perf_counter() < end:
+            self._record('update', lambda: self._update(next(self._images)))
             count += 1
         if self.runtime:
             self._time_stages(self.runtime, count)
 
-    def _update(self, image: np.ndarray) -> None:
-        update_all(self._ours, [image] * len(self._ours))
-        for tracker in self._peers:
+    def _update(self, image: Image) -> None:
+        update_all(self._trackers, [image] * len(self._trackers))
+        for tracker in self._opencv_trackers:
             tracker.update(image)
 
     def _time_stages(self, runtime: Runtime, count: int) -> None:
+        """Record the times of `count` calls of cropping (on the CPU) and of the search."""
         box = self.scene.boxes[0]
         views = [self._view._replace(side=search_side(box.w, box.h))] * self.targets
         templates = [runtime.template(self._view)] * self.targets
-        for _ in range(WARM_UP):
+        for _ in range(WARM_UP_UPDATES):
             runtime.search(views, templates)
         for _ in range(count):
             if runtime.device == 'cpu':
-                self._time('crop', lambda: [view.crop(SEARCH_SIZE) for view in views])
-            self._time('search', lambda: runtime.search(views, templates))
+                self._record('crop', lambda: [view.crop(SEARCH_SIZE) for view in views])
+            self._record('search', lambda: runtime.search(views, templates))
 
-    def _time(self, stage: str, call: Callable[[], object]) -> None:
+    def _record(self, stage: str, call: Callable[[], object]) -> None:
         start = time.perf_counter()
         call()
         self.times.setdefault(stage, []).append(time.perf_counter() - start)
 
-    def row(self) -> SpeedResult:
-        """Return what was measured so far."""
+    def result(self) -> SpeedResult:
+        """Return the statistics of all recorded times."""
         updates = 1e3 * np.array(self.times['update'])
-        row = SpeedResult(
+        result = SpeedResult(
             self.name,
             self.targets,
             _median(updates),
@@ -171,72 +201,74 @@ class TimedTracker:
         if self.runtime:
             search = 1e3 * _median(self.times['search'])
             if 'crop' in self.times:
-                row.crop = 1e3 * _median(self.times['crop'])
-            row.network = search - (row.crop or 0)
-            row.decode = max(row.update - search, 0.0)
-        return row
+                result.crop = 1e3 * _median(self.times['crop'])
+            result.network = search - (result.crop or 0)
+            result.decode = max(result.update - search, 0.0)
+        return result
 
 
-def compare(entries: Iterable[Entry], targets: int) -> list[SpeedResult]:
-    """Measure trackers in turns, on so many targets in a rendered scene of 720p.
+def compare(configs: Iterable[TrackerConfig], targets: int) -> list[SpeedResult]:
+    """Measure trackers in turns on a rendered scene of 1280x720.
 
-    Raises `SiamFFNError` for what is not there.
+    Args:
+        configs: the trackers.
+        targets: number of targets of each tracker.
+
+    Raises `SiamFFNError` for a model, runtime, device or OpenCV tracker that is not available.
     """
-    scene = render_scene(LENGTH, SIZE, seed=1)
-    contenders = [TimedTracker(entry, scene, targets) for entry in entries]
-    _take_turns(contenders)
-    rows = [contender.row() for contender in contenders]
-    for row, contender in zip(rows, contenders):
-        row.memory_mb, row.cuda_mb = _memory(contender.entry)
-    return rows
+    scene = render_scene(SCENE_FRAMES, IMAGE_SIZE, seed=1)
+    trackers = [TimedTracker(config, scene, targets) for config in configs]
+    results = _run_rounds(trackers)
+    for tracker, result in zip(trackers, results):
+        result.memory_mb, result.cuda_mb = _measure_memory(tracker.config)
+    return results
 
 
-def by_targets(entry: Entry) -> list[SpeedResult]:
-    """Measure a model with one target and more, in turns."""
-    scene, runtime = render_scene(LENGTH, SIZE, seed=1), entry.load()
-    contenders = [TimedTracker(entry, scene, count, runtime) for count in TARGETS]
-    _take_turns(contenders)
-    return [contender.row() for contender in contenders]
+def measure_target_counts(config: TrackerConfig) -> list[SpeedResult]:
+    """Measure a model with each number of targets in `TARGET_COUNTS`, in turns."""
+    scene, runtime = render_scene(SCENE_FRAMES, IMAGE_SIZE, seed=1), config.load()
+    return _run_rounds([TimedTracker(config, scene, count, runtime) for count in TARGET_COUNTS])
 
 
-def by_size(entry: Entry) -> list[tuple[str, SpeedResult]]:
-    """Measure a model with the same target in larger and larger images, in turns."""
-    small, runtime = render_scene(4, SIZES[0], seed=1), entry.load()
-    contenders = {
-        f'{width}x{height}': TimedTracker(entry, _enlarged(small, width, height), 1, runtime)
-        for width, height in SIZES
-    }
-    _take_turns(list(contenders.values()))
-    return [(size, contender.row()) for size, contender in contenders.items()]
+def measure_image_sizes(config: TrackerConfig) -> list[tuple[str, SpeedResult]]:
+    """Measure a model with the same target in images of each size in `IMAGE_SIZES`, in turns.
+
+    Returns each size as 'WxH' with its result.
+    """
+    small, runtime = render_scene(4, IMAGE_SIZES[0], seed=1), config.load()
+    trackers = [TimedTracker(config, _enlarge(small, *size), 1, runtime) for size in IMAGE_SIZES]
+    names = [f'{width}x{height}' for width, height in IMAGE_SIZES]
+    return list(zip(names, _run_rounds(trackers)))
 
 
-def _enlarged(scene: Scene, width: int, height: int) -> Scene:
-    """Return the scene with more around it."""
-    right, below = width - scene.images[0].shape[1], height - scene.images[0].shape[0]
+def _enlarge(scene: Scene, width: int, height: int) -> Scene:
+    """Extend the images on the right and at the bottom; the boxes remain valid."""
+    right, bottom = width - scene.images[0].shape[1], height - scene.images[0].shape[0]
     images = [
-        np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_WRAP), np.uint8)
+        np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_WRAP), np.uint8)
         for image in scene.images
     ]
     return Scene(images, scene.boxes)
 
 
-def _take_turns(contenders: Sequence[TimedTracker]) -> None:
+def _run_rounds(trackers: Sequence[TimedTracker]) -> list[SpeedResult]:
     for _ in tqdm(range(ROUNDS), unit='round', leave=False, disable=None):
-        for contender in contenders:
-            contender.turn()
+        for tracker in trackers:
+            tracker.run_round()
+    return [tracker.result() for tracker in trackers]
 
 
-def _memory(entry: Entry) -> tuple[float, float]:
-    """Return megabytes of a new process that tracks, and of the GPU in it."""
+def _measure_memory(config: TrackerConfig) -> tuple[float, float]:
+    """Return the resident memory and the GPU memory, in MB, of a new process that tracks."""
     with multiprocessing.get_context('spawn').Pool(1) as pool:
-        return pool.apply(_memory_here, (entry,))
+        return pool.apply(_track_and_read_memory, (config,))
 
 
-def _memory_here(entry: Entry) -> tuple[float, float]:
-    contender = TimedTracker(entry, render_scene(2, SIZE, seed=1), 1)
-    contender.turn()
+def _track_and_read_memory(config: TrackerConfig) -> tuple[float, float]:
+    tracker = TimedTracker(config, render_scene(2, IMAGE_SIZE, seed=1), 1)
+    tracker.run_round()
     return memory() / 1e6, gpu_memory() / 1e6
 
 
-def _median(times: Any) -> float:
+def _median(times: list[float] | NDArray[np.float64]) -> float:
     return float(np.median(times))

@@ -1,1 +1,1 @@
-"""Weight files from elsewhere, under our names."""
+"""Conversion of weight files from other projects."""

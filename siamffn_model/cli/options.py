@@ -1,4 +1,4 @@
-"""What the commands of `siamffn` have in common: options, and how their texts are read."""
+"""Options that several commands share, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from siamffn_model.imaging.geometry import Box
 
 
 def parse_box(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Box | None:
-    """Callback of an option that takes a box: 'x,y,w,h' -> Box."""
+    """Parse the text 'x,y,w,h' of an option; a click callback. Raises `click.BadParameter`."""
     if value is None:
         return None
     try:
@@ -28,13 +28,17 @@ def parse_box(_ctx: click.Context, _param: click.Parameter, value: str | None) -
 
 
 def init_option(omitted: str) -> Callable[..., Any]:
-    """Return --init, the argument `box`; `omitted` says where it may be left out."""
+    """Return the option --init, whose argument is `box`.
+
+    Args:
+        omitted: the condition under which the option can be omitted, for its help text.
+    """
     return click.option(
         '--init',
         'box',
         metavar='X,Y,W,H',
         callback=parse_box,
-        help='The target in the first image, pixels counted from 0. May be left out where '
+        help='Box of the target in the first image, in pixels counted from 0. Can be omitted if '
         f'{omitted}.',
     )
 
@@ -43,12 +47,12 @@ device_option = click.option(
     '--device',
     default='auto',
     show_default=True,
-    help='cpu, cuda, or auto: cuda where there is any.',
+    help='cpu, cuda, cuda:N, or auto: cuda if it is available.',
 )
 
 
 model_option = click.option(
-    '--model', default='siamffn_lite0', show_default=True, help="Model's name."
+    '--model', default='siamffn_lite0', show_default=True, help='Name of the model.'
 )
 
 
@@ -59,13 +63,14 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
             '--runtime',
             default='auto',
             show_default=True,
-            help='auto: the quickest that is installed; see `siamffn benchmark --help`.',
+            help='Inference engine; auto: the fastest that is installed. '
+            'See `siamffn benchmark --help`.',
         ),
         click.option(
             '--weights',
             type=click.Path(path_type=Path),
-            help="A .safetensors file to use in the place of the model's own, or a folder that "
-            '`siamffn export` wrote.',
+            help='A .safetensors file, or a folder written by `siamffn export`, to use instead of '
+            'the weights in the package.',
         ),
         device_option,
         model_option,
@@ -77,40 +82,49 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 def parse_settings(
     _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Callback of an option that takes KEY=VALUE of `TrackerSettings` several times."""
+    """Parse the values KEY=NUMBER of an option that changes fields of `TrackerSettings`.
+
+    A click callback. Raises `click.BadParameter` for an unknown key and for a value that is not a
+    number.
+    """
     from siamffn_model.tracking import TrackerSettings
 
-    kinds = {name: type(value) for name, value in asdict(TrackerSettings()).items()}
-    changes = {}
+    types = {name: type(value) for name, value in asdict(TrackerSettings()).items()}
+    overrides = {}
     for value in values:
         key, _, number = value.partition('=')
         try:
-            changes[key] = kinds[key](number)
+            overrides[key] = types[key](number)
         except (KeyError, ValueError):
-            names = ', '.join(kinds)
+            names = ', '.join(types)
             raise click.BadParameter(
                 f'{value!r}: give KEY=NUMBER, such as window_influence=0.4; the keys are {names}'
             ) from None
-    return changes
+    return overrides
 
 
 settings_option = click.option(
     '--set',
-    'changes',
+    'overrides',
     metavar='KEY=NUMBER',
     multiple=True,
     callback=parse_settings,
-    help='Change how responses become a box, such as window_influence=0.4; see `siamffn tune`.',
+    help='Change a setting of the tracker, such as window_influence=0.4; see `siamffn tune`.',
 )
 
 
 @contextmanager
-def extra(name: str, purpose: str) -> Iterator[None]:
-    """Raise `DependencyError` naming the extra where imports in the block find it not installed."""
+def require_extra(name: str, purpose: str) -> Iterator[None]:
+    """Raise `DependencyError` if an import in the block fails because a package is missing.
+
+    Args:
+        name: extra of this distribution that installs the package.
+        purpose: what the package is needed for, for the message.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
         raise DependencyError(
-            f'{error.name} is not installed: {purpose} needs the extra [{name}], which '
-            f"`pip install -e '.[{name}]'` brings in the folder of the sources"
+            f'{error.name} is not installed: {purpose} needs the extra [{name}]; run '
+            f"`pip install -e '.[{name}]'` in the source folder"
         ) from None

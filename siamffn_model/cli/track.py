@@ -15,7 +15,7 @@ from siamffn_model.imaging.geometry import Box
 
 @click.command()
 @click.argument('source', metavar='VIDEO|DIR', type=click.Path(path_type=Path))
-@init_option('DIR holds a groundtruth.txt')
+@init_option('DIR contains a groundtruth.txt')
 @model_options
 @click.option(
     '--out',
@@ -25,7 +25,9 @@ from siamffn_model.imaging.geometry import Box
     help='Folder for boxes.csv and overlay.mp4.',
 )
 @settings_option
-@click.option('--show', is_flag=True, help='Show it in a window as it goes; q there stops.')
+@click.option(
+    '--show', is_flag=True, help='Show the result in a window while tracking; press q to stop.'
+)
 def track(
     source: Path,
     box: Box | None,
@@ -34,10 +36,10 @@ def track(
     weights: Path | None,
     runtime: str,
     out: Path,
-    changes: dict[str, Any],
+    overrides: dict[str, Any],
     show: bool,
 ) -> None:
-    """Follow one target through a video or a folder of images."""
+    """Track one target through a video or a folder of images."""
     from siamffn_model.imaging.sources import open_frames
     from siamffn_model.tracking import Tracker, TrackerSettings, load_model
     from siamffn_model.tracking.track_video import first_box, track_video
@@ -46,7 +48,7 @@ def track(
     box = first_box(frames, box)
     network = load_model(model, weights, device, runtime)
     click.echo(f'{model}: {network.name} on {network.device}')
-    tracker = Tracker(network, TrackerSettings(**changes))
+    tracker = Tracker(network, TrackerSettings(**overrides))
     tracks = track_video(tracker, frames, box, out, show)
     states = Counter(item.state.name for item in tracks)
     click.echo(

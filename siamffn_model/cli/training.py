@@ -9,20 +9,22 @@ from typing import Any
 
 import click
 
-from siamffn_model.cli.options import device_option, extra
+from siamffn_model.cli.options import device_option, require_extra
 
 
 def parse_folders(
     _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Path]:
-    """Callback of an option that takes NAME=DIR several times."""
+    """Parse the values NAME=DIR of an option; a click callback. Raises `click.BadParameter`."""
     folders: dict[str, Path] = {}
     for value in values:
-        name, sign, folder = value.partition('=')
-        if not (name and sign and folder):
+        name, separator, folder = value.partition('=')
+        if not (name and separator and folder):
             raise click.BadParameter(f'{value!r}: give NAME=DIR, such as got10k=/data/GOT-10k')
         if name in folders:
-            raise click.BadParameter(f'{value!r}: {name} is already {folders[name]}; give it once')
+            raise click.BadParameter(
+                f'{value!r}: {name} is already {folders[name]}; give each name once'
+            )
         folders[name] = Path(folder)
     return folders
 
@@ -38,7 +40,8 @@ def _data_option(help_text: str) -> Callable[..., Any]:
     )
 
 
-def _spare_cores() -> int:
+def _default_workers() -> int:
+    """Return the number of cores for each process of this machine, less one."""
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     return max((os.cpu_count() or 1) // processes - 1, 1)
 
@@ -48,24 +51,24 @@ def _recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             '--workers',
             type=click.IntRange(0),
-            default=_spare_cores,
-            show_default='all cores but one, shared by what torchrun starts',
-            help='Processes that prepare pairs.',
+            default=_default_workers,
+            show_default='all cores but one, divided among the processes of torchrun',
+            help='Number of processes that prepare training pairs.',
         ),
-        _data_option('Where a set lies that the recipe draws from; see `siamffn data check`.'),
+        _data_option('Folder of a data set that the recipe uses; see `siamffn data check`.'),
         click.option(
             '--set',
-            'changes',
+            'overrides',
             metavar='KEY=VALUE',
             multiple=True,
-            help='Change a value of the recipe, such as batch=40 or data.pack.pairs=1000.',
+            help='Override a value of the recipe, such as batch=40 or data.pack.pairs=1000.',
         ),
         click.option(
             '--config',
             required=True,
             metavar='FILE',
             type=click.Path(path_type=Path),
-            help='The recipe: one of config/train/*.yaml, or your own.',
+            help='Training recipe: one of config/train/*.yaml, or your own.',
         ),
     ):
         command = option(command)
@@ -79,18 +82,18 @@ def _recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     type=click.Path(path_type=Path),
     default=Path('out/train'),
     show_default=True,
-    help='Folder for weights, log, TensorBoard and, while it runs, the checkpoint.',
+    help='Folder for weights, log, TensorBoard files and, during training, the checkpoint.',
 )
 @device_option
 @click.option(
     '--weights',
     type=click.Path(path_type=Path),
-    help="A .safetensors file to start from, in the place of the backbone's ImageNet weights.",
+    help='A .safetensors file to start from, instead of ImageNet weights for the backbone.',
 )
-@click.option('--resume', is_flag=True, help='Go on from the checkpoint in --out.')
+@click.option('--resume', is_flag=True, help='Continue from the checkpoint in --out.')
 def train(
     config: Path,
-    changes: tuple[str, ...],
+    overrides: tuple[str, ...],
     folders: dict[str, Path],
     workers: int,
     out: Path,
@@ -98,30 +101,31 @@ def train(
     weights: Path | None,
     resume: bool,
 ) -> None:
-    """Train a model as a recipe says.
+    """Train a model with the given recipe.
 
-    `--data validation=DIR` names a folder of sequences to validate on after each epoch. On many
-    GPUs: torchrun --nproc-per-node 4 -m siamffn_model train ...
+    With `--data validation=DIR`, the model is validated on the sequences in DIR after each epoch.
+    To train on several GPUs: torchrun --nproc-per-node 4 -m siamffn_model train ...
     """
-    with extra('train', 'training'):
+    with require_extra('train', 'training'):
         from siamffn_model.training.recipe_reader import read_recipe
         from siamffn_model.training.trainer import train
 
-    path = train(read_recipe(config, changes), folders, out, device, workers, resume, weights)
+    path = train(read_recipe(config, overrides), folders, out, device, workers, resume, weights)
     click.echo(f'see {path}')
 
 
 @click.group()
 def data() -> None:
-    """Look at training data."""
+    """Inspect training data."""
 
 
 @data.command()
-@_data_option('A set to look at: got10k, coco, vid, det or pack.')
+@_data_option('Data set to check: got10k, coco, vid, det or pack.')
 def check(folders: dict[str, Path]) -> None:
-    """Count what each set holds, read every image, and say what is missing and where to get it.
+    """Count the contents of each data set and read every image.
 
-    Exits with 1 where an image cannot be read.
+    Reports which data sets are missing and where to get them. The exit status is 1 if an image
+    is missing or cannot be read.
     """
     from siamffn_model.datasets.check import check_sets
 
@@ -131,18 +135,20 @@ def check(folders: dict[str, Path]) -> None:
 
 @data.command()
 @_recipe_options
-@click.option('--seconds', default=20.0, show_default=True, help='How long to measure.')
+@click.option(
+    '--seconds', default=20.0, show_default=True, help='Minimum duration of the measurement.'
+)
 def speed(
     config: Path,
-    changes: tuple[str, ...],
+    overrides: tuple[str, ...],
     folders: dict[str, Path],
     workers: int,
     seconds: float,
 ) -> None:
-    """Measure how many pairs a second the workers prepare, without any training."""
-    with extra('train', 'training'):
+    """Measure the number of pairs per second that the workers prepare, without training."""
+    with require_extra('train', 'training'):
         from siamffn_model.training.loading import pairs_per_second
         from siamffn_model.training.recipe_reader import read_recipe
 
-    rate = pairs_per_second(read_recipe(config, changes), folders, workers, seconds)
+    rate = pairs_per_second(read_recipe(config, overrides), folders, workers, seconds)
     click.echo(f'{rate:.0f} pairs/s')

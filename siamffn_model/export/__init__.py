@@ -1,1 +1,1 @@
-"""Models written to folders in the format of an inference engine."""
+"""Export of models to ONNX, OpenVINO and TorchScript, and quantisation."""

@@ -14,18 +14,25 @@ from siamffn_model.imaging.crop import Image, View, context_side, mean_colour, s
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import ImageFiles, read_image
 
-SHIFT = 0.1  # of the search's side, each way: how far off its middle a target is when searched
-RESIZE = 0.1  # logarithm of how far off its size may be
+# The search region is off the target, as it is in tracking, where it follows from the last box.
+MAX_SHIFT = 0.1  # of its centre, in each direction, as a fraction of its side
+MAX_LOG_SCALE = 0.1  # of its side: logarithm of the factor
 
-Pair = tuple[View, View]  # what a template is made of, and a search for it
+Pair = tuple[View, View]  # template, search region
 
 
 def sequence_pairs(sequences: list[Sequence], count: int) -> Iterator[Pair]:
-    """Yield views of `count` frames (or all there are) spread evenly over the sequences.
+    """Yield pairs from frames that are spread evenly over the sequences.
 
-    Each is searched round the true box, as far off as in tracking, for what the first frame of its
-    sequence shows. Frames without the target are passed over. The same arguments give the same
-    views. Raises `DataError` where there is no frame.
+    The template is from the first frame of the sequence; the search region is around the annotated
+    box, with a random shift and scale as in tracking. Frames without the target are skipped. The
+    result is the same for the same arguments.
+
+    Args:
+        sequences: sequences with images and annotations.
+        count: maximum number of pairs.
+
+    Raises `DataError` if there is no suitable frame.
     """
     rng = np.random.default_rng(0)
     frames = [
@@ -35,9 +42,12 @@ def sequence_pairs(sequences: list[Sequence], count: int) -> Iterator[Pair]:
         if np.isfinite(sequence.truth[number]).all()
     ]
     if not frames:
-        raise DataError('the sequences have no frame after the first that shows the target')
-    chosen = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
-    for sequence, number in (frames[index] for index in chosen):
+        raise DataError(
+            'the sequences have no frame after the first that shows the target: give other '
+            'sequences'
+        )
+    indices = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)
+    for sequence, number in (frames[index] for index in indices):
         assert isinstance(sequence.frames, ImageFiles)
         first, image = (read_image(sequence.frames.files[n]) for n in (0, number))
         x, y, w, h = sequence.truth[number].tolist()
@@ -46,16 +56,17 @@ def sequence_pairs(sequences: list[Sequence], count: int) -> Iterator[Pair]:
 
 
 def rendered_pairs(count: int) -> Iterator[Pair]:
-    """Yield pairs of a rendered scene."""
+    """Yield `count` pairs from a rendered scene, with search regions as in `sequence_pairs`."""
     rng = np.random.default_rng(0)
     images, boxes = render_scene(count + 1)
     for image, box in zip(images[1:], boxes[1:], strict=True):
         yield _pair(images[0], boxes[0], image, box, rng)
 
 
-def _pair(first: Image, learned: Box, image: Image, box: Box, rng: np.random.Generator) -> Pair:
+def _pair(first: Image, first_box: Box, image: Image, box: Box, rng: np.random.Generator) -> Pair:
     fill = mean_colour(first)
-    template = View(first, learned.cx, learned.cy, context_side(learned.w, learned.h), fill)
-    side = search_side(box.w, box.h) * math.exp(rng.uniform(-RESIZE, RESIZE))
-    x, y = rng.uniform(-SHIFT * side, SHIFT * side, 2).tolist()
-    return template, View(image, box.cx + x, box.cy + y, side, fill)
+    template_side = context_side(first_box.w, first_box.h)
+    template = View(first, first_box.cx, first_box.cy, template_side, fill)
+    side = search_side(box.w, box.h) * math.exp(rng.uniform(-MAX_LOG_SCALE, MAX_LOG_SCALE))
+    dx, dy = rng.uniform(-MAX_SHIFT * side, MAX_SHIFT * side, 2).tolist()
+    return template, View(image, box.cx + dx, box.cy + dy, side, fill)

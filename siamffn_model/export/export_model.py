@@ -1,4 +1,4 @@
-"""Models written in the format of a runtime."""
+"""Export of a model to a folder in one of the inference formats."""
 
 from __future__ import annotations
 
@@ -23,48 +23,49 @@ from siamffn_model.runtimes.selection import (
     weight_file,
 )
 
-CALIBRATED_ON = 300  # frames
+CALIBRATION_FRAMES = 300
 
 
 def export_model(
-    name: str, weights: Path | None, form: str, out: Path, calibration: list[Sequence]
+    name: str, weights: Path | None, format_name: str, out: Path, calibration: list[Sequence]
 ) -> Runtime:
-    """Write a model to the folder `out`; return what computes what was written.
+    """Write a model to the folder `out`; return a runtime on the CPU for the exported model.
 
     Args:
-        name: one of `networks.zoo.MODELS`.
-        weights: a safetensors file; None takes the one that ships.
-        form: one of `exported.FORMATS`.
-        out: must not be there yet.
-        calibration: targets on whose crops to find the ranges of int8; none for single precision.
+        name: name of a model in `networks.zoo.MODELS`.
+        weights: a safetensors file; None selects the weights in the package.
+        format_name: one of `exported.FORMATS`.
+        out: folder to create; must not exist.
+        calibration: sequences whose crops calibrate the int8 quantisation; if empty, the model is
+            exported in single precision.
 
     Raises:
-        DataError: `out` is there or cannot be written; no frame to calibrate on.
-        WeightsError: a missing, damaged or foreign weight file.
-        ConfigError: an unknown model, or int8 in a format that has none.
-        DependencyError: a missing package.
+        ConfigError: the model is unknown, or the format does not support int8.
+        DataError: `out` exists or cannot be written, or no frame is suitable for calibration.
+        DependencyError: a package is missing.
+        WeightsError: the weight file is missing, damaged or of another model.
     """
     path = weight_file(name, weights)
     if out.exists():
-        raise DataError(f'{out} is there already: choose a folder that is not there yet')
+        raise DataError(f'{out} already exists: choose a folder that does not exist yet')
     if path.is_dir():
-        raise WeightsError(f'{path} is a folder: give the .safetensors file that is to be exported')
-    if form != 'torchscript':
-        choose('cpu', COMPUTED_BY[form][0])
+        raise WeightsError(f'{path} is a folder: give the .safetensors file to export')
+    if format_name != 'torchscript':
+        choose('cpu', COMPUTED_BY[format_name][0])
     if calibration:
-        _check_int8(form)
+        _check_int8(format_name)
     model = read_model(name, path)
-    if form == 'torchscript':
+    if format_name == 'torchscript':
         return _export_torchscript(name, model, out)
-    modules = convert(model, form)
+    modules = convert(model, format_name)
     if calibration:
-        os.environ['NNCF_CI'] = 'yes'  # else nncf tells its makers of each run over the network
+        os.environ['NNCF_CI'] = 'yes'  # disables the telemetry of nncf
         from siamffn_model.export.quantisation import quantise
 
-        modules = quantise(modules, list(sequence_pairs(calibration, CALIBRATED_ON)))
-    manifest = Manifest(name, form, modules.score_map, 'int8' if calibration else 'f32')
+        modules = quantise(modules, list(sequence_pairs(calibration, CALIBRATION_FRAMES)))
+    manifest = Manifest(name, format_name, modules.score_map, 'int8' if calibration else 'f32')
     with writing(out, manifest) as partial:
-        format_module(form).save_graphs(modules, partial)
+        format_module(format_name).save_graphs(modules, partial)
     return load_model(name, out, 'cpu')
 
 
@@ -75,11 +76,13 @@ def _export_torchscript(name: str, model: Siamese, out: Path) -> Runtime:
     return torchscript.create_runtime(modules)
 
 
-def _check_int8(form: str) -> None:
-    if form != 'openvino':
-        raise ConfigError(f'int8 is for the format openvino only, not for {form}: leave out --int8')
+def _check_int8(format_name: str) -> None:
+    if format_name != 'openvino':
+        raise ConfigError(
+            f'int8 is for the format openvino only, not for {format_name}: omit --int8'
+        )
     if not find_spec('nncf'):
         raise DependencyError(
-            'nncf is not installed: int8 needs the extra [export], which '
-            "`pip install -e '.[export]'` brings in the folder of the sources"
+            'nncf is not installed: int8 needs the extra [export]; run '
+            "`pip install -e '.[export]'` in the source folder"
         )

@@ -1,4 +1,4 @@
-"""The search of a model in 8 bits, for OpenVINO."""
+"""Quantisation of OpenVINO models to 8 bits with NNCF."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from siamffn_model.imaging.crop import SEARCH_SIZE, View
 from siamffn_model.runtimes.exported import ExportedModules
 from siamffn_model.runtimes.openvino_runtime import OpenVINORuntime
 
-# In single precision: what follows the correlation, whose small differences move boxes most.
-KEPT = nncf.IgnoredScope(patterns=[r'.*model\.fusion.*', r'.*model\.head.*'], validate=False)
+# The layers after the correlation keep single precision: their errors affect the boxes most.
+SINGLE_PRECISION = nncf.IgnoredScope(
+    patterns=[r'.*model\.fusion.*', r'.*model\.head.*'], validate=False
+)
 
 
-def quantise(graphs: ExportedModules, pairs: list[tuple[View, View]]) -> ExportedModules:
-    """Return OpenVINO's graphs with the search's backbone and neck in 8 bits.
+def quantise(modules: ExportedModules, pairs: list[tuple[View, View]]) -> ExportedModules:
+    """Return OpenVINO modules whose search module has its backbone and neck in 8 bits.
 
-    The template is computed once a target, and stays as it is.
+    The template module is unchanged, because it runs only once for each target.
 
     Args:
-        graphs: a model.
-        pairs: what the ranges are found on: views of a template and of a search for it.
+        modules: OpenVINO modules in single precision.
+        pairs: views of templates and of search regions that calibrate the quantisation.
     """
     nncf.set_log_level(logging.ERROR)
-    runtime = OpenVINORuntime(graphs, 'f32')
+    runtime = OpenVINORuntime(modules, 'f32')
     inputs = [
         [search.crop(SEARCH_SIZE)[None], *(level.data for level in runtime.template(template))]
         for template, search in pairs
     ]
     search = nncf.quantize(
-        graphs.search,
+        modules.search,
         nncf.Dataset(inputs),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(inputs),
-        ignored_scope=KEPT,
+        ignored_scope=SINGLE_PRECISION,
     )
-    return graphs._replace(search=search)
+    return modules._replace(search=search)

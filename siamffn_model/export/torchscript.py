@@ -1,4 +1,8 @@
-"""TorchScript, which is only for export: for programs with libtorch."""
+"""Export to TorchScript, for programs that use libtorch.
+
+A TorchScript file is a program, and this package executes nothing from a file: exported folders in
+this format are written but never read.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,17 @@ from siamffn_model.runtimes.torch_runtime import TorchRuntime, trace
 
 
 def convert(model: Siamese) -> ExportedModules:
-    """Return the TorchScript of a model in evaluation mode, whose batch norm it folds."""
+    """Return the traced inference modules of a model in evaluation mode.
+
+    Batch norm is folded into the convolutions of `model` in place.
+    """
     fold_batch_norm(model)
     template, search = map(trace, stages(model), example_inputs(model))
     return ExportedModules(template, search, model.score_map)
 
 
 def save(modules: ExportedModules, folder: Path) -> None:
-    """Write template.pt and search.pt."""
+    """Write template.pt and search.pt to an existing folder."""
     for name in ('template', 'search'):
         getattr(modules, name).save(str(folder / f'{name}.pt'))
 
@@ -30,9 +37,9 @@ def save(modules: ExportedModules, folder: Path) -> None:
 def create_runtime(modules: ExportedModules) -> TorchRuntime:
     """Return a runtime on the CPU for the result of `convert`."""
 
-    def search(crops: Tensor, *levels: Tensor) -> Tensor:
-        """Search one crop after the other: a trace has the number of crops fixed."""
-        singly = zip(crops.split(1), *(level.split(1) for level in levels))
-        return torch.cat([modules.search(*inputs) for inputs in singly])
+    def search(crops: Tensor, *templates: Tensor) -> Tensor:
+        """Search one crop at a time, because the batch size of a traced module is fixed."""
+        inputs = zip(crops.split(1), *(template.split(1) for template in templates))
+        return torch.cat([modules.search(*crop_inputs) for crop_inputs in inputs])
 
     return TorchRuntime('TorchScript', modules.template, search, modules.score_map, 'cpu')

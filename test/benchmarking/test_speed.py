@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from siamffn_model.benchmarking import speed
-from siamffn_model.benchmarking.report import add_section, report, table
+from siamffn_model.benchmarking.report import add_section, format_results, report_section
 from siamffn_model.benchmarking.speed import (
-    Entry,
     SpeedResult,
-    by_targets,
+    TrackerConfig,
     compare,
     frames_per_second,
-    measure,
+    measure_target_counts,
+    time_call,
 )
 from siamffn_model.cli.main import main
 from siamffn_model.datasets.synthetic import render_scene
@@ -46,7 +46,7 @@ class Recorder:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure no longer than it takes."""
-    monkeypatch.setattr(speed, 'SHARE', 0.0)
+    monkeypatch.setattr(speed, 'SECONDS_PER_ROUND', 0.0)
     monkeypatch.setattr(speed, 'ROUNDS', 2)
 
 
@@ -55,22 +55,24 @@ def recorders(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
     """The runtimes of all that is measured, without networks."""
     made: list[Recorder] = []
 
-    def load(self: Entry) -> Recorder:
+    def load(self: TrackerConfig) -> Recorder:
         made.append(Recorder())
         return made[-1]
 
-    monkeypatch.setattr(Entry, 'load', load)
+    monkeypatch.setattr(TrackerConfig, 'load', load)
     return made
 
 
 def test_the_median_is_taken_after_a_warm_up() -> None:
     calls: list[int] = []
-    median, p95 = measure(lambda: calls.append(1), runs=20)
+    median, p95 = time_call(lambda: calls.append(1), runs=20)
     assert len(calls) == 22 and 0 < median <= p95
 
 
 def test_trackers_are_measured_by_stages_and_with_their_memory() -> None:
-    ours, peer = compare([Entry('siamffn_lite0', 'auto', 'cpu'), Entry('opencv:kcf')], 2)
+    ours, peer = compare(
+        [TrackerConfig('siamffn_lite0', 'auto', 'cpu'), TrackerConfig('opencv:kcf')], 2
+    )
     assert ours.name.startswith('siamffn_lite0, ') and peer.name == 'OpenCV kcf'
     assert ours.crop and ours.network and ours.decode is not None
     assert ours.crop + ours.network + ours.decode == pytest.approx(ours.update, rel=0.5)
@@ -81,7 +83,7 @@ def test_trackers_are_measured_by_stages_and_with_their_memory() -> None:
 
 
 def test_a_target_costs_one_search_an_update_whatever_it_scores(recorders: list[Recorder]) -> None:
-    rows = by_targets(Entry('siamffn_lite0'))
+    rows = measure_target_counts(TrackerConfig('siamffn_lite0'))
     assert [row.targets for row in rows] == [1, 2, 4, 8, 16]
     (runtime,) = recorders
     assert set(runtime.searched) == {1, 2, 4, 8, 16}
@@ -91,7 +93,7 @@ def test_a_target_costs_one_search_an_update_whatever_it_scores(recorders: list[
 
 def test_larger_images_show_the_same_target_in_the_same_place() -> None:
     small = render_scene(1, (640, 480))
-    large = speed._enlarged(small, 3840, 2160)
+    large = speed._enlarge(small, 3840, 2160)
     assert large.images[0].shape == (2160, 3840, 3) and large.boxes == small.boxes
     assert np.array_equal(large.images[0][:480, :640], small.images[0])
 
@@ -102,19 +104,21 @@ def row(name: str, update: float) -> SpeedResult:
 
 def test_speeds_are_multiples_of_the_reference() -> None:
     rows = [row('quick', 10.0), row('siamban_r50, PyTorch eager', 300.0)]
-    lines = [[cell.strip() for cell in line.split('|')] for line in table(rows).splitlines()]
+    lines = [
+        [cell.strip() for cell in line.split('|')] for line in format_results(rows).splitlines()
+    ]
     assert lines[0][-2] == 'speed'
     assert lines[2] == [
         '', 'quick', '', '', '', '10.00', '20.00', '100', '100', '30.00', '',
     ]  # fmt: skip
     assert lines[3][-2] == '1.00'
-    assert 'speed' not in table(rows[:1])
+    assert 'speed' not in format_results(rows[:1])
 
 
 def test_a_section_comes_before_the_earlier_ones(tmp_path: Path) -> None:
     file = tmp_path / 'benchmarks.md'
     file.write_text('# Benchmarks\n\nAbout.\n\n## 2026-01-01\n\nold\n')
-    add_section(file, report([row('quick', 10.0)], 'more'))
+    add_section(file, report_section([row('quick', 10.0)], 'more'))
     text = file.read_text()
     assert text.startswith('# Benchmarks\n\nAbout.\n\n## 20') and text.endswith(
         '## 2026-01-01\n\nold\n'
@@ -130,7 +134,7 @@ def test_a_section_comes_before_the_earlier_ones(tmp_path: Path) -> None:
 def test_the_command_prints_json(
     recorders: list[Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speed, '_memory', lambda entry: (100.0, 0.0))
+    monkeypatch.setattr(speed, '_measure_memory', lambda config: (100.0, 0.0))
     done = CliRunner().invoke(main, ['benchmark', '--model', 'siamfc_alex', '--json'])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)

@@ -185,7 +185,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             return (Path(tmp_path / 'executed').write_text, ('!',))
 
     contents: dict[str, tuple[object, str]] = {
-        'alex.pth': ({'backbone.features.0.weight': torch.zeros(1)}, 'none of the models'),
+        'alex.pth': ({'backbone.features.0.weight': torch.zeros(1)}, 'of an unknown model'),
         'list.pth': ([1, 2], 'no state_dict'),
         'words.pth': ({'state_dict': {'a': 'b'}}, 'no state_dict'),
         'code.pth': (Surprise(), 'is not a PyTorch checkpoint'),

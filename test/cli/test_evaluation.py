@@ -110,10 +110,10 @@ def test_evaluate_shared_by_torchrun(clips: Path, tmp_path: Path) -> None:
         ),
         (
             ['evaluate', 'sequences', '--data', '.', '--set', 'lr=a'],
-            'the keys are window, penalty_k',
+            'the keys are window_influence, penalty_k',
         ),
         (['score', 'sequences', '--annotations', '.', '--results', 'none'], 'none: no such folder'),
-        (['tune', 'uav20l', '--data', '.'], 'UAV20L is a test set: what is tuned on it cannot'),
+        (['tune', 'uav20l', '--data', '.'], 'UAV20L is a test set: a tracker tuned on it cannot'),
         (['tune', 'vot2018', '--data', '.'], 'VOT2018 is a test set'),
     ],
 )

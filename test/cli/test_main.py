@@ -49,7 +49,7 @@ from siamffn_model.errors import SiamFFNError
 @click.command()
 @click.argument('reason')
 def works(reason):
-    raise {'user': SiamFFNError('x.mp4: bad; mend it'), 'ctrl-c': KeyboardInterrupt()}[reason]
+    raise {'user': SiamFFNError('x.mp4: bad; fix it'), 'ctrl-c': KeyboardInterrupt()}[reason]
 """
 
 
@@ -236,13 +236,13 @@ def test_export_writes_a_folder_that_track_uses(clips: Path, tmp_path: Path) -> 
     ('words', 'message'),
     [
         (['--format', 'tvm'], "'tvm' is not one of 'onnx', 'openvino', 'torchscript'"),
-        (['--format', 'openvino', '--int8'], '--int8 and --calibration DIR go together'),
+        (['--format', 'openvino', '--int8'], '--int8 and --calibration DIR must be given together'),
         (['--format', 'openvino', '--sequences', 'nowhere'], 'nowhere: no such folder'),
         (['--format', 'torchscript', '--model', 'yolo'], "unknown model 'yolo'"),
-        (['--format', 'torchscript', '--out', '.'], '. is there already: choose a folder'),
+        (['--format', 'torchscript', '--out', '.'], '. already exists: choose a folder'),
         (
             ['--format', 'torchscript', '--int8', '--calibration', 'sequences'],
-            'int8 is for the format openvino only, not for torchscript: leave out --int8',
+            'int8 is for the format openvino only, not for torchscript: omit --int8',
         ),
     ],
 )
@@ -307,13 +307,13 @@ def test_broken_plugin_says_why_and_disturbs_no_other() -> None:
         assert done.exit_code == 2
         assert "No module named 'no_such_module'" in done.stderr
         assert 'Traceback' not in done.output
-    assert 'Follow one target' in siamffn('track', '--help').stdout, 'our own go first'
+    assert 'Track one target' in siamffn('track', '--help').stdout, 'own commands take precedence'
 
 
 @pytest.mark.usefixtures('plugins')
 @pytest.mark.parametrize(
     ('reason', 'code', 'message'),
-    [('user', 2, 'Error: x.mp4: bad; mend it\n'), ('ctrl-c', 130, 'interrupted\n')],
+    [('user', 2, 'Error: x.mp4: bad; fix it\n'), ('ctrl-c', 130, 'interrupted\n')],
 )
 def test_errors_of_a_plugin(reason: str, code: int, message: str) -> None:
     done = siamffn('works', reason)

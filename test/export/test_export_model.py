@@ -106,7 +106,7 @@ def test_what_cannot_be_exported_is_refused(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, sequences = tmp_path / 'out', read_sequences(clips)
-    with pytest.raises(DataError, match='is there already: choose a folder'):
+    with pytest.raises(DataError, match='already exists: choose a folder'):
         export_model('siamffn_lite0', None, 'onnx', tmp_path, [])
     with pytest.raises(WeightsError, match=r'is a folder: give the \.safetensors file'):
         export_model('siamffn_lite0', tmp_path, 'onnx', out, [])
