@@ -1,4 +1,4 @@
-"""The command `siamffn`, called within the tests' own process."""
+"""The `siamffn` command, run in the process of the tests."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ from click.testing import CliRunner, Result
 from siamffn_model.cli.main import main
 
 
-def siamffn(*words: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
+def siamffn(*arguments: str | Path) -> Result:
+    """Run the command with these arguments; return its exit code and output."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])

@@ -1,13 +1,13 @@
-"""What `siamffn benchmark` measures and tells."""
+"""The measurements and the report of `siamffn benchmark`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from siamffn_model.benchmarking import speed
 from siamffn_model.benchmarking.report import add_section, format_results, report_section
@@ -16,114 +16,209 @@ from siamffn_model.benchmarking.speed import (
     TrackerConfig,
     compare,
     frames_per_second,
+    measure_image_sizes,
     measure_target_counts,
     time_call,
 )
-from siamffn_model.cli.main import main
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DataError
-from siamffn_model.imaging.crop import View
+from siamffn_model.imaging.crop import Image, View
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.runtime import Floats
+from siamffn_model.tracking.opencv import OpenCVTracker
+
+from ..command import siamffn
+
+CROP_MS, SEARCH_MS, DECODE_MS, OPENCV_MS = 2, 10, 3, 40
 
 
-class Recorder:
-    """A runtime that does nothing, and counts."""
-
-    name, device, score_map = 'nothing', 'cpu', ScoreMap(25)
+class Clock:
+    """A replacement of `time.perf_counter` that only advances when a test advances it."""
 
     def __init__(self) -> None:
-        self.searched: list[int] = []
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def advance(self, milliseconds: float) -> None:
+        self.seconds += milliseconds / 1e3
+
+
+class FakeRuntime:
+    """A runtime without a network that records the number of views of each search."""
+
+    name, score_map = 'fake', ScoreMap(25)
+
+    def __init__(self, clock: Clock, device: str = 'cpu') -> None:
+        self.device = device
+        self.searches: list[int] = []
+        self._clock = clock
 
     def template(self, view: View) -> object:
         return view
 
     def search(self, views: list[View], templates: list[object]) -> Floats:
-        self.searched.append(len(views))
+        self.searches.append(len(views))
+        for view in views:
+            view.crop(255)
+            self._clock.advance(SEARCH_MS)
         return np.full((len(views), 5, 625), 0.5)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Replace the clock of the benchmark, and make crops and updates take a fixed time."""
+    clock = Clock()
+    crop, update_all = View.crop, speed.update_all
+
+    def timed_crop(view: View, size: int) -> Image:
+        clock.advance(CROP_MS)
+        return crop(view, size)
+
+    def timed_update_all(trackers: list[speed.Tracker], images: list[Image]) -> object:
+        clock.advance(DECODE_MS * len(trackers))
+        return update_all(trackers, images)
+
+    monkeypatch.setattr(View, 'crop', timed_crop)
+    monkeypatch.setattr(speed, 'update_all', timed_update_all)
+    monkeypatch.setattr(OpenCVTracker, 'update', lambda *_: clock.advance(OPENCV_MS))
+    monkeypatch.setattr(speed, 'time', SimpleNamespace(perf_counter=clock))
+    return clock
+
+
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure no longer than it takes."""
+def two_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure each tracker in two rounds of one update."""
     monkeypatch.setattr(speed, 'SECONDS_PER_ROUND', 0.0)
     monkeypatch.setattr(speed, 'ROUNDS', 2)
 
 
 @pytest.fixture
-def recorders(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
-    """The runtimes of all that is measured, without networks."""
-    made: list[Recorder] = []
+def runtimes(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> list[FakeRuntime]:
+    """Replace the runtimes of all trackers; return those that have been loaded."""
+    loaded: list[FakeRuntime] = []
 
-    def load(self: TrackerConfig) -> Recorder:
-        made.append(Recorder())
-        return made[-1]
+    def load(config: TrackerConfig) -> FakeRuntime:
+        loaded.append(FakeRuntime(clock, config.device))
+        return loaded[-1]
 
     monkeypatch.setattr(TrackerConfig, 'load', load)
-    return made
+    return loaded
 
 
-def test_the_median_is_taken_after_a_warm_up() -> None:
-    calls: list[int] = []
-    median, p95 = time_call(lambda: calls.append(1), runs=20)
-    assert len(calls) == 22 and 0 < median <= p95
+@pytest.fixture
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the measurement of memory, which starts a process for each tracker."""
+    monkeypatch.setattr(speed, '_measure_memory', lambda config: (100.0, 0.0))
 
 
-def test_trackers_are_measured_by_stages_and_with_their_memory() -> None:
-    ours, peer = compare(
-        [TrackerConfig('siamffn_lite0', 'auto', 'cpu'), TrackerConfig('opencv:kcf')], 2
+def test_statistics_of_a_call_exclude_the_warm_up(clock: Clock) -> None:
+    durations = iter([1000, 1000, *range(1, 21)])
+    median, p95 = time_call(lambda: clock.advance(next(durations)), runs=20)
+    assert median == pytest.approx(10.5)
+    assert p95 == pytest.approx(19.05)
+    assert next(durations, None) is None, 'two warm-up calls and 20 measured calls'
+
+
+@pytest.mark.usefixtures('runtimes', 'no_memory')
+def test_stages_of_an_update() -> None:
+    on_cpu, on_gpu, baseline = compare(
+        [
+            TrackerConfig('siamffn_lite0', 'auto', 'cpu'),
+            TrackerConfig('siamffn_lite0', 'auto', 'cuda'),
+            TrackerConfig('opencv:mil'),
+        ],
+        2,
     )
-    assert ours.name.startswith('siamffn_lite0, ') and peer.name == 'OpenCV kcf'
-    assert ours.crop and ours.network and ours.decode is not None
-    assert ours.crop + ours.network + ours.decode == pytest.approx(ours.update, rel=0.5)
-    assert ours.update <= ours.update_p95
-    assert ours.updates_per_second == pytest.approx(2000 / ours.update)
-    assert peer.network is None
-    assert ours.memory_mb and peer.memory_mb and ours.memory_mb > peer.memory_mb > 30
+    update = 2 * (CROP_MS + SEARCH_MS + DECODE_MS)
+    for result in (on_cpu, on_gpu):
+        assert result.name == 'siamffn_lite0, fake'
+        assert result.update == pytest.approx(update)
+        assert result.update_p95 == pytest.approx(update)
+        assert result.updates_per_second == pytest.approx(2000 / update)
+        assert result.decode == pytest.approx(2 * DECODE_MS)
+    assert on_cpu.crop == pytest.approx(2 * CROP_MS)
+    assert on_cpu.network == pytest.approx(2 * SEARCH_MS)
+    assert on_gpu.crop is None, 'crops on the GPU are a part of the search'
+    assert on_gpu.network == pytest.approx(2 * (CROP_MS + SEARCH_MS))
+    assert baseline.name == 'OpenCV mil'
+    assert baseline.update == pytest.approx(2 * OPENCV_MS)
+    assert (baseline.crop, baseline.network, baseline.decode) == (None, None, None)
 
 
-def test_a_target_costs_one_search_an_update_whatever_it_scores(recorders: list[Recorder]) -> None:
-    rows = measure_target_counts(TrackerConfig('siamffn_lite0'))
-    assert [row.targets for row in rows] == [1, 2, 4, 8, 16]
-    (runtime,) = recorders
-    assert set(runtime.searched) == {1, 2, 4, 8, 16}
-    lost = Recorder()
-    assert frames_per_second(lost) > 0 and set(lost.searched) == {1}
+def test_a_round_lasts_for_its_time(
+    runtimes: list[FakeRuntime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, 'SECONDS_PER_ROUND', 0.1)
+    tracker = speed.TimedTracker(TrackerConfig('siamffn_lite0', '', 'cpu'), render_scene(4), 1)
+    tracker.run_round()
+    updates = -(-100 // (CROP_MS + SEARCH_MS + DECODE_MS))
+    assert {stage: len(times) for stage, times in tracker.times.items()} == {
+        'update': updates,
+        'crop': updates,
+        'search': updates,
+    }
 
 
-def test_larger_images_show_the_same_target_in_the_same_place() -> None:
+def test_memory_is_that_of_a_process_with_one_tracker() -> None:
+    ours, cuda = speed._measure_memory(TrackerConfig('siamffn_lite0', 'auto', 'cpu'))
+    baseline, _ = speed._measure_memory(TrackerConfig('opencv:kcf'))
+    assert ours > baseline > 30
+    assert cuda == 0
+
+
+def test_each_target_needs_one_search_per_update(runtimes: list[FakeRuntime], clock: Clock) -> None:
+    results = measure_target_counts(TrackerConfig('siamffn_lite0', '', 'cpu'))
+    assert [result.targets for result in results] == [1, 2, 4, 8, 16]
+    update = CROP_MS + SEARCH_MS + DECODE_MS
+    assert [result.update for result in results] == pytest.approx(
+        [count * update for count in (1, 2, 4, 8, 16)]
+    )
+    (runtime,) = runtimes
+    assert set(runtime.searches) == {1, 2, 4, 8, 16}
+    runtime = FakeRuntime(clock)
+    assert frames_per_second(runtime) == pytest.approx(1e3 / (CROP_MS + SEARCH_MS))
+    assert runtime.searches == [1] * 22
+
+
+def test_the_same_target_is_measured_in_larger_images(runtimes: list[FakeRuntime]) -> None:
+    results = measure_image_sizes(TrackerConfig('siamffn_lite0', '', 'cpu'))
+    assert [size for size, _ in results] == ['640x480', '1280x720', '1920x1080', '3840x2160']
+    assert len(runtimes) == 1
     small = render_scene(1, (640, 480))
     large = speed._enlarge(small, 3840, 2160)
-    assert large.images[0].shape == (2160, 3840, 3) and large.boxes == small.boxes
+    assert large.images[0].shape == (2160, 3840, 3)
+    assert large.boxes == small.boxes
     assert np.array_equal(large.images[0][:480, :640], small.images[0])
 
 
-def row(name: str, update: float) -> SpeedResult:
+def make_result(name: str, update: float) -> SpeedResult:
     return SpeedResult(name, 1, update, 2 * update, 1e3 / update, memory_mb=100)
 
 
-def test_speeds_are_multiples_of_the_reference() -> None:
-    rows = [row('quick', 10.0), row('siamban_r50, PyTorch eager', 300.0)]
-    lines = [
-        [cell.strip() for cell in line.split('|')] for line in format_results(rows).splitlines()
-    ]
-    assert lines[0][-2] == 'speed'
-    assert lines[2] == [
-        '', 'quick', '', '', '', '10.00', '20.00', '100', '100', '30.00', '',
-    ]  # fmt: skip
-    assert lines[3][-2] == '1.00'
-    assert 'speed' not in format_results(rows[:1])
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split('|')[1:-1]] for line in table.splitlines()]
 
 
-def test_a_section_comes_before_the_earlier_ones(tmp_path: Path) -> None:
+def test_speeds_are_relative_to_the_baseline() -> None:
+    results = [make_result('fast', 10.0), make_result('siamban_r50, PyTorch eager', 300.0)]
+    results[0].crop, results[0].cuda_mb = 1.5, 32.6
+    header, _, fast, slow = cells(format_results(results))
+    assert header[-2:] == ['RSS, MB', 'speed']
+    assert fast == ['fast', '1.50', '', '', '10.00', '20.00', '100', '100 + 33 of the GPU', '30.00']
+    assert slow[1:] == ['', '', '', '300.00', '600.00', '3', '100', '1.00']
+    assert 'speed' not in format_results(results[:1])
+
+
+def test_a_section_is_added_before_the_others(tmp_path: Path) -> None:
     file = tmp_path / 'benchmarks.md'
     file.write_text('# Benchmarks\n\nAbout.\n\n## 2026-01-01\n\nold\n')
-    add_section(file, report_section([row('quick', 10.0)], 'more'))
+    add_section(file, report_section([make_result('fast', 10)], 'scaling'))
     text = file.read_text()
-    assert text.startswith('# Benchmarks\n\nAbout.\n\n## 20') and text.endswith(
-        '## 2026-01-01\n\nold\n'
-    )
-    assert '| quick ' in text and 'more' in text
+    assert text.startswith('# Benchmarks\n\nAbout.\n\n## 20')
+    assert text.endswith('## 2026-01-01\n\nold\n')
+    assert '| fast ' in text and 'scaling' in text
     file.write_text('# Benchmarks\n')
     add_section(file, '## new\n')
     assert file.read_text() == '# Benchmarks\n## new\n\n'
@@ -131,14 +226,27 @@ def test_a_section_comes_before_the_earlier_ones(tmp_path: Path) -> None:
         add_section(tmp_path / 'none.md', '')
 
 
-def test_the_command_prints_json(
-    recorders: list[Recorder], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(speed, '_measure_memory', lambda config: (100.0, 0.0))
-    done = CliRunner().invoke(main, ['benchmark', '--model', 'siamfc_alex', '--json'])
+@pytest.mark.usefixtures('runtimes', 'no_memory')
+def test_the_command_prints_json() -> None:
+    done = siamffn('benchmark', '--model', 'siamfc_alex', '--json')
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    names = [tracker['name'] for tracker in found['trackers']]
-    assert names[0] == 'siamfc_alex, nothing'
+    content = json.loads(done.stdout)
+    names = [tracker['name'] for tracker in content['trackers']]
+    assert names[0] == 'siamfc_alex, fake'
     assert {'OpenCV csrt', 'OpenCV kcf', 'OpenCV mil'} < set(names)
-    assert found['machine']['processor'] and found['machine']['date']
+    assert content['machine']['processor'] and content['machine']['date']
+
+
+@pytest.mark.usefixtures('runtimes', 'no_memory')
+def test_the_command_adds_a_report(tmp_path: Path) -> None:
+    file = tmp_path / 'benchmarks.md'
+    file.write_text('# Benchmarks\n')
+    done = siamffn('benchmark', '--model', 'siamfc_alex', '--report', file, '--device', 'cpu')
+    assert done.exit_code == 0, done.output
+    assert done.stdout.endswith(f'see {file}\n')
+    section = file.read_text()
+    for row in cells(done.stdout):
+        assert row in cells(section)
+    update = CROP_MS + SEARCH_MS + DECODE_MS
+    assert ['16', f'{16 * update}.00', f'{1000 / update:.0f}'] in cells(section)
+    assert ['3840x2160', f'{update}.00', '1.00'] in cells(section)

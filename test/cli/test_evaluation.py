@@ -1,4 +1,4 @@
-"""The commands evaluate, score, tune and calibrate."""
+"""The commands `evaluate`, `score`, `tune` and `calibrate`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def test_evaluate(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     assert {path.name for path in (out / 'strips').iterdir()} == {'clip1.jpg', 'clip2.jpg'}
 
 
-def test_score_gives_what_evaluate_gave(clips: Path, random_weights: Path, tmp_path: Path) -> None:
+def test_score_and_evaluate_give_the_same_scores(
+    clips: Path, random_weights: Path, tmp_path: Path
+) -> None:
     out, again = tmp_path / 'out', tmp_path / 'again'
     words = ['evaluate', 'sequences', '--data', clips, '--weights', random_weights, '--out', out]
     assert siamffn(*words).exit_code == 0
@@ -64,22 +66,23 @@ def test_score_gives_what_evaluate_gave(clips: Path, random_weights: Path, tmp_p
     assert 'so they are not comparable' in (again / 'report.html').read_text()
 
 
-def test_evaluate_goes_on_where_it_was_stopped(clips: Path, tmp_path: Path) -> None:
-    """What is there already of the same tracker is kept with --resume, and only then."""
+def test_evaluate_resumes_an_interrupted_run(clips: Path, tmp_path: Path) -> None:
+    """Existing results of the same tracker are kept with --resume, and only with it."""
     words = ['evaluate', 'sequences', '--data', clips, '--tracker', 'opencv:mil', '--out', tmp_path]
     assert siamffn(*words).exit_code == 0
-    kept, lost = tmp_path / 'results/opencv-mil/clip1.txt', tmp_path / 'runs/opencv-mil/clip2.json'
+    kept = tmp_path / 'results/opencv-mil/clip1.txt'
+    missing = tmp_path / 'runs/opencv-mil/clip2.json'
     before = kept.stat().st_mtime_ns
-    lost.unlink()
+    missing.unlink()
     assert siamffn(*words, '--resume').exit_code == 0
-    assert lost.is_file()
+    assert missing.is_file()
     assert kept.stat().st_mtime_ns == before
     assert siamffn(*words).exit_code == 0
     assert kept.stat().st_mtime_ns != before
 
 
-def test_evaluate_shared_by_torchrun(clips: Path, tmp_path: Path) -> None:
-    """Each of two processes takes a sequence; the first one scores both."""
+def test_evaluate_in_two_processes_of_torchrun(clips: Path, tmp_path: Path) -> None:
+    """Each process tracks one sequence; the first process scores both."""
     command = [
         sys.executable,
         '-m',
@@ -117,7 +120,7 @@ def test_evaluate_shared_by_torchrun(clips: Path, tmp_path: Path) -> None:
         (['tune', 'vot2018', '--data', '.'], 'VOT2018 is a test set'),
     ],
 )
-def test_evaluation_refuses_what_cannot_be(
+def test_evaluation_reports_invalid_arguments(
     clips: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(clips)
@@ -127,7 +130,7 @@ def test_evaluation_refuses_what_cannot_be(
     assert not Path('out').exists()
 
 
-def test_evaluate_names_the_sequence(clips: Path, tmp_path: Path) -> None:
+def test_evaluate_reports_a_damaged_sequence(clips: Path, tmp_path: Path) -> None:
     (clips / 'clip2' / 'img' / '000003.jpg').unlink()
     file = tmp_path / 'out.json'
     done = siamffn('evaluate', 'sequences', '--data', clips, '--json', file)
@@ -147,7 +150,7 @@ def test_evaluation_without_its_packages_names_the_extra(
     assert done.stderr.startswith('Error: matplotlib is not installed: evaluation needs the extra')
 
 
-def test_every_set_is_named_in_the_help() -> None:
+def test_the_help_lists_every_benchmark() -> None:
     text = siamffn('evaluate', '--help').stdout
     assert all(re.search(rf'\b{name}\b', text) for name in BENCHMARKS)
 
@@ -157,30 +160,30 @@ def test_tune(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     words = ['sequences', '--data', clips, '--weights', random_weights, '--study', study]
     done = siamffn('tune', *words, '--trials', '2')
     assert done.exit_code == 0, done.output
-    found = re.fullmatch(
+    output = re.fullmatch(
         r'(0\.\d{4}) with --set window_influence=(\S+) --set penalty_k=(\S+) --set lr=(\S+) '
         r'--set motion_gain=(\S+)\n',
         done.stdout,
     )
-    assert found, done.stdout
-    assert siamffn('tune', *words, '--trials', '2').stdout == done.stdout, 'nothing was left to do'
+    assert output, done.stdout
+    assert siamffn('tune', *words, '--trials', '2').stdout == done.stdout, 'no trials are left'
     other = siamffn('tune', 'sequences', '--data', clips, '--study', study)
     assert other.exit_code == 2
     assert str(study) in other.stderr
 
 
 def test_calibrate(clips: Path, tmp_path: Path) -> None:
-    def error(*more: str | Path) -> float:
-        done = siamffn('calibrate', 'sequences', '--data', clips, *more)
+    def calibration_error(*options: str | Path) -> float:
+        done = siamffn('calibrate', 'sequences', '--data', clips, *options)
         assert done.exit_code == 0, done.output
-        found = re.search(r'^expected calibration error (0\.\d{3})$', done.stdout, re.MULTILINE)
-        assert found
-        return float(found[1])
+        match = re.search(r'^expected calibration error (0\.\d{3})$', done.stdout, re.MULTILINE)
+        assert match
+        return float(match[1])
 
     written = tmp_path / 'calibrated.safetensors'
-    first = error('--out', written)
+    first = calibration_error('--out', written)
     assert read_card(written)['calibration']
-    assert error('--weights', written) < max(first, 0.2)
+    assert calibration_error('--weights', written) < max(first, 0.2)
     refused = siamffn('calibrate', 'uav20l', '--data', clips, '--out', tmp_path / 'none')
     assert refused.exit_code == 2
     assert 'UAV20L is a test set' in refused.stderr

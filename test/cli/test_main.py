@@ -1,4 +1,4 @@
-"""The command line: track, train, data, export, weights, complexity, and plugins."""
+"""The commands `track`, `train`, `data`, `export`, `weights` and `complexity`, and plug-ins."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RECIPES = Path(__file__).resolve().parents[2] / 'config/train'
 
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed distribution that registers a command that works and two that cannot load."""
+    """Install a distribution with one working plug-in and two that cannot be imported."""
     (tmp_path / 'siamffn_test_plugin.py').write_text(PLUGIN)
     info = tmp_path / 'siamffn_test_plugin-1.0.dist-info'
     info.mkdir()
@@ -103,7 +103,7 @@ def test_settings_reach_the_tracker(clips: Path, random_weights: Path, tmp_path:
         (['clip1', '--weights', 'clip1/groundtruth.txt'], 'is damaged or not safetensors'),
     ],
 )
-def test_bad_input_is_named_in_one_line(
+def test_invalid_input_is_reported_in_one_line(
     clips: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(clips)
@@ -133,7 +133,7 @@ def test_bad_input_is_named_in_one_line(
         (['--weights', 'none'], 'weight file none is missing: give the path of a .safetensors'),
     ],
 )
-def test_train_refuses_what_cannot_be(
+def test_train_reports_invalid_arguments(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -164,7 +164,7 @@ def test_training_without_its_packages_names_the_extra(monkeypatch: pytest.Monke
         ('siamffn_lite0', ['--data', 'pack=there'], 'cannot read there/objects_1.tar'),
     ],
 )
-def test_a_set_that_is_not_where_it_should_be_is_named(
+def test_a_missing_data_set_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: str, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -181,7 +181,7 @@ def test_a_set_that_is_not_where_it_should_be_is_named(
     assert not Path('out').exists()
 
 
-def test_data_check_tells_by_its_exit_status_whether_all_is_well(
+def test_exit_status_of_data_check(
     monkeypatch: pytest.MonkeyPatch, tiny_pack: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
@@ -213,7 +213,7 @@ def test_data_speed_measures(tiny_pack: Path) -> None:
 # --- export
 
 
-def test_export_writes_a_folder_that_track_uses(clips: Path, tmp_path: Path) -> None:
+def test_track_accepts_an_exported_folder(clips: Path, tmp_path: Path) -> None:
     pytest.importorskip('openvino', reason='extra [openvino] not installed')
     folder = tmp_path / 'model'
     done = siamffn('export', '--format', 'openvino', '--out', folder, '--sequences', clips)
@@ -246,7 +246,7 @@ def test_export_writes_a_folder_that_track_uses(clips: Path, tmp_path: Path) -> 
         ),
     ],
 )
-def test_export_refuses_what_cannot_be(
+def test_export_reports_invalid_arguments(
     clips: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(clips.parent)
@@ -263,10 +263,10 @@ def test_export_refuses_what_cannot_be(
 def test_complexity_counts_and_measures() -> None:
     done = siamffn('complexity', 'siamfc_alex', '--device', 'cpu', '--json')
     assert done.exit_code == 0, done.output
-    (found,) = json.loads(done.stdout).items()
-    assert found[0] == 'siamfc_alex'
-    assert found[1].pop('fps') > 0
-    assert found[1] == {
+    summaries = json.loads(done.stdout)
+    assert list(summaries) == ['siamfc_alex']
+    assert summaries['siamfc_alex'].pop('fps') > 0
+    assert summaries['siamfc_alex'] == {
         'parameters_m': 3.75,
         'operations_g': 5.038,
         'frame_gmac': 4.317,
@@ -277,13 +277,13 @@ def test_complexity_counts_and_measures() -> None:
     assert table[1].split()[:4] == ['siamfc_alex', '3.750', '5.038', '4.317']
 
 
-def test_complexity_of_an_unknown_model_is_refused() -> None:
+def test_complexity_reports_an_unknown_model() -> None:
     done = siamffn('complexity', 'siamfc_alex', 'yolo')
     assert done.exit_code == 2
     assert "unknown model 'yolo'" in done.output
 
 
-def test_a_foreign_archive_is_refused(tmp_path: Path) -> None:
+def test_import_imagenet_reports_another_archive(tmp_path: Path) -> None:
     (tmp_path / 'other.tgz').write_bytes(b'other')
     done = siamffn('weights', 'import-imagenet', '--archive', tmp_path / 'other.tgz')
     assert done.exit_code == 2
@@ -300,7 +300,7 @@ def test_version_and_help() -> None:
 
 
 @pytest.mark.usefixtures('plugins')
-def test_broken_plugin_says_why_and_disturbs_no_other() -> None:
+def test_a_broken_plugin_reports_the_reason_and_affects_no_other_command() -> None:
     assert '(not available: ModuleNotFoundError' in siamffn('--help').stdout
     for words in (['broken'], ['broken', 'create', 'x.mp4', '--rate', '2'], ['broken', '--help']):
         done = siamffn(*words)
@@ -320,6 +320,14 @@ def test_errors_of_a_plugin(reason: str, code: int, message: str) -> None:
     assert (done.exit_code, done.stderr) == (code, message)
 
 
+def test_the_command_starts_without_heavy_packages() -> None:
+    program = 'import sys, siamffn_model.cli.main; print(*sys.modules)'
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    heavy = {'cv2', 'matplotlib', 'openvino', 'torch'}
+    assert not heavy & set(done.stdout.split())
+
+
 def test_unknown_command() -> None:
     done = siamffn('fly')
     assert done.exit_code == 2
@@ -333,11 +341,11 @@ def test_parse_box_as_an_option_of_any_command() -> None:
         click.echo(repr(box))
 
     assert CliRunner().invoke(command, []).stdout == 'None\n'
-    found = CliRunner().invoke(command, ['--box', '1,2.5,3,4']).stdout
-    assert found == 'Box(x=1.0, y=2.5, w=3.0, h=4.0)\n'
+    output = CliRunner().invoke(command, ['--box', '1,2.5,3,4']).stdout
+    assert output == 'Box(x=1.0, y=2.5, w=3.0, h=4.0)\n'
 
 
-# --- the real executable
+# --- the installed executable
 
 
 def test_executable(clips: Path, random_weights: Path, tmp_path: Path) -> None:
@@ -352,10 +360,10 @@ def test_executable(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     )
 
 
-def test_ctrl_c_keeps_what_was_tracked(
+def test_ctrl_c_keeps_the_results_so_far(
     sequence_folder: Path, random_weights: Path, tmp_path: Path
 ) -> None:
-    """A clip long enough not to end by itself; Ctrl-C once the overlay is being written."""
+    """Interrupt the tracking of a long clip after its first frames."""
     img = sequence_folder / 'clip1' / 'img'
     for number in range(31, 3001):
         os.link(img / '000030.jpg', img / f'{number:06d}.jpg')
