@@ -1,4 +1,4 @@
-"""siamffn_model/live/frame_buffer.py"""
+"""Tests of siamffn_model/live/frame_buffer.py."""
 
 from __future__ import annotations
 
@@ -15,44 +15,45 @@ def frame(stamp: int, size: int = 1) -> Frame:
     return Frame(stamp, lambda: np.zeros((8, 8, 3), np.uint8), size)
 
 
-def kept(buffer: FrameBuffer, number: int = 0) -> list[Frame]:
-    """The frames after this number, in order."""
-    found = []
-    while one := buffer.after(number):
-        found.append(one)
-        number = one.number
-    return found
+def frames_after(buffer: FrameBuffer, number: int = 0) -> list[Frame]:
+    """Return the stored frames with a higher number, in order."""
+    frames = []
+    while following := buffer.after(number):
+        frames.append(following)
+        number = following.number
+    return frames
 
 
 def stamps(buffer: FrameBuffer, number: int = 0) -> list[int]:
-    return [one.stamp for one in kept(buffer, number)]
+    """Return the stamps of the stored frames with a higher number, in order."""
+    return [each.stamp for each in frames_after(buffer, number)]
 
 
-def test_frame_is_decoded_on_first_use_and_released() -> None:
+def test_a_frame_is_decoded_on_first_use_and_released() -> None:
     calls: list[int] = []
 
     def decode() -> np.ndarray:
         calls.append(1)
         return np.ones((2, 2, 3), np.uint8)
 
-    one = Frame(1, decode, 12, 'header')
+    lazy = Frame(1, decode, 12, 'header')
     assert not calls
-    assert one.image is one.image and one.header == 'header'
+    assert lazy.image is lazy.image and lazy.header == 'header'
     assert calls == [1]
-    one.release()
-    assert one.image.shape == (2, 2, 3) and calls == [1, 1]
+    lazy.release()
+    assert lazy.image.shape == (2, 2, 3) and calls == [1, 1]
 
 
-def test_buffer_numbers_in_order_of_arrival() -> None:
+def test_frames_are_numbered_in_order_of_arrival() -> None:
     buffer = FrameBuffer(10, 1)
     for stamp in (5, 6, 6, 9):
         buffer.add(frame(stamp))
-    assert [one.number for one in kept(buffer)] == [1, 2, 3, 4] and buffer.newest == 4
+    assert [each.number for each in frames_after(buffer)] == [1, 2, 3, 4] and buffer.newest == 4
     assert stamps(buffer, 2) == [6, 9]
     assert stamps(buffer, 4) == []
 
 
-def test_buffer_drops_by_time_and_by_memory() -> None:
+def test_frames_are_dropped_by_age_and_by_memory() -> None:
     buffer = FrameBuffer(seconds=1, megabytes=1)
     for n in range(30):
         buffer.add(frame(n * PERIOD))
@@ -61,10 +62,10 @@ def test_buffer_drops_by_time_and_by_memory() -> None:
     buffer.add(frame(31 * PERIOD, size=200_000))
     assert stamps(buffer) == [31 * PERIOD]
     buffer.add(frame(32 * PERIOD, size=5_000_000))
-    assert stamps(buffer) == [32 * PERIOD], 'the newest is kept, however large'
+    assert stamps(buffer) == [32 * PERIOD], 'the newest frame is stored whatever its size'
 
 
-def test_buffer_starts_afresh_when_time_jumps_back() -> None:
+def test_buffer_is_cleared_when_time_jumps_back() -> None:
     buffer = FrameBuffer(10, 1)
     for stamp in (0, TIME_JUMP, TIME_JUMP + 100, 50, 60):
         assert buffer.add(frame(stamp))
@@ -72,14 +73,14 @@ def test_buffer_starts_afresh_when_time_jumps_back() -> None:
     assert (buffer.time_jumps, buffer.newest) == (1, 5)
 
 
-def test_buffer_leaves_out_what_comes_out_of_order() -> None:
+def test_frames_out_of_order_are_not_stored() -> None:
     buffer = FrameBuffer(10, 1)
-    told = [buffer.add(frame(stamp)) for stamp in (100, 300, 200, 300, 400)]
-    assert told == [True, True, False, True, True], 'a camera without stamps repeats its own'
+    added = [buffer.add(frame(stamp)) for stamp in (100, 300, 200, 300, 400)]
+    assert added == [True, True, False, True, True], 'equal stamps are allowed'
     assert stamps(buffer) == [100, 300, 300, 400]
 
 
-def test_limits_may_change_and_what_is_kept_is_told() -> None:
+def test_limits_can_be_changed_and_usage_is_reported() -> None:
     buffer = FrameBuffer(10, 1)
     for n in range(10):
         buffer.add(frame(n * PERIOD, size=50_000))
@@ -91,7 +92,7 @@ def test_limits_may_change_and_what_is_kept_is_told() -> None:
     assert buffer.usage == (0, 0) and buffer.after(0) is None
 
 
-def test_buffer_finds_a_stamp_and_the_latest() -> None:
+def test_frames_are_found_by_stamp_and_0_is_the_newest() -> None:
     buffer = FrameBuffer(10, 1)
     for stamp in (100, 200, 300):
         buffer.add(frame(stamp))
@@ -100,7 +101,7 @@ def test_buffer_finds_a_stamp_and_the_latest() -> None:
 
 
 @pytest.mark.parametrize(
-    ('held', 'stamp', 'told'),
+    ('stored', 'stamp', 'message'),
     [
         ([], 0, 'no image has arrived'),
         ([], 5, 'no image has arrived'),
@@ -109,9 +110,11 @@ def test_buffer_finds_a_stamp_and_the_latest() -> None:
         ([2 * 10**9, 3 * 10**9], 2 * 10**9 + 5, 'no frame has the stamp'),
     ],
 )
-def test_buffer_refuses_clearly(held: list[int], stamp: int, told: str) -> None:
+def test_a_missing_frame_is_reported_with_the_reason(
+    stored: list[int], stamp: int, message: str
+) -> None:
     buffer = FrameBuffer(10, 1)
-    for each in held:
-        buffer.add(frame(each))
-    with pytest.raises(SiamFFNError, match=told):
+    for stored_stamp in stored:
+        buffer.add(frame(stored_stamp))
+    with pytest.raises(SiamFFNError, match=message):
         buffer.find(stamp)

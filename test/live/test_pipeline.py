@@ -1,9 +1,10 @@
-"""siamffn_model/live/pipeline.py"""
+"""Tests of siamffn_model/live/pipeline.py."""
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,7 +24,7 @@ TIMEOUT = 20.0  # seconds
 
 
 class Live:
-    """A pipeline, a camera that pushes the frames of a clip, and what came back."""
+    """A pipeline that is fed with the frames of a clip, and queues of its results and errors."""
 
     def __init__(self, model: Runtime, clip: Scene) -> None:
         self.clip = clip
@@ -40,6 +41,7 @@ class Live:
         )
 
     def frame(self, number: int) -> Frame:
+        """Return a frame with an image of the clip, by its index."""
         return Frame((number + 1) * PERIOD, lambda: self.clip.images[number], 1)
 
     def track(self, number: int) -> tuple[TargetStatus, ...]:
@@ -55,7 +57,7 @@ def live(model: Runtime, clip: Scene) -> Iterator[Live]:
     live.pipeline.close()
 
 
-def test_boxes_are_those_of_a_tracker(live: Live, model: Runtime, clip: Scene) -> None:
+def test_boxes_equal_those_of_a_tracker(live: Live, model: Runtime, clip: Scene) -> None:
     assert live.track(0) == ()
     assert live.pipeline.init(clip.boxes[0], 0, 'car').result(TIMEOUT) == 'car'
     tracker = Tracker(model)
@@ -66,12 +68,14 @@ def test_boxes_are_those_of_a_tracker(live: Live, model: Runtime, clip: Scene) -
         assert live.pipeline.targets == (status,)
 
 
-def test_a_late_box_catches_up(live: Live, clip: Scene) -> None:
+def test_a_late_target_catches_up(live: Live, clip: Scene) -> None:
     for number in range(6):
         live.track(number)
     live.pipeline.init(clip.boxes[0], PERIOD).result(TIMEOUT)
+    deadline = time.monotonic() + TIMEOUT
+    # The worker takes the target through the missed frames between the calls.
     while live.pipeline.list().result(TIMEOUT)[0].frame_number < live.pipeline.buffer.newest:
-        pass  # the worker takes it through the missed frames between the calls
+        assert time.monotonic() < deadline, f'the target is still late after {TIMEOUT} s'
     (status,) = live.track(6)
     assert (status.processed, status.dropped) == (7, 0)
     assert status.track.state == State.TRACKING
@@ -98,7 +102,7 @@ def test_frames_are_dropped_or_refused(live: Live) -> None:
 
 
 @pytest.mark.parametrize('error', [ImageError('cut off'), ValueError('broken')])
-def test_errors_are_reported_and_tracking_goes_on(live: Live, error: Exception) -> None:
+def test_errors_are_reported_and_tracking_continues(live: Live, error: Exception) -> None:
     def decode() -> np.ndarray:
         raise error
 
@@ -110,7 +114,7 @@ def test_errors_are_reported_and_tracking_goes_on(live: Live, error: Exception) 
     assert (status.processed, status.dropped) == (2, 1)
 
 
-def test_while_paused_frames_are_kept_and_not_tracked(live: Live, clip: Scene) -> None:
+def test_paused_pipeline_stores_frames_without_tracking(live: Live, clip: Scene) -> None:
     live.track(0)
     live.pipeline.enable(False)
     for number in (1, 2):
@@ -119,7 +123,7 @@ def test_while_paused_frames_are_kept_and_not_tracked(live: Live, clip: Scene) -
     live.pipeline.enable(True)
     live.pipeline.push(live.frame(3))
     frame, _ = live.results.get(timeout=TIMEOUT)
-    assert frame.stamp == 4 * PERIOD, 'frames 1 and 2 gave no result'
+    assert frame.stamp == 4 * PERIOD, 'frames 1 and 2 have no result'
 
 
 def test_targets_are_listed_stopped_and_reset(live: Live, clip: Scene) -> None:
@@ -137,14 +141,14 @@ def test_targets_are_listed_stopped_and_reset(live: Live, clip: Scene) -> None:
         live.pipeline.init(clip.boxes[0]).result(TIMEOUT)
 
 
-def test_a_refused_box_raises_at_the_caller(live: Live) -> None:
+def test_an_invalid_box_raises_in_the_caller(live: Live) -> None:
     live.track(0)
     with pytest.raises(BoxError):
         live.pipeline.init(Box(5000, 0, 10, 10)).result(TIMEOUT)
     assert live.errors.empty() and live.track(1) == ()
 
 
-def test_settings_apply_from_the_next_frame_on(live: Live, clip: Scene) -> None:
+def test_settings_apply_to_the_next_frame(live: Live, clip: Scene) -> None:
     live.track(0)
     live.pipeline.init(clip.boxes[0]).result(TIMEOUT)
     always_lost = TrackerSettings(
@@ -165,13 +169,13 @@ def test_calls_beyond_the_limit_are_refused(live: Live) -> None:
         running.set()
         return release.wait(TIMEOUT)
 
-    held = live.pipeline._worker.submit(block)
+    blocked = live.pipeline._worker.submit(block)
     assert running.wait(TIMEOUT)
     calls = [live.pipeline.list() for _ in range(MAX_PENDING_CALLS + 1)]
     with pytest.raises(NotReadyError, match='busy'):
         calls[-1].result(TIMEOUT)
     release.set()
-    assert held.result(TIMEOUT) and calls[0].result(TIMEOUT) == ()
+    assert blocked.result(TIMEOUT) and calls[0].result(TIMEOUT) == ()
     live.pipeline.clear()
 
 

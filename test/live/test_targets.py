@@ -1,4 +1,4 @@
-"""siamffn_model/live/targets.py"""
+"""Tests of siamffn_model/live/targets.py."""
 
 from __future__ import annotations
 
@@ -22,30 +22,35 @@ def frame(stamp: int, image: np.ndarray | None = None, size: int = 1) -> Frame:
 
 
 class Camera:
-    """A frame buffer and its targets, fed from the clip."""
+    """A frame buffer that receives the frames of a clip, and its targets.
+
+    Attributes:
+        n_shown: number of frames that have arrived.
+        newest: the last of them.
+    """
 
     def __init__(self, model: Runtime, clip: Scene) -> None:
         self.buffer = FrameBuffer(5, 100)
         self.targets = Targets(model, self.buffer)
         self.clip = clip
-        self.shown = 0
+        self.n_shown = 0
 
     def show(self, count: int = 1) -> Frame:
-        """Let frames arrive, without tracking."""
+        """Add frames to the buffer without tracking; return the last."""
         for _ in range(count):
-            self.shown += 1
-            image = self.clip.images[self.shown - 1]
-            self.newest = frame(self.shown * PERIOD, image, image.nbytes)
+            self.n_shown += 1
+            image = self.clip.images[self.n_shown - 1]
+            self.newest = frame(self.n_shown * PERIOD, image, image.nbytes)
             self.buffer.add(self.newest)
         return self.newest
 
     def update(self, frame: Frame) -> list[Target]:
-        """Track in a frame; return the targets that were searched in it."""
+        """Track in a frame; return the targets that were searched in this frame."""
         self.targets.update(frame)
         return [target for target in self.targets.all if target.frame_number == frame.number]
 
     def track(self, count: int) -> list[Box]:
-        """Track frame by frame; return the boxes of the only target."""
+        """Add frames and track in each; return the boxes of the only target."""
         boxes = []
         for _ in range(count):
             (target,) = self.update(self.show())
@@ -53,7 +58,7 @@ class Camera:
         return boxes
 
     def init(self, box: Box, stamp: int = 0, target_id: str = '') -> str:
-        """Give a target and let it catch up; returns its id."""
+        """Initialise a target and let it catch up; return its id."""
         name = self.targets.init(box, stamp, target_id).id
         while self.targets.catch_up():
             pass
@@ -65,13 +70,13 @@ def camera(model: Runtime, clip: Scene) -> Camera:
     return Camera(model, clip)
 
 
-def test_no_target_gives_nothing(camera: Camera) -> None:
+def test_without_targets_nothing_is_tracked(camera: Camera) -> None:
     assert camera.update(camera.show()) == []
     with pytest.raises(SiamFFNError, match='no image has arrived'):
         Targets(None, FrameBuffer(1, 1)).init(Box(1, 1, 5, 5))
 
 
-def test_late_box_follows_the_same_path(camera: Camera, model: Runtime, clip: Scene) -> None:
+def test_a_late_target_follows_the_same_path(camera: Camera, model: Runtime, clip: Scene) -> None:
     camera.show()
     camera.init(clip.boxes[0], PERIOD)
     in_time = camera.track(9)
@@ -80,17 +85,17 @@ def test_late_box_follows_the_same_path(camera: Camera, model: Runtime, clip: Sc
     newest = late.show(8)
     late.init(clip.boxes[0], PERIOD)
     (target,) = late.update(newest)
-    assert target.track.box == in_time[6], 'caught up through the frames that came since'
+    assert target.track.box == in_time[6], 'caught up through the later frames'
     assert (target.processed, target.dropped) == (8, 0)
     assert late.track(2) == in_time[7:]
 
 
-def test_a_late_target_keeps_no_other_waiting(camera: Camera, clip: Scene) -> None:
+def test_a_late_target_does_not_delay_others(camera: Camera, clip: Scene) -> None:
     camera.show()
     camera.init(clip.boxes[0], 0, 'live')
     camera.track(6)
     assert camera.targets.init(clip.boxes[0], PERIOD, 'late').frames_behind == 6
-    for number in (3, 5, 7):  # for each new frame two of those missed
+    for number in (3, 5, 7):  # the late target catches up by two frames per new frame
         (live,) = camera.update(camera.show())
         assert (live.id, live.dropped) == ('live', 0)
         for _ in range(2):
@@ -103,9 +108,7 @@ def test_a_late_target_keeps_no_other_waiting(camera: Camera, clip: Scene) -> No
     assert late.track == live.track
 
 
-def test_frames_that_cannot_be_decoded_are_left_out_when_catching_up(
-    camera: Camera, clip: Scene
-) -> None:
+def test_undecodable_frames_are_skipped_while_catching_up(camera: Camera, clip: Scene) -> None:
     def decode() -> np.ndarray:
         raise ImageError('bad')
 
@@ -117,7 +120,7 @@ def test_frames_that_cannot_be_decoded_are_left_out_when_catching_up(
     assert (target.frame_number, target.processed, target.dropped) == (5, 4, 1)
 
 
-def test_catching_up_ends_where_time_jumps(camera: Camera, clip: Scene) -> None:
+def test_catching_up_ends_when_the_buffer_is_cleared(camera: Camera, clip: Scene) -> None:
     camera.show(5)
     camera.targets.init(clip.boxes[0], PERIOD)
     camera.buffer.clear()
@@ -126,24 +129,26 @@ def test_catching_up_ends_where_time_jumps(camera: Camera, clip: Scene) -> None:
     assert (target.processed, target.dropped) == (2, 4)
 
 
-def test_many_targets_are_each_as_if_alone(model: Runtime, clip: Scene) -> None:
+def test_targets_do_not_influence_each_other(model: Runtime, clip: Scene) -> None:
     boxes = [Box(10 * n, 5 * n, 30 + n, 20 + 2 * n) for n in (1, 3, 5)]
     together = Camera(model, clip)
     together.show()
     for box in boxes:
         together.init(box)
-    several = [[target.track for target in together.update(together.show())] for _ in range(4)]
+    tracks_by_frame = [
+        [target.track for target in together.update(together.show())] for _ in range(4)
+    ]
     for number, box in enumerate(boxes):
         alone = Camera(model, clip)
         alone.show()
         alone.init(box)
-        for tracks in several:
+        for tracks in tracks_by_frame:
             (target,) = alone.update(alone.show())
             assert target.track.box == pytest.approx(tracks[number].box, abs=1e-2)
             assert target.track.score == pytest.approx(tracks[number].score, abs=1e-4)
 
 
-def test_colours_stay_and_are_told_apart(camera: Camera, clip: Scene) -> None:
+def test_colours_are_stable_and_distinct(camera: Camera, clip: Scene) -> None:
     camera.show()
     for name in 'abc':
         camera.init(clip.boxes[0], 0, name)
@@ -162,12 +167,12 @@ def test_too_many_targets_and_too_long_ids_are_refused(model: Runtime, clip: Sce
         targets.init(clip.boxes[0], 0, name)
     with pytest.raises(SiamFFNError, match=r'2 targets.*max_targets'):
         targets.init(clip.boxes[0])
-    assert targets.init(clip.boxes[1], 0, 'a').id == 'a', 'one there is may start anew'
+    assert targets.init(clip.boxes[1], 0, 'a').id == 'a', 'an existing target is initialised again'
     with pytest.raises(SiamFFNError, match='65 characters'):
         targets.init(clip.boxes[0], 0, 'x' * 65)
 
 
-def test_stopping_one_leaves_the_others(camera: Camera, clip: Scene) -> None:
+def test_stopping_a_target_keeps_the_others(camera: Camera, clip: Scene) -> None:
     camera.show()
     for name in 'ab':
         camera.init(clip.boxes[0], 0, name)
@@ -177,7 +182,7 @@ def test_stopping_one_leaves_the_others(camera: Camera, clip: Scene) -> None:
         camera.targets.stop('a')
 
 
-def test_settings_may_change_meanwhile(camera: Camera, clip: Scene) -> None:
+def test_settings_change_while_tracking(camera: Camera, clip: Scene) -> None:
     camera.show()
     camera.init(clip.boxes[0])
     camera.targets.set(
@@ -187,13 +192,13 @@ def test_settings_may_change_meanwhile(camera: Camera, clip: Scene) -> None:
     assert target.track.state == State.LOST
 
 
-def test_catching_up_ends_when_the_camera_is_faster(camera: Camera, clip: Scene) -> None:
-    """Each update is slower than the camera: two frames arrive in its time."""
+def test_catching_up_ends_if_the_camera_is_faster(camera: Camera, clip: Scene) -> None:
+    """Two frames arrive during each update."""
     camera.show(3)
 
     def arriving(stamp: int, image: np.ndarray) -> Frame:
         def decode() -> np.ndarray:
-            if camera.shown < 40:
+            if camera.n_shown < 40:
                 camera.show()
                 camera.buffer.add(arriving(camera.newest.stamp + 1, image))
             return image
@@ -202,10 +207,10 @@ def test_catching_up_ends_when_the_camera_is_faster(camera: Camera, clip: Scene)
 
     camera.buffer.add(arriving(3 * PERIOD + 1, clip.images[3]))
     camera.init(clip.boxes[0], PERIOD)
-    assert camera.shown < 10, 'gave up catching up instead of chasing the camera'
+    assert camera.n_shown < 10, 'catching up must end, since it never reaches the newest frame'
 
 
-def test_frames_between_are_dropped_and_counted(camera: Camera, clip: Scene) -> None:
+def test_skipped_frames_are_counted_as_dropped(camera: Camera, clip: Scene) -> None:
     camera.show()
     camera.init(clip.boxes[0])
     camera.show(3)
@@ -215,18 +220,18 @@ def test_frames_between_are_dropped_and_counted(camera: Camera, clip: Scene) -> 
     assert target.status().mean_ms == target.last_ms
 
 
-def test_ids_are_assigned_or_taken_and_keep_their_order(camera: Camera, clip: Scene) -> None:
+def test_ids_are_given_or_generated_and_keep_their_order(camera: Camera, clip: Scene) -> None:
     camera.show()
-    given = [camera.init(clip.boxes[0], 0, name) for name in ('', 'car', '', '3')]
-    assert given == ['1', 'car', '2', '3']
-    seen = camera.update(camera.show())
-    assert [target.id for target in seen] == given
+    ids = [camera.init(clip.boxes[0], 0, name) for name in ('', 'car', '', '3')]
+    assert ids == ['1', 'car', '2', '3']
+    updated = camera.update(camera.show())
+    assert [target.id for target in updated] == ids
     assert len(camera.targets) == 4
     assert camera.targets.clear() == 4
     assert camera.update(camera.show()) == []
 
 
-def test_same_id_is_initialised_anew(camera: Camera, clip: Scene) -> None:
+def test_an_existing_id_is_initialised_again(camera: Camera, clip: Scene) -> None:
     camera.show()
     camera.init(clip.boxes[0], 0, 'car')
     camera.track(3)
@@ -238,7 +243,7 @@ def test_same_id_is_initialised_anew(camera: Camera, clip: Scene) -> None:
 
 
 @pytest.mark.parametrize('box', [Box(500, 500, 10, 10), Box(5, 5, 0, 10), Box(5, 5, np.nan, 1)])
-def test_bad_box_leaves_the_target_as_it_was(camera: Camera, clip: Scene, box: Box) -> None:
+def test_an_invalid_box_keeps_the_existing_target(camera: Camera, clip: Scene, box: Box) -> None:
     camera.show()
     camera.init(clip.boxes[0], 0, 'car')
     camera.track(2)
@@ -248,7 +253,7 @@ def test_bad_box_leaves_the_target_as_it_was(camera: Camera, clip: Scene, box: B
     assert (target.id, target.processed) == ('car', 4)
 
 
-def test_undecodable_image_raises_and_tracking_goes_on(camera: Camera, clip: Scene) -> None:
+def test_an_undecodable_image_raises_and_tracking_continues(camera: Camera, clip: Scene) -> None:
     camera.show()
     camera.init(clip.boxes[0])
 

@@ -1,9 +1,10 @@
-"""siamffn_model/live/worker.py"""
+"""Tests of siamffn_model/live/worker.py."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 
 import pytest
@@ -11,160 +12,161 @@ import pytest
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.live.worker import Worker
 
-PATIENCE = 20
+TIMEOUT = 20.0  # seconds
 
 
-class Work:
-    """A worker whose items block until they are let go."""
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Wait until a condition is true; fail after the timeout."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, f'timeout of {TIMEOUT} s while waiting for {what}'
+        time.sleep(0.001)
+
+
+class BlockingWorker:
+    """A worker that blocks in each item until `release` is released.
+
+    Attributes:
+        started: released when an item starts.
+        processed: the items that were processed; a negative item fails instead.
+        errors: what was passed to `on_error`.
+    """
 
     def __init__(self) -> None:
-        self.begun = threading.Semaphore(0)
-        self.go = threading.Semaphore(0)
-        self.seen: list[int] = []
+        self.started = threading.Semaphore(0)
+        self.release = threading.Semaphore(0)
+        self.processed: list[int] = []
         self.errors: list[Exception] = []
         self.worker: Worker[int] = Worker(self.process, self.errors.append)
 
     def process(self, item: int) -> None:
-        self.begun.release()
-        assert self.go.acquire(timeout=PATIENCE)
+        self.started.release()
+        assert self.release.acquire(timeout=TIMEOUT)
         if item < 0:
             raise ValueError(item)
-        self.seen.append(item)
+        self.processed.append(item)
 
 
 @pytest.fixture
-def work() -> Iterator[Work]:
-    work = Work()
-    yield work
-    work.go.release(100)
-    work.worker.close()
+def blocking() -> Iterator[BlockingWorker]:
+    blocking = BlockingWorker()
+    yield blocking
+    blocking.release.release(100)
+    blocking.worker.close()
 
 
-def test_newest_item_replaces_the_waiting_one(work: Work) -> None:
-    work.worker.put(1)
-    assert work.begun.acquire(timeout=PATIENCE)  # 1 is at work
+def test_the_newest_item_replaces_the_waiting_one(blocking: BlockingWorker) -> None:
+    blocking.worker.put(1)
+    assert blocking.started.acquire(timeout=TIMEOUT)  # item 1 blocks the worker
     for item in (2, 3, 4):
-        work.worker.put(item)
-    work.go.release(2)
-    assert work.begun.acquire(timeout=PATIENCE)
-    work.worker.call(lambda: None)
-    assert work.seen == [1, 4]
+        blocking.worker.put(item)
+    blocking.release.release(2)
+    assert blocking.started.acquire(timeout=TIMEOUT)
+    blocking.worker.call(lambda: None)
+    assert blocking.processed == [1, 4]
 
 
-def test_a_call_goes_before_the_waiting_item(work: Work) -> None:
-    work.worker.put(1)
-    assert work.begun.acquire(timeout=PATIENCE)
-    work.worker.put(2)
-    answers: list[list[int]] = []
-    caller = threading.Thread(
-        target=lambda: answers.append(work.worker.call(lambda: list(work.seen)))
-    )
-    caller.start()
-    while not work.worker._calls:
-        pass
-    work.go.release(2)
-    caller.join(PATIENCE)
-    assert answers == [[1]]
+def test_a_call_runs_before_the_waiting_item(blocking: BlockingWorker) -> None:
+    blocking.worker.put(1)
+    assert blocking.started.acquire(timeout=TIMEOUT)
+    blocking.worker.put(2)
+    future = blocking.worker.submit(lambda: list(blocking.processed))
+    blocking.release.release(2)
+    assert future.result(TIMEOUT) == [1]
 
 
-def test_a_failing_item_is_told_and_the_thread_lives_on(work: Work) -> None:
-    work.go.release(2)
-    work.worker.put(-1)
-    assert work.begun.acquire(timeout=PATIENCE)
-    work.worker.call(lambda: None)
-    work.worker.put(5)
-    assert work.begun.acquire(timeout=PATIENCE)
-    work.worker.call(lambda: None)
-    assert [str(error) for error in work.errors] == ['-1']
-    assert work.seen == [5]
+def test_a_failing_item_is_reported_and_the_thread_continues(blocking: BlockingWorker) -> None:
+    blocking.release.release(2)
+    blocking.worker.put(-1)
+    assert blocking.started.acquire(timeout=TIMEOUT)
+    blocking.worker.call(lambda: None)
+    blocking.worker.put(5)
+    assert blocking.started.acquire(timeout=TIMEOUT)
+    blocking.worker.call(lambda: None)
+    assert [str(error) for error in blocking.errors] == ['-1']
+    assert blocking.processed == [5]
 
 
-def test_a_failing_call_raises_at_the_caller(work: Work) -> None:
+def test_a_failing_call_raises_in_the_caller(blocking: BlockingWorker) -> None:
     with pytest.raises(ZeroDivisionError):
-        work.worker.call(lambda: 1 / 0)
-    assert work.worker.call(lambda: 'still here') == 'still here'
+        blocking.worker.call(lambda: 1 / 0)
+    assert blocking.worker.call(lambda: 'result') == 'result'
 
 
-def test_idle_work_is_done_between_items_until_there_is_none_left() -> None:
-    left = [3]
-    done: list[str] = []
-    ended = threading.Event()
+def test_idle_work_runs_until_none_is_left() -> None:
+    events: list[str] = []
+    finished = threading.Event()
 
     def idle() -> bool:
-        if left[0]:
-            left[0] -= 1
-            done.append('idle')
-        elif 'item' in done:
-            ended.set()
-        return left[0] > 0
+        if events.count('idle') < 3:
+            events.append('idle')
+        elif 'item' in events:
+            finished.set()
+        return events.count('idle') < 3
 
-    worker: Worker[int] = Worker(lambda item: done.append('item'), print, idle)
+    worker: Worker[int] = Worker(lambda item: events.append('item'), print, idle)
     worker.call(lambda: None)
-    while left[0]:
-        pass
-    assert done == ['idle'] * 3
+    wait_until(lambda: events.count('idle') == 3, 'the idle work')
+    assert events == ['idle'] * 3
     worker.put(1)
-    assert ended.wait(PATIENCE)
+    assert finished.wait(TIMEOUT)
     worker.close()
-    assert done == ['idle'] * 3 + ['item']
+    assert events == ['idle'] * 3 + ['item']
 
 
-def test_idle_work_has_its_turn_where_items_always_wait() -> None:
-    done: list[str] = []
-    ended = threading.Event()
+def test_idle_work_runs_between_items_that_always_wait() -> None:
+    events: list[str] = []
+    finished = threading.Event()
 
     def process(item: int) -> None:
-        done.append('item')
+        events.append('item')
         if item < 4:
             worker.put(item + 1)
         else:
-            ended.set()
+            finished.set()
 
     def idle() -> bool:
-        done.append('idle')
-        return len(done) < 20
+        events.append('idle')
+        return len(events) < 20
 
     worker: Worker[int] = Worker(process, print, idle)
     worker.put(1)
-    assert ended.wait(PATIENCE)
+    assert finished.wait(TIMEOUT)
     worker.close()
-    assert done[:7] == ['item', 'idle'] * 3 + ['item']
+    assert events[:7] == ['item', 'idle'] * 3 + ['item']
 
 
-def test_calls_and_items_take_turns(work: Work) -> None:
-    work.go.release(10)
-    done: list[str] = []
-    held = threading.Event()
-    work.worker.submit(lambda: held.wait(PATIENCE))
-    futures = [work.worker.submit(lambda: done.append(f'call after {work.seen}')) for _ in range(3)]
-    work.worker.put(1)
-    held.set()
-    for future in futures:
-        future.result(PATIENCE)
-    assert done[0] == 'call after [1]', 'a call has been, so the item is next'
+def test_calls_and_items_alternate(blocking: BlockingWorker) -> None:
+    blocking.release.release(10)
+    resume = threading.Event()
+    blocking.worker.submit(lambda: resume.wait(TIMEOUT))
+    futures = [blocking.worker.submit(lambda: list(blocking.processed)) for _ in range(3)]
+    blocking.worker.put(1)
+    resume.set()
+    results = [future.result(TIMEOUT) for future in futures]
+    assert results[0] == [1], 'the item runs between the first call and the others'
 
 
-def test_more_calls_than_can_wait_are_refused(work: Work) -> None:
-    held = threading.Event()
-    first = work.worker.submit(lambda: held.wait(PATIENCE))
-    while first.done() or work.worker._calls:
-        pass
-    futures = [work.worker.submit(lambda: 1, 5) for _ in range(6)]
+def test_calls_beyond_the_limit_are_refused(blocking: BlockingWorker) -> None:
+    started, resume = threading.Event(), threading.Event()
+    blocking.worker.submit(lambda: (started.set(), resume.wait(TIMEOUT)))
+    assert started.wait(TIMEOUT)
+    futures = [blocking.worker.submit(lambda: 1, 5) for _ in range(6)]
     with pytest.raises(SiamFFNError, match='busy with 5 other calls'):
-        futures[-1].result(PATIENCE)
-    futures[-1] = work.worker.submit(lambda: 1)  # our own are not
-    held.set()
-    assert {future.result(PATIENCE) for future in futures} == {1}
+        futures[-1].result(TIMEOUT)
+    futures[-1] = blocking.worker.submit(lambda: 1)  # without a limit it is accepted
+    resume.set()
+    assert {future.result(TIMEOUT) for future in futures} == {1}
 
 
-def test_an_item_that_replaces_another_is_told_of(work: Work) -> None:
-    assert not work.worker.put(1)
-    assert work.begun.acquire(timeout=PATIENCE)
-    assert [work.worker.put(item) for item in (2, 3)] == [False, True]
+def test_put_returns_whether_an_item_was_replaced(blocking: BlockingWorker) -> None:
+    assert not blocking.worker.put(1)
+    assert blocking.started.acquire(timeout=TIMEOUT)
+    assert [blocking.worker.put(item) for item in (2, 3)] == [False, True]
 
 
-def test_a_closed_worker_cancels_calls(work: Work) -> None:
-    work.worker.close()
+def test_a_closed_worker_cancels_calls(blocking: BlockingWorker) -> None:
+    blocking.worker.close()
     with pytest.raises(CancelledError):
-        work.worker.call(lambda: None)
-    work.worker.close()  # again, in peace
+        blocking.worker.call(lambda: None)
+    blocking.worker.close()  # a second time, without effect

@@ -1,4 +1,4 @@
-"""siamffn_ros/node/diagnostics.py"""
+"""Tests of siamffn_ros/node/diagnostics.py."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_latency_covers_the_images_since_the_last_report() -> None:
     assert statistics.total['tracked'] == 5
 
 
-def test_latencies_take_bounded_memory() -> None:
+def test_the_number_of_stored_latencies_is_bounded() -> None:
     statistics = NodeStatistics()
     for _ in range(3 * MAX_LATENCIES):
         statistics.count_tracked(0.0)
     assert len(statistics._latencies) == MAX_LATENCIES
 
 
-def test_nothing_wrong_is_ok() -> None:
+def test_status_is_ok_without_problems() -> None:
     statistics = NodeStatistics()
     for _ in range(10):
         statistics.count('received')
@@ -53,10 +53,10 @@ def test_nothing_wrong_is_ok() -> None:
     report = status(statistics, target('a', State.TRACKING), target('b', State.UNCERTAIN))
     assert (report.level, report.message) == (DiagnosticStatus.OK, 'fine')
     assert report.hardware_id == 'cpu'
-    found = values(report)
-    assert (found['target a'], found['target b']) == ('TRACKING 0.50', 'UNCERTAIN 0.50')
-    assert (found['images received'], found['images dropped'], found['targets']) == ('10', '0', '2')
-    assert float(found['memory (MB)']) > 10
+    pairs = values(report)
+    assert (pairs['target a'], pairs['target b']) == ('TRACKING 0.50', 'UNCERTAIN 0.50')
+    assert (pairs['images received'], pairs['images dropped'], pairs['targets']) == ('10', '0', '2')
+    assert float(pairs['memory (MB)']) > 10
 
 
 @pytest.mark.parametrize(
@@ -66,16 +66,16 @@ def test_nothing_wrong_is_ok() -> None:
         (['received'] * 10 + ['dropped'] * 2, 'slow: 2 of 10 images dropped'),
     ],
 )
-def test_warnings_say_what_is_wrong(events: list[str], message: str) -> None:
+def test_warnings_name_the_problem(events: list[str], message: str) -> None:
     statistics = NodeStatistics()
     for event in events:
         statistics.count(event)
     report = status(statistics, target('a', State.TRACKING))
     assert (report.level, report.message) == (DiagnosticStatus.WARN, message)
-    assert status(statistics).level == DiagnosticStatus.OK, 'only once'
+    assert status(statistics).level == DiagnosticStatus.OK, 'it is reported once'
 
 
-def test_a_few_dropped_images_are_no_warning() -> None:
+def test_a_few_dropped_images_cause_no_warning() -> None:
     statistics = NodeStatistics()
     for event in ['received'] * 30 + ['dropped']:
         statistics.count(event)
@@ -87,7 +87,7 @@ def test_lost_targets_are_named() -> None:
     assert (report.level, report.message) == (DiagnosticStatus.WARN, 'lost: a')
 
 
-def test_errors_come_first() -> None:
+def test_errors_are_reported_before_warnings() -> None:
     statistics = NodeStatistics()
     statistics.count('failed')
     report = status(statistics, target('a', State.LOST), error='no image')

@@ -1,4 +1,4 @@
-"""siamffn_ros/node/parameters.py"""
+"""Tests of siamffn_ros/node/parameters.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from siamffn_ros.node.parameters import PARAMETERS, NodeParameters, validate
 DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
 
-def test_defaults_are_those_of_the_tracker_and_may_be_set() -> None:
+def test_defaults_are_valid_and_equal_those_of_the_tracker() -> None:
     assert NodeParameters.from_values(DEFAULTS) == NodeParameters()
     assert NodeParameters().tracking == TrackerSettings()
     assert validate(NodeParameters(), DEFAULTS, configured=False) == ''
@@ -24,7 +24,7 @@ def test_defaults_are_those_of_the_tracker_and_may_be_set() -> None:
             assert low <= parameter.default <= high
 
 
-def test_every_setting_of_the_tracker_reaches_it() -> None:
+def test_every_tracking_parameter_is_passed_to_the_tracker() -> None:
     changed = {f'tracking.{name}': value + 1 for name, value in asdict(TrackerSettings()).items()}
     settings = NodeParameters.from_values(DEFAULTS | changed).tracking
     assert all(
@@ -32,8 +32,8 @@ def test_every_setting_of_the_tracker_reaches_it() -> None:
     )
 
 
-@pytest.mark.parametrize('name', [one.name for one in PARAMETERS if one.read_by_configure])
-def test_what_configure_reads_can_only_be_set_before(name: str) -> None:
+@pytest.mark.parametrize('name', [each.name for each in PARAMETERS if each.read_by_configure])
+def test_parameters_read_by_configure_can_only_be_set_before_it(name: str) -> None:
     assert validate(NodeParameters(), [name], configured=False) == ''
     assert f'{name} is read by configure' in validate(NodeParameters(), [name], configured=True)
 
@@ -47,7 +47,7 @@ def test_what_configure_reads_can_only_be_set_before(name: str) -> None:
         ({'tracking.reacquire_threshold': 0.5}, 'tracking.reacquire_threshold 0.5'),
     ],
 )
-def test_values_that_are_not_allowed_are_refused(changes: dict[str, object], message: str) -> None:
+def test_invalid_values_are_refused(changes: dict[str, object], message: str) -> None:
     assert message in validate(
         NodeParameters.from_values(DEFAULTS | changes), changes, configured=True
     )

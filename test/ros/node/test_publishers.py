@@ -1,4 +1,7 @@
-"""What the publishers draw; what they publish is seen in test_tracker_node.py."""
+"""Tests of the debug image of siamffn_ros/node/publishers.py.
+
+For the published messages see test_tracker_node.py.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,16 @@ def has(image: np.ndarray, colour: int) -> bool:
     return bool((image == nth_colour(colour)).all(axis=2).any())
 
 
-def test_each_target_has_its_own_colour_whatever_the_others_do() -> None:
+def test_the_colour_of_a_target_does_not_depend_on_the_others() -> None:
     frame = Frame(1, lambda: PLAIN, 1)
     first, second = target(0, Box(40, 60, 50, 40)), target(3, Box(200, 120, 60, 60))
     both, alone = debug_image(frame, [first, second]), debug_image(frame, [second])
     assert has(both, 0) and has(both, 3)
     assert has(alone, 3) and not has(alone, 0)
-    assert (PLAIN == 100).all(), 'a copy is drawn into'
+    assert (PLAIN == 100).all(), 'the original image is unchanged'
 
 
-def test_a_lost_target_has_no_box_but_a_label() -> None:
+def test_a_lost_target_is_labelled_without_a_box() -> None:
     frame = Frame(1, lambda: PLAIN, 1)
     image = debug_image(frame, [target(2, Box(100, 100, 50, 50), State.LOST)])
     assert not has(image, 2)

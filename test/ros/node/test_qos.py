@@ -1,4 +1,4 @@
-"""siamffn_ros/node/qos.py: what a real node does with its names and overrides."""
+"""Tests of siamffn_ros/node/qos.py: the QoS parameters and overrides of the node."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ if TYPE_CHECKING:
     from conftest import NodeProcess, Peer
 
 
-def test_qos_overrides_win(
+def test_qos_overrides_take_precedence(
     start_node: Callable[..., NodeProcess], make_peer: Callable[..., Peer]
 ) -> None:
     name = 'qos_overrides./image.subscription.reliability'
-    node, wrong = (start_node(**{name: value}) for value in ('reliable', 'perfect'))
+    node, invalid = (start_node(**{name: value}) for value in ('reliable', 'perfect'))
     make_peer(reliable=False)
     node.wait_for('with a QoS that is incompatible')
-    assert wrong.process.wait(40) == 1
-    assert "'perfect': set it to" in wrong.text() and 'Traceback' not in wrong.text()
+    assert invalid.process.wait(40) == 1
+    assert "'perfect': set it to" in invalid.log_text() and 'Traceback' not in invalid.log_text()
 
 
-def test_subscribers_that_ask_for_more_than_is_offered_are_told_of(
+def test_subscribers_with_an_incompatible_qos_are_reported(
     start_node: Callable[..., NodeProcess], make_peer: Callable[..., Peer]
 ) -> None:
-    """The peers ask for reliable detections."""
-    fitting = start_node()
-    other = start_node(arguments=['--camera', 'other=/other/image'], output_qos='sensor_data')
+    """Both peers request reliable detections, which only the first node offers."""
+    compatible = start_node()
+    incompatible = start_node(
+        arguments=['--camera', 'other=/other/image'], output_qos='sensor_data'
+    )
     peer, _ = make_peer(), make_peer(namespace='other')
     peer.wait_for_node()
-    other.wait_for('set output_qos to "reliable"')
-    seen = len(peer.diagnostics)
-    peer.until(lambda: len(peer.diagnostics) > seen + 4, 'two looks at the graph of each')
-    assert 'QoS' not in fitting.text(), 'all fits'
+    incompatible.wait_for('set output_qos to "reliable"')
+    # A node checks its subscribers before it publishes its diagnostics, which both do each second.
+    received = len(peer.diagnostics)
+    peer.until(lambda: len(peer.diagnostics) > received + 4, 'two checks of each node')
+    assert 'QoS' not in compatible.log_text()

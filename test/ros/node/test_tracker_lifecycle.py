@@ -1,10 +1,9 @@
-"""siamffn_ros/node: how a node starts, changes state and ends."""
+"""Tests of how a node of siamffn_ros/node starts, changes its lifecycle state and ends."""
 
 from __future__ import annotations
 
 import itertools
 import signal
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -38,10 +37,10 @@ CONFIG = Path(__file__).parents[3] / 'config'
 
 
 @pytest.fixture
-def node_here() -> Iterator[TrackerNode]:
-    """A node in this process, which nothing spins; its namespace separates it from other tests."""
+def local_node() -> Iterator[TrackerNode]:
+    """Return a node in this process and in the namespace /local; no executor spins it."""
     options = SignalHandlerOptions.NO
-    rclpy.init(args=['--ros-args', '-r', '__ns:=/here'], signal_handler_options=options)
+    rclpy.init(args=['--ros-args', '-r', '__ns:=/local'], signal_handler_options=options)
     node = TrackerNode()
     yield node
     node.close()
@@ -49,134 +48,138 @@ def node_here() -> Iterator[TrackerNode]:
     rclpy.shutdown()
 
 
-def test_parameter_file_has_the_defaults(node_here: TrackerNode) -> None:
-    written = yaml.safe_load((CONFIG / 'tracker.yaml').read_text())['/**']['ros__parameters']
-    tracking = written.pop('tracking')
-    written |= {f'tracking.{name}': value for name, value in tracking.items()}
-    for name, value in written.items():
-        assert node_here.get_parameter(name).value == value, name
-        assert node_here.describe_parameter(name).description
-    general = {'use_sim_time', 'start_type_description_service'}
-    assert set(node_here._parameters) - general == set(written)
+def test_parameter_file_has_the_defaults(local_node: TrackerNode) -> None:
+    values = yaml.safe_load((CONFIG / 'tracker.yaml').read_text())['/**']['ros__parameters']
+    tracking = values.pop('tracking')
+    values |= {f'tracking.{name}': value for name, value in tracking.items()}
+    for name, value in values.items():
+        assert local_node.get_parameter(name).value == value, name
+        assert local_node.describe_parameter(name).description
+    of_every_node = {'use_sim_time', 'start_type_description_service'}
+    assert set(local_node._parameters) - of_every_node == set(values)
 
 
 def test_debug_image_is_only_built_for_subscribers(
-    node_here: TrackerNode, weights: Path, clip: Scene, monkeypatch: pytest.MonkeyPatch
+    local_node: TrackerNode,
+    weights: Path,
+    clip: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    until: Callable[..., Any],
 ) -> None:
-    node_here.set_parameters([Parameter('weights', value=str(weights))])
-    node_here.trigger_configure()
-    node_here.trigger_activate()
+    local_node.set_parameters([Parameter('weights', value=str(weights))])
+    local_node.trigger_configure()
+    local_node.trigger_activate()
     built: list[int] = []
 
-    def counted(image: Any, header: Header) -> Any:
+    def record_and_convert(image: Any, header: Header) -> Any:
         built.append(1)
         return to_image(image, header)
 
-    monkeypatch.setattr(publishers, 'to_image', counted)
+    monkeypatch.setattr(publishers, 'to_image', record_and_convert)
     frame = Frame(1, lambda: clip.images[0], 1, Header())
-    assert node_here._configured
-    node_here._configured.publishers.publish(frame, ())
+    assert local_node._configured
+    local_node._configured.publishers.publish(frame, ())
     assert not built
-    node_here.create_subscription(Image, '~/debug_image', print, 1)
-    while not node_here.count_subscribers('/here/tracker/debug_image'):
-        time.sleep(0.01)
-    node_here._configured.publishers.publish(frame, ())
+    local_node.create_subscription(Image, '~/debug_image', print, 1)
+    until(lambda: local_node.count_subscribers('/local/tracker/debug_image'), 'the subscription')
+    local_node._configured.publishers.publish(frame, ())
     assert built
 
 
 @pytest.mark.parametrize('error', [ImageError('cut off'), ValueError('broken')])
-def test_frame_errors_are_reported_as_what_they_are(
-    node_here: TrackerNode, error: Exception
-) -> None:
+def test_frame_errors_are_counted_by_their_kind(local_node: TrackerNode, error: Exception) -> None:
     """An image that cannot be decoded is skipped; anything else is a failure of tracking."""
-    node_here._on_frame_error(error)
+    local_node._on_frame_error(error)
     kind = 'bad' if isinstance(error, ImageError) else 'failed'
-    assert node_here._statistics.total == {kind: 1}
+    assert local_node._statistics.total == {kind: 1}
 
 
-def test_an_internal_error_counts_the_same_by_service_and_by_topic(
-    node_here: TrackerNode, weights: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_internal_error_is_counted_by_the_service_and_by_the_topic(
+    local_node: TrackerNode, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def init(*_: object) -> Future[str]:
         future: Future[str] = Future()
         future.set_exception(ZeroDivisionError('boom'))
         return future
 
-    node_here.set_parameters([Parameter('weights', value=str(weights))])
-    node_here.trigger_configure()
-    assert node_here._configured
-    monkeypatch.setattr(node_here._configured.pipeline, 'init', init)
-    node_here._on_init_box(Detection2D())
-    assert node_here._statistics.total['failed'] == 1
-    answer = node_here._on_init_target(InitTarget.Request(), InitTarget.Response())
-    with pytest.raises(StopIteration) as stopped:
+    local_node.set_parameters([Parameter('weights', value=str(weights))])
+    local_node.trigger_configure()
+    assert local_node._configured
+    monkeypatch.setattr(local_node._configured.pipeline, 'init', init)
+    local_node._on_init_box(Detection2D())
+    assert local_node._statistics.total['failed'] == 1
+    coroutine = local_node._on_init_target(InitTarget.Request(), InitTarget.Response())
+    with pytest.raises(StopIteration) as finished:  # carries what the coroutine returns
         while True:
-            answer.send(None)
-    assert not stopped.value.value.success
-    assert "internal error: ZeroDivisionError('boom')" in stopped.value.value.message
-    assert node_here._statistics.total['failed'] == 2
+            coroutine.send(None)
+    response = finished.value.value
+    assert not response.success
+    assert "internal error: ZeroDivisionError('boom')" in response.message
+    assert local_node._statistics.total['failed'] == 2
 
 
-def test_ends_cleanly_on_ctrl_c(
+def test_the_node_ends_cleanly_on_sigint(
     start_node: Callable[..., NodeProcess], peer: Peer, clip: Scene
 ) -> None:
-    """On SIGTERM: test_several_cameras_share_a_process."""
+    """For SIGTERM see `test_several_cameras_share_a_process`."""
     node = start_node()
     peer.wait_for_node()
     peer.track(clip.images[0], SECOND)
     peer.init(clip.boxes[0])
     peer.track(clip.images[1], 2 * SECOND)
     assert node.end(signal.SIGINT) == 0
-    assert 'Traceback' not in node.text() and 'ERROR' not in node.text()
+    assert 'Traceback' not in node.log_text() and 'ERROR' not in node.log_text()
 
 
-def test_what_it_cannot_start_with_is_told_of(
+def test_arguments_that_prevent_the_start_are_reported(
     start_node: Callable[..., NodeProcess], tmp_path: Path
 ) -> None:
-    """All at the same time: a process takes seconds to start."""
-    told = {
+    """The nodes start at the same time, because each start takes seconds."""
+    messages = {
         start_node(buffer_seconds=-1.0): ('buffer_seconds', 'out of range'),
         start_node(image_timeout='soon'): ('image_timeout', 'expecting type'),
         start_node(weights=tmp_path / 'absent.safetensors'): ('absent.safetensors', 'missing'),
         start_node(arguments=['--camera', 'front']): ("'front' is not NAME=TOPIC",),
     }
-    for node, texts in told.items():
+    for node, texts in messages.items():
         assert node.process.wait(40) == 1
-        assert all(text in node.text() for text in texts), node.text()
-        assert 'Traceback' not in node.text()
+        assert all(text in node.log_text() for text in texts), node.log_text()
+        assert 'Traceback' not in node.log_text()
 
 
-def test_lifecycle_twice_round(
+def test_the_lifecycle_can_be_run_through_twice(
     start_node: Callable[..., NodeProcess], peer: Peer, clip: Scene
 ) -> None:
     node = start_node(autostart='false')
     assert peer.state() == 'unconfigured'
     for _ in range(2):
         assert 'the node is not configured' in peer.init(clip.boxes[0]).message
-        assert peer.change(Transition.TRANSITION_CONFIGURE)
+        assert peer.change_state(Transition.TRANSITION_CONFIGURE)
         assert peer.state() == 'inactive'
-        assert not peer.init(clip.boxes[0]).success, 'no image can have arrived'
-        assert peer.change(Transition.TRANSITION_ACTIVATE)
+        assert not peer.init(clip.boxes[0]).success, 'no image has arrived yet'
+        assert peer.change_state(Transition.TRANSITION_ACTIVATE)
         peer.wait_for_node()
         peer.track(clip.images[0], 10 * SECOND)
         assert peer.init(clip.boxes[0]).success
         peer.track(clip.images[1], 11 * SECOND)
-        assert peer.change(Transition.TRANSITION_DEACTIVATE)
+        assert peer.change_state(Transition.TRANSITION_DEACTIVATE)
         peer.until(lambda: not peer.camera.get_subscription_count(), 'the end of the subscription')
-        assert peer.change(Transition.TRANSITION_CLEANUP)
+        assert peer.change_state(Transition.TRANSITION_CLEANUP)
         assert peer.state() == 'unconfigured'
         peer.statuses.clear()
         peer.detections.clear()
-    assert peer.change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert peer.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
     assert peer.state() == 'finalized'
-    assert node.end() == 0 and 'Traceback' not in node.text()
+    assert node.end() == 0 and 'Traceback' not in node.log_text()
 
 
-def test_failed_configure_can_be_mended(start_node: Callable[..., NodeProcess], peer: Peer) -> None:
+def test_a_failed_configure_leaves_the_node_unconfigured(
+    start_node: Callable[..., NodeProcess], peer: Peer
+) -> None:
     node = start_node(autostart='false', image_qos='fast')
-    assert not peer.change(Transition.TRANSITION_CONFIGURE)
+    assert not peer.change_state(Transition.TRANSITION_CONFIGURE)
     assert peer.state() == 'unconfigured'
-    assert "image_qos is 'fast'" in node.text()
+    assert "image_qos is 'fast'" in node.log_text()
 
 
 def test_several_cameras_share_a_process(
@@ -193,17 +196,17 @@ def test_several_cameras_share_a_process(
         status = peer.track(clip.images[n], (10 + n) * SECOND)
         assert (status.target_id, status.state) == (f'car of {peer.namespace}', State.TRACKING)
     assert node.end(signal.SIGTERM) == 0
-    assert 'Traceback' not in node.text() and 'ERROR' not in node.text()
+    assert 'Traceback' not in node.log_text() and 'ERROR' not in node.log_text()
 
 
 @pytest.mark.parametrize(
-    ('cameras', 'told'),
+    ('cameras', 'message'),
     [
         (['a=/x', 'a=/y'], 'a name of its own'),
         (['no name=/x'], "'no name=/x' is not NAME=TOPIC"),
         (['a=//x'], "'a=//x' is not NAME=TOPIC"),
     ],
 )
-def test_wrong_cameras_are_told_of(cameras: list[str], told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_invalid_camera_arguments_are_refused(cameras: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         make_nodes(cameras)

@@ -1,4 +1,4 @@
-"""siamffn_ros/node/tracker_node.py: one live node in its own process, asked for many things."""
+"""Tests of siamffn_ros/node/tracker_node.py with one node process for all tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import Image
-from siamffn.srv import ListTargets, StopTarget
+from siamffn.srv import StopTarget
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D
@@ -30,29 +30,32 @@ PERIOD = SECOND // 30
 THRESHOLDS = ('uncertain_threshold', 'lost_threshold', 'reacquire_threshold')
 
 
+START_STAMPS = itertools.count(1000 * SECOND, 1000 * SECOND)
+
+
 @pytest.fixture
-def now(request: pytest.FixtureRequest) -> int:
-    """A stamp, far after those of the tests before."""
-    now.count += 1  # type: ignore[attr-defined]
-    return 1000 * SECOND * now.count  # type: ignore[attr-defined]
+def start() -> int:
+    """Return the first stamp of a test, much later than those of the previous tests."""
+    return next(START_STAMPS)
 
 
-now.count = 0  # type: ignore[attr-defined]
-
-
-def test_without_a_target_it_is_idle(user: Peer, clip: Scene, now: int) -> None:
-    status = user.track(clip.images[0], now)
+def test_the_status_is_idle_without_a_target(user: Peer, clip: Scene, start: int) -> None:
+    status = user.track(clip.images[0], start)
     assert (status.state, status.target_id) == (State.IDLE, '')
-    assert user.detections[now].detections == []
-    assert now not in user.single
+    assert user.detections[start].detections == []
+    user.init(clip.boxes[0], start)
+    user.track(clip.images[1], start + PERIOD)
+    # Messages of a topic arrive in order: one with the first stamp would have arrived before.
+    user.until(lambda: start + PERIOD in user.single_detections, 'the single detection')
+    assert start not in user.single_detections
 
 
-def test_follows_a_target_from_the_frame_it_was_drawn_on(user: Peer, clip: Scene, now: int) -> None:
-    user.track(clip.images[0], now)
-    answer = user.init(clip.boxes[0], now, 'car')
+def test_a_target_is_tracked_from_the_frame_of_its_box(user: Peer, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
+    answer = user.init(clip.boxes[0], start, 'car')
     assert answer.success and answer.target_id == 'car', answer.message
     for n in (1, 2, 3):
-        stamp = now + n * PERIOD
+        stamp = start + n * PERIOD
         status = user.track(clip.images[n], stamp)
         header = Header(stamp=to_stamp(stamp), frame_id='eye')
         assert status.header == header and user.detections[stamp].header == header
@@ -61,126 +64,131 @@ def test_follows_a_target_from_the_frame_it_was_drawn_on(user: Peer, clip: Scene
             (detection,) = user.detections[stamp].detections
             assert detection.id == 'car' and detection.header == header
             assert detection.results[0].hypothesis.score == pytest.approx(status.score)
-            user.until(lambda at=stamp: at in user.single, 'the single detection')
-            assert user.single[stamp] == detection
+            user.until(lambda at=stamp: at in user.single_detections, 'the single detection')
+            assert user.single_detections[stamp] == detection
 
 
-def test_a_lost_target_has_no_box(user: Peer, clip: Scene, now: int) -> None:
-    user.track(clip.images[0], now)
-    user.init(clip.boxes[0], now, 'car')
-    assert user.track(clip.images[1], now + PERIOD).state == State.TRACKING
-    status = user.track(np.zeros_like(clip.images[0]), now + 2 * PERIOD)
+def test_a_lost_target_has_no_box(user: Peer, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
+    user.init(clip.boxes[0], start, 'car')
+    assert user.track(clip.images[1], start + PERIOD).state == State.TRACKING
+    lost = start + 2 * PERIOD
+    status = user.track(np.zeros_like(clip.images[0]), lost)
     assert (status.state, status.target_id) == (State.LOST, 'car')
-    assert user.detections[now + 2 * PERIOD].detections == []
-    user.track(clip.images[2], now + 3 * PERIOD)
-    assert now + 2 * PERIOD not in user.single
+    assert user.detections[lost].detections == []
+    assert user.track(clip.images[1], lost + PERIOD).state == State.TRACKING
+    # Messages of a topic arrive in order: one of the lost target would have arrived before.
+    user.until(lambda: lost + PERIOD in user.single_detections, 'the next single detection')
+    assert lost not in user.single_detections
 
 
-def test_late_box_catches_up_before_it_publishes(user: Peer, clip: Scene, now: int) -> None:
+def test_a_late_target_catches_up_before_it_is_published(
+    user: Peer, clip: Scene, start: int
+) -> None:
     for n in range(5):
-        user.track(clip.images[n], now + n * PERIOD)
-    assert user.init(clip.boxes[0], now).success
-    status = user.track_until(clip.images[5:], now + 5 * PERIOD, '1')
+        user.track(clip.images[n], start + n * PERIOD)
+    assert user.init(clip.boxes[0], start).success
+    status = user.track_until(clip.images[5:], start + 5 * PERIOD, '1')
     assert status.frames_processed >= 6 and status.frames_dropped == 0
 
 
-def test_targets_are_listed_and_stopped_one_by_one(user: Peer, clip: Scene, now: int) -> None:
-    user.track(clip.images[0], now)
+def test_targets_are_listed_and_stopped_one_by_one(user: Peer, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
     for name in ('', 'car', 'b'):
-        assert user.init(clip.boxes[0], now, name).success
-    user.track(clip.images[1], now + PERIOD)
-    listed = user.call('list_targets', ListTargets.Request()).targets
+        assert user.init(clip.boxes[0], start, name).success
+    user.track(clip.images[1], start + PERIOD)
+    listed = user.list_targets()
     assert [status.target_id for status in listed] == ['1', 'car', 'b']
-    assert {to_nanoseconds(status.header.stamp) for status in listed} == {now + PERIOD}
-    assert [found.id for found in user.detections[now + PERIOD].detections] == ['1', 'car', 'b']
+    assert {to_nanoseconds(status.header.stamp) for status in listed} == {start + PERIOD}
+    assert user.detected_ids(start + PERIOD) == ['1', 'car', 'b']
     assert user.call('stop_target', StopTarget.Request(target_id='car')).success
     refusal = user.call('stop_target', StopTarget.Request(target_id='car'))
     assert not refusal.success and "no target 'car': there are 1, b" in refusal.message
-    user.track(clip.images[2], now + 2 * PERIOD)
-    assert [found.id for found in user.detections[now + 2 * PERIOD].detections] == ['1', 'b']
+    user.track(clip.images[2], start + 2 * PERIOD)
+    assert user.detected_ids(start + 2 * PERIOD) == ['1', 'b']
 
 
-def test_a_box_may_come_on_a_topic(
-    user: Peer, live_node: NodeProcess, clip: Scene, now: int
+def test_a_target_can_be_initialised_on_a_topic(
+    user: Peer, live_node: NodeProcess, clip: Scene, start: int
 ) -> None:
     boxes = user.node.create_publisher(Detection2D, 'tracker/init_box', 10)
     user.until(boxes.get_subscription_count, 'the subscription')
-    user.track(clip.images[0], now)
-    boxes.publish(to_detection('car', clip.boxes[0], 1.0, Header(stamp=to_stamp(now))))
-    assert user.track_until(clip.images[1:], now + PERIOD, 'car').frames_processed >= 2
+    user.track(clip.images[0], start)
+    boxes.publish(to_detection('car', clip.boxes[0], 1.0, Header(stamp=to_stamp(start))))
+    assert user.track_until(clip.images[1:], start + PERIOD, 'car').frames_processed >= 2
     boxes.publish(to_detection('van', Box(5000, 0, 9, 9), 1.0, Header()))
     live_node.wait_for('init_box refused: ')
-    time.sleep(1.2 * LOG_PERIOD)
+    time.sleep(1.2 * LOG_PERIOD)  # until the throttled warning may be logged again
     boxes.publish(to_detection('van', clip.boxes[0], 1.0, Header(stamp=to_stamp(5))))
     live_node.wait_for('too old')
     user.node.destroy_publisher(boxes)
 
 
-def test_paused_and_gone_on_with(user: Peer, clip: Scene, now: int) -> None:
-    user.track(clip.images[0], now)
-    user.init(clip.boxes[0], now, 'car')
+def test_tracking_is_paused_and_resumed(user: Peer, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
+    user.init(clip.boxes[0], start, 'car')
     assert user.call('enable', SetBool.Request(data=False)).success
     for n in (1, 2, 3):
-        user.send(clip.images[n], now + n * PERIOD)
-    user.until(lambda: user.init(clip.boxes[3], now + 3 * PERIOD, 'last').success, 'image 3')
-    assert user.init(clip.boxes[2], now + 2 * PERIOD, 'late').success, 'images are kept'
+        user.send(clip.images[n], start + n * PERIOD)
+    user.until(lambda: user.init(clip.boxes[3], start + 3 * PERIOD, 'last').success, 'image 3')
+    assert user.init(clip.boxes[2], start + 2 * PERIOD, 'late').success, 'images are kept'
     assert user.call('enable', SetBool.Request(data=True)).success
-    status = user.track_until(clip.images[4:], now + 4 * PERIOD, 'late')
-    assert status.frames_dropped == 0 and len(user.call_list()) == 3
-    # Detections arrive in order: those of images 1 to 3 would be here before those of later ones.
-    user.until(lambda: max(user.detections) > now + 3 * PERIOD, 'detections')
-    assert not user.detections.keys() & {now + n * PERIOD for n in (1, 2, 3)}
+    status = user.track_until(clip.images[4:], start + 4 * PERIOD, 'late')
+    assert status.frames_dropped == 0 and len(user.list_targets()) == 3
+    # Messages of a topic arrive in order: those of images 1 to 3 would have arrived before.
+    user.until(lambda: max(user.detections) > start + 3 * PERIOD, 'later detections')
+    assert not user.detections.keys() & {start + n * PERIOD for n in (1, 2, 3)}
 
 
-def test_reset_forgets_everything(user: Peer, clip: Scene, now: int) -> None:
-    user.track(clip.images[0], now)
-    user.init(clip.boxes[0], now)
+def test_reset_removes_targets_and_images(user: Peer, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
+    user.init(clip.boxes[0], start)
     assert user.call('reset', Trigger.Request()).success
-    assert user.call_list() == []
-    assert 'no image has arrived' in user.init(clip.boxes[0], now).message
-    assert user.track(clip.images[1], now + PERIOD).state == State.IDLE
+    assert user.list_targets() == []
+    assert 'no image has arrived' in user.init(clip.boxes[0], start).message
+    assert user.track(clip.images[1], start + PERIOD).state == State.IDLE
 
 
-def test_more_targets_than_allowed_are_refused(user: Peer, clip: Scene, now: int) -> None:
-    user.track(clip.images[0], now)
-    assert user.set(max_targets=2).successful
-    answers = [user.init(clip.boxes[0], now) for _ in range(100)]
+def test_more_targets_than_allowed_are_refused(user: Peer, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
+    assert user.set_parameters(max_targets=2).successful
+    answers = [user.init(clip.boxes[0], start) for _ in range(100)]
     assert [answer.success for answer in answers[:3]] == [True, True, False]
     assert not any(answer.success for answer in answers[3:])
     assert 'max_targets' in answers[-1].message
-    assert 'at most 64' in user.init(clip.boxes[0], now, 'x' * 100_000).message
-    assert user.set(max_targets=16).successful
+    assert 'at most 64' in user.init(clip.boxes[0], start, 'x' * 100_000).message
+    assert user.set_parameters(max_targets=16).successful
 
 
-def test_images_out_of_order_are_dropped_and_counted(user: Peer, clip: Scene, now: int) -> None:
-    before = user.diagnosed('images out of order')
-    user.track(clip.images[1], now)
-    user.send(clip.images[0], now - PERIOD)
-    user.track(clip.images[2], now + PERIOD)
-    assert now - PERIOD not in user.detections
-    user.until(lambda: user.diagnosed('images out of order') == before + 1, 'the count')
+def test_images_out_of_order_are_dropped_and_counted(user: Peer, clip: Scene, start: int) -> None:
+    before = user.diagnostic_value('images out of order')
+    user.track(clip.images[1], start)
+    user.send(clip.images[0], start - PERIOD)
+    user.track(clip.images[2], start + PERIOD)
+    assert start - PERIOD not in user.detections
+    user.until(lambda: user.diagnostic_value('images out of order') == before + 1, 'the count')
 
 
-def test_parameters_change_while_it_tracks(user: Peer, clip: Scene, now: int) -> None:
-    user.track(clip.images[0], now)
-    user.init(clip.boxes[0], now)
+def test_parameters_change_while_tracking(user: Peer, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
+    user.init(clip.boxes[0], start)
     thresholds = {f'tracking__{name}': 1.0 for name in THRESHOLDS}
-    assert user.set(**thresholds).successful
-    assert user.track(clip.images[1], now + PERIOD).state == State.LOST
-    assert user.set(
+    assert user.set_parameters(**thresholds).successful
+    assert user.track(clip.images[1], start + PERIOD).state == State.LOST
+    assert user.set_parameters(
         tracking__uncertain_threshold=0.8,
         tracking__lost_threshold=0.4,
         tracking__reacquire_threshold=0.9,
     ).successful
-    assert user.set(image_qos='reliable').successful
+    assert user.set_parameters(image_qos='reliable').successful
     user.until(user.camera.get_subscription_count, 'the new subscription')
-    assert user.track_until(clip.images[2:], now + 2 * PERIOD, '1').state == State.TRACKING
-    assert user.set(image_qos='sensor_data').successful
+    assert user.track_until(clip.images[2:], start + 2 * PERIOD, '1').state == State.TRACKING
+    assert user.set_parameters(image_qos='sensor_data').successful
     user.until(user.camera.get_subscription_count, 'the old subscription')
 
 
 @pytest.mark.parametrize(
-    ('changes', 'told'),
+    ('changes', 'reason'),
     [
         ({'model': 'siamffn_r50'}, 'model is read by configure: clean the node up first'),
         ({'device': 'cuda'}, 'device is read by configure'),
@@ -195,60 +203,60 @@ def test_parameters_change_while_it_tracks(user: Peer, clip: Scene, now: int) ->
         ({'image_timeout': 'soon'}, 'type'),
     ],
 )
-def test_changes_that_cannot_be_are_refused_with_a_reason(
-    user: Peer, changes: dict[str, object], told: str
+def test_invalid_parameter_changes_are_refused_with_a_reason(
+    user: Peer, changes: dict[str, object], reason: str
 ) -> None:
-    result = user.set(**changes)
-    assert not result.successful and told in result.reason
+    result = user.set_parameters(**changes)
+    assert not result.successful and reason in result.reason
 
 
-def test_diagnostics_say_how_it_is(user: Peer, clip: Scene, now: int) -> None:
-    user.track(clip.images[0], now)
-    user.init(clip.boxes[0], now, 'car')
-    shown = itertools.count(1)
+def test_diagnostics_report_state_and_statistics(user: Peer, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
+    user.init(clip.boxes[0], start, 'car')
+    stamps = itertools.count(start + PERIOD, PERIOD)
 
-    def follow(image: np.ndarray) -> None:
-        user.track(image, now + next(shown) * PERIOD)
-        time.sleep(0.05)
+    def track_until_reported(text: str, image: np.ndarray) -> DiagnosticStatus:
+        """Track the image repeatedly until the message of the diagnostics contains the text."""
 
-    def told(text: str, image: np.ndarray) -> DiagnosticStatus:
-        def look() -> DiagnosticStatus | None:
-            follow(image)
+        def track_and_check() -> DiagnosticStatus | None:
+            user.track(image, next(stamps))
+            time.sleep(0.05)
             return user.diagnostics[-1] if text in user.diagnostics[-1].message else None
 
         user.until(lambda: user.diagnostics, 'diagnostics')
-        return user.until(look, text)
+        return user.until(track_and_check, f'diagnostics with {text!r}')
 
-    well = told('tracking', clip.images[0])
-    assert (well.level, well.name) == (DiagnosticStatus.OK, 'tracker: tracking')
-    values = {pair.key: pair.value for pair in well.values}
+    status = track_until_reported('tracking', clip.images[0])
+    assert (status.level, status.name) == (DiagnosticStatus.OK, 'tracker: tracking')
+    values = {pair.key: pair.value for pair in status.values}
     assert values['target car'].startswith('TRACKING') and values['device'] == 'cpu'
     low, middle, high = (float(values[f'latency {kind} (ms)']) for kind in ('median', 'p95', 'max'))
     assert 0 < low <= middle <= high
     assert float(values['images tracked per second']) > 0 and float(values['memory (MB)']) > 50
-    assert told('lost: car', np.zeros_like(clip.images[0])).level == DiagnosticStatus.WARN
+    status = track_until_reported('lost: car', np.zeros_like(clip.images[0]))
+    assert status.level == DiagnosticStatus.WARN
 
 
-def test_zero_stamp_means_the_latest(user: Peer, clip: Scene, now: int) -> None:
-    user.track(clip.images[0], now)
+def test_a_zero_stamp_selects_the_newest_image(user: Peer, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
     assert user.init(clip.boxes[0]).success
-    assert user.track(clip.images[1], now + PERIOD).frames_processed == 2
+    assert user.track(clip.images[1], start + PERIOD).frames_processed == 2
 
 
-def test_initialised_anew_and_stopped(user: Peer, clip: Scene, now: int) -> None:
-    user.track(clip.images[0], now)
-    user.init(clip.boxes[0], now, 'car')
-    user.track(clip.images[1], now + PERIOD)
-    assert user.init(clip.boxes[1], now + PERIOD, 'car').success
-    assert user.track(clip.images[2], now + 2 * PERIOD).frames_processed == 2
+def test_a_target_is_initialised_again_and_stopped(user: Peer, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
+    user.init(clip.boxes[0], start, 'car')
+    user.track(clip.images[1], start + PERIOD)
+    assert user.init(clip.boxes[1], start + PERIOD, 'car').success
+    assert user.track(clip.images[2], start + 2 * PERIOD).frames_processed == 2
     answer = user.call('stop_target', StopTarget.Request())
     assert answer.success and '1 target' in answer.message
-    assert user.track(clip.images[3], now + 3 * PERIOD).state == State.IDLE
-    assert user.detections[now + 3 * PERIOD].detections == []
+    assert user.track(clip.images[3], start + 3 * PERIOD).state == State.IDLE
+    assert user.detections[start + 3 * PERIOD].detections == []
 
 
 @pytest.mark.parametrize(
-    ('box', 'offset', 'told'),
+    ('box', 'offset', 'reason'),
     [
         (Box(10, 10, 20, 20), -500 * SECOND, 'too old'),
         (Box(10, 10, 20, 20), SECOND, 'no frame has the stamp'),
@@ -257,36 +265,37 @@ def test_initialised_anew_and_stopped(user: Peer, clip: Scene, now: int) -> None
         (Box(float('nan'), 10, 20, 20), 0, 'not finite'),
     ],
 )
-def test_refusals_say_why(
-    user: Peer, clip: Scene, now: int, box: Box, offset: int, told: str
+def test_invalid_boxes_and_stamps_are_refused_with_a_reason(
+    user: Peer, clip: Scene, start: int, box: Box, offset: int, reason: str
 ) -> None:
-    user.track(clip.images[0], now)
-    answer = user.init(box, now + offset)
-    assert not answer.success and told in answer.message
-    assert user.track(clip.images[1], now + PERIOD).state == State.IDLE
+    user.track(clip.images[0], start)
+    answer = user.init(box, start + offset)
+    assert not answer.success and reason in answer.message
+    assert user.track(clip.images[1], start + PERIOD).state == State.IDLE
 
 
-def test_debug_image_shows_the_target(user: Peer, clip: Scene, now: int) -> None:
-    pictures: dict[int, Image] = {}
-    subscription = user.listen(Image, 'debug_image', pictures)
+def test_debug_image_shows_the_target(user: Peer, clip: Scene, start: int) -> None:
+    debug_images: dict[int, Image] = {}
+    subscription = user.subscribe(Image, 'debug_image', debug_images)
     user.until(lambda: user.node.count_subscribers('tracker/debug_image'), 'the subscription')
-    user.track(clip.images[0], now)
-    user.init(clip.boxes[0], now)
-    shown = 0
-    while max(pictures, default=0) <= now:  # the node notices its subscriber in its own time
-        shown += 1
-        user.track(clip.images[shown], now + shown * PERIOD)
-    stamp, picture = user.until(lambda: pictures, 'a debug image').popitem()
-    plain = clip.images[(stamp - now) // PERIOD]
-    assert picture.header.frame_id == 'eye'
-    drawn = to_bgr(picture)
-    assert drawn.shape == plain.shape
-    assert (drawn != plain).any(), 'nothing is drawn in'
+    user.track(clip.images[0], start)
+    user.init(clip.boxes[0], start)
+    number = 0
+    while max(debug_images, default=0) <= start:  # the node discovers its subscriber a little later
+        number += 1
+        user.track(clip.images[number], start + number * PERIOD)
+    stamp, debug_image = user.until(lambda: debug_images, 'a debug image').popitem()
+    image = clip.images[(stamp - start) // PERIOD]
+    assert debug_image.header.frame_id == 'eye'
+    drawn = to_bgr(debug_image)
+    assert drawn.shape == image.shape
+    assert (drawn != image).any(), 'nothing is drawn'
     user.node.destroy_subscription(subscription)
 
 
-def garbage(now: int) -> dict[str, Image]:
-    header = Header(stamp=to_stamp(now), frame_id='eye')
+def invalid_images(start: int) -> dict[str, Image]:
+    """Return images, all but "large and valid" of which a node must refuse."""
+    header = Header(stamp=to_stamp(start), frame_id='eye')
     return {
         'empty': Image(header=header),
         'unknown encoding': Image(
@@ -298,47 +307,47 @@ def garbage(now: int) -> dict[str, Image]:
         'too many bytes': Image(
             header=header, height=2, width=2, encoding='bgr8', step=6, data=bytes(1000)
         ),
-        'huge claim': Image(
+        'huge size, little data': Image(
             header=header, height=2**31, width=2**31, encoding='mono8', step=2**31, data=bytes(4)
         ),
-        'huge and true': Image(
+        'large and valid': Image(
             header=header, height=1, width=6_000_000, encoding='mono8', step=6_000_000,
             data=array('B', bytes(6_000_000)),
         ),
     }  # fmt: skip
 
 
-def test_garbage_images_are_skipped_and_counted(
-    user: Peer, live_node: NodeProcess, clip: Scene, now: int
+def test_invalid_images_are_skipped_and_counted(
+    user: Peer, live_node: NodeProcess, clip: Scene, start: int
 ) -> None:
-    before = {key: user.diagnosed(f'images {key}') for key in ('received', 'bad')}
-    user.track(clip.images[0], now)
-    user.init(clip.boxes[0], now)
-    images = garbage(now + 1)
+    before = {key: user.diagnostic_value(f'images {key}') for key in ('received', 'bad')}
+    user.track(clip.images[0], start)
+    user.init(clip.boxes[0], start)
+    images = invalid_images(start + 1)
     for message in images.values():
         user.camera.publish(message)
-    status = user.track(clip.images[1], now + PERIOD)
+    status = user.track(clip.images[1], start + PERIOD)
     assert status.frames_processed >= 2 and status.target_id == '1'
-    assert user.track(clip.images[2], now + 2 * PERIOD).target_id == '1'
+    assert user.track(clip.images[2], start + 2 * PERIOD).target_id == '1'
     received = before['received'] + 3 + len(images)
-    user.until(lambda: user.diagnosed('images received') >= received, 'all images')
+    user.until(lambda: user.diagnostic_value('images received') >= received, 'all images')
     bad = before['bad'] + len(images) - 1
-    user.until(lambda: user.diagnosed('images bad') == bad, 'all but "huge and true" are bad')
+    user.until(lambda: user.diagnostic_value('images bad') == bad, 'the count of bad images')
     live_node.wait_for('image skipped')
-    assert 'Traceback' not in live_node.text()
+    assert 'Traceback' not in live_node.log_text()
 
 
-def test_large_images_arrive(user: Peer, now: int) -> None:
-    """720p images are more than Fast DDS takes without the profile."""
+def test_large_images_are_received(user: Peer, start: int) -> None:
+    """Fast DDS transports images of 720p only with the profile that the node uses."""
     image = np.zeros((720, 1280, 3), np.uint8)
     for n in range(10):
-        assert user.track(image, now + n * PERIOD).state == State.IDLE
+        assert user.track(image, start + n * PERIOD).state == State.IDLE
 
 
-def test_stamps_that_jump_back_do_no_harm(user: Peer, clip: Scene, now: int) -> None:
-    """A bag that starts again."""
-    user.track(clip.images[0], now)
-    user.init(clip.boxes[0], now)
-    status = user.track(clip.images[1], now - 100 * SECOND)
+def test_tracking_continues_when_stamps_jump_back(user: Peer, clip: Scene, start: int) -> None:
+    """Stamps jump back when a bag is played in a loop."""
+    user.track(clip.images[0], start)
+    user.init(clip.boxes[0], start)
+    status = user.track(clip.images[1], start - 100 * SECOND)
     assert (status.target_id, status.frames_processed) == ('1', 2)
-    assert user.init(clip.boxes[1], now - 100 * SECOND, '1').success
+    assert user.init(clip.boxes[1], start - 100 * SECOND, '1').success
