@@ -68,7 +68,7 @@ def bag(sequence: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def until(condition: Callable[[], Any], what: str, seconds: float = TIMEOUT) -> Any:
     """Call `condition` until it returns a true value, and return that value.
 
-    Raises `AssertionError`, which names `what` was expected, after the timeout.
+    Raises `AssertionError` with a description of the event (`what`) after the timeout.
     """
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -319,10 +319,12 @@ def live_peer(live_node: NodeProcess) -> Iterator[Peer]:
 
 @pytest.fixture
 def user(live_peer: Peer, live_node: NodeProcess) -> Iterator[Peer]:
-    """Return the peer of the live node, which has no targets and must survive the test."""
+    """Return the peer of the live node after a reset; the node must survive the test."""
     live_peer.call('reset', Trigger.Request())
-    for messages in (live_peer.detections, live_peer.statuses, live_peer.diagnostics):
-        messages.clear()
+    live_peer.detections.clear()
+    live_peer.single_detections.clear()
+    live_peer.statuses.clear()
+    live_peer.diagnostics.clear()
     yield live_peer
     assert live_node.process.poll() is None, live_node.log_text()
 

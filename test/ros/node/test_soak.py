@@ -1,7 +1,7 @@
-"""The live node for a while, among all that a camera and its users may do at the same time.
+"""Soak test: a camera and users send the node random requests and invalid data for some time.
 
-SIAMFFN_SOAK_SECONDS says how long (`make soak`: ten minutes); out/soak.json tells what came of it.
-Run as a program, this file is the camera.
+The environment variable SIAMFFN_SOAK_SECONDS sets the duration (`make soak`: ten minutes). The
+report is written to out/soak.json. Run as a program, this file is the camera.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import random
-import resource
 import signal
 import statistics
 import subprocess
@@ -25,6 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
+import pytest
 import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -55,13 +56,14 @@ if TYPE_CHECKING:
 SECONDS = float(os.environ.get('SIAMFFN_SOAK_SECONDS', '10'))
 REPORT = Path(__file__).parents[3] / 'out' / 'soak.json'
 SECOND = 10**9
-RATE = 60  # images a second
-ANSWER = 20.0  # seconds that any answer may take
-GROWTH = 30.0 if SECONDS >= 600 else 150.0  # megabytes; within seconds much is still warming up
-JUMPS = (0, -100, -1_000_000, 3600, 300_000_000)  # seconds that the camera's clock may be off
+RATE = 60  # images per second
+RESPONSE_TIMEOUT = 20.0  # seconds
+# Limit of the memory growth in megabytes; a short run includes the warm-up.
+MAX_GROWTH = 30.0 if SECONDS >= 600 else 150.0
+CLOCK_OFFSETS = (0, -100, -1_000_000, 3600, 300_000_000)  # seconds, of the camera's clock
 BUFFER = {'buffer_seconds': 1.0, 'buffer_megabytes': 60.0}
 THRESHOLDS = ('uncertain_threshold', 'lost_threshold', 'reacquire_threshold')
-QUIET = {
+NORMAL_PARAMETERS = {
     'image_qos': 'sensor_data',
     'image_transport': 'auto',
     'max_targets': 4,
@@ -70,7 +72,7 @@ QUIET = {
     'tracking.reacquire_threshold': 0.6,
     **BUFFER,
 }
-CHANGES = (
+PARAMETER_CHANGES = (  # valid and invalid ones
     *({'image_qos': qos} for qos in ('reliable', 'sensor_data', 'fast')),
     *({'image_transport': kind} for kind in ('auto', 'raw', 'compressed', 'auto')),
     *({'max_targets': count} for count in (0, 1, 4)),
@@ -81,153 +83,159 @@ CHANGES = (
     {'buffer_megabytes': 5.0},
     {'image_timeout': 0.1},
     {'model': 'siamffn_r50'},
-    QUIET,
-    QUIET,
+    NORMAL_PARAMETERS,
+    NORMAL_PARAMETERS,
 )
 
 
-def the_scene() -> Scene:
+def make_scene() -> Scene:
+    """Render the scene that the camera shows; the users know its boxes."""
     return render_scene(60, (640, 480), seed=3)
 
 
 # The camera
 
 
-def odd_images() -> list[Image]:
-    """Images that are garbage, and images that are right but not like the others."""
-    from test_tracker_node import garbage  # pytest does not let test modules see each other
+def unusual_images() -> list[Image]:
+    """Return invalid images, and valid ones of other sizes and encodings than the scene."""
+    from test_tracker_node import invalid_images  # only the camera process can import it
 
     rng = np.random.default_rng(0)
     shapes = ((1, 1), (1, 640), (480, 1), (240, 320), (720, 1280))
-    right = [to_image(rng.integers(0, 255, (*s, 3), np.uint8), Header()) for s in shapes]
+    sizes = [to_image(rng.integers(0, 255, (*shape, 3), np.uint8), Header()) for shape in shapes]
     kinds = (('mono8', 1), ('rgba8', 4), ('mono16', 2), ('yuv422', 2), ('bayer_rggb16', 2))
-    others = [
+    encodings = [
         Image(width=64, height=48, encoding=kind, step=64 * size, data=rng.bytes(48 * 64 * size))
         for kind, size in kinds
     ]
     long = Image(header=Header(frame_id='x' * 10_000), width=1, height=1, encoding='mono8', step=1)
-    return [*garbage(0).values(), *right, *others, long]
+    return [*invalid_images(0).values(), *sizes, *encodings, long]
 
 
 def camera(seed: int) -> None:
-    """Publish the scene again and again, with all that goes wrong, until standard input ends.
+    """Publish the scene repeatedly, with random faults, until standard input ends.
 
-    The frame_id is the number of the image in the scene. Prints in the end how often what was done.
+    The faults are unusual images, late images, jumps of the clock and repeated stamps. The frame_id
+    is the index of the image in the scene. Prints the number of events of each kind as JSON.
     """
-    rng, done = random.Random(seed), Counter[str]()
+    rng, events = random.Random(seed), Counter[str]()
     use_profile()
     rclpy.init()
     publisher = rclpy.create_node('camera').create_publisher(Image, 'image', QoSProfile(depth=10))
-    shown = [to_image(image, Header(frame_id=str(n))) for n, image in enumerate(the_scene().images)]
-    shown += shown[-2:0:-1]  # there and back
-    odd = odd_images()
+    messages = [
+        to_image(image, Header(frame_id=str(n))) for n, image in enumerate(make_scene().images)
+    ]
+    messages += messages[-2:0:-1]  # forwards and backwards, without a jump of the target
+    unusual = unusual_images()
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-    offset, frozen, start = 0, 0, time.monotonic()
+    offset, frozen_until, start = 0, 0, time.monotonic()
     for tick in itertools.count():
         if ended.wait(max(0.0, start + tick / RATE - time.monotonic())):
             break
-        message = shown[tick % len(shown)]
+        message = messages[tick % len(messages)]
         now = time.time_ns() + offset
-        event = rng.choices(('plain', 'odd', 'late', 'jump', 'freeze'), (300, 10, 5, 1, 1))[0]
-        done[event] += 1
-        if event == 'odd':
-            message = rng.choice(odd)
+        event = rng.choices(('normal', 'unusual', 'late', 'jump', 'freeze'), (300, 10, 5, 1, 1))[0]
+        events[event] += 1
+        if event == 'unusual':
+            message = rng.choice(unusual)
         elif event == 'late':
             now -= rng.randrange(SECOND // 2)
         elif event == 'jump':
-            offset = rng.choice(JUMPS) * SECOND
+            offset = rng.choice(CLOCK_OFFSETS) * SECOND
         elif event == 'freeze':
-            frozen, stamp = tick + RATE, rng.choice((0, now))
-        message.header.stamp = to_stamp(stamp if tick < frozen else now)
+            frozen_until, stamp = tick + RATE, rng.choice((0, now))
+        message.header.stamp = to_stamp(stamp if tick < frozen_until else now)
         publisher.publish(message)
-    print(json.dumps(done))
+    print(json.dumps(events))
 
 
 @contextmanager
 def camera_process(seed: int) -> Iterator[Counter[str]]:
-    """Run the camera; the counter has what it did once it has ended."""
-    done = Counter[str]()
+    """Run the camera in a process; the counter receives its events when it has ended."""
+    events = Counter[str]()
     command = [sys.executable, __file__, str(seed)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
-            yield done
-            output, _ = process.communicate(timeout=ANSWER)
+            yield events
+            output, _ = process.communicate(timeout=RESPONSE_TIMEOUT)
             assert process.returncode == 0
-            done.update(json.loads(output))
+            events.update(json.loads(output))
         finally:
             process.kill()
 
 
-# Its users
+# The users
 
 
 class Users:
-    """Ask the node for everything, at random and without waiting for its answers.
+    """Send random requests to the node without waiting for the responses.
 
     Attributes:
-        done: how often what was done.
-        answered: how many calls of each service were answered.
-        slowest: seconds that any answer took at most.
+        actions: number of actions of each kind.
+        responses: number of responses of each service.
+        slowest: maximum time of a response in seconds.
+        detected_ids: ids of the targets in the newest detections.
     """
 
     def __init__(self, peer: Peer, boxes: list[Box], seed: int) -> None:
-        self.done, self.answered = Counter[str](), Counter[str]()
+        self.actions, self.responses = Counter[str](), Counter[str]()
         self.slowest = 0.0
-        self.seen: set[str] = set()  # ids in the newest detections
+        self.detected_ids: set[str] = set()
         self._peer = peer
         self._boxes = boxes
         self._rng = random.Random(seed)
-        self._headers: deque[Header] = deque(maxlen=2 * RATE)  # of images of the scene
+        self._headers: deque[Header] = deque(maxlen=2 * RATE)  # of tracked images of the scene
         self._pending: list[tuple[str, float, Any]] = []
-        self._later: list[tuple[float, Callable[[], None]]] = []
-        self._guests: dict[str, Any] = {}
+        self._scheduled: list[tuple[float, Callable[[], None]]] = []
+        self._entities: dict[str, Any] = {}
         self._init_box = peer.node.create_publisher(Detection2D, 'tracker/init_box', 10)
         peer.node.create_subscription(
             Detection2DArray, 'tracker/detections', self._on_detections, 10
         )
-        self._actions: dict[Callable[[], None], float] = {
+        self._weights: dict[Callable[[], None], float] = {
             self._init: 12,
             self._init_by_topic: 4,
             self._stop: 4,
             self._list: 4,
             self._pause: 2,
             self._reset: 1,
-            self._change: 6,
-            self._flood: 0.5,
-            self._come_or_go: 4,
-            self._bounce: 1,
+            self._set_parameters: 6,
+            self._send_many_boxes: 0.5,
+            self._create_or_destroy: 4,
+            self._deactivate_and_activate: 1,
         }
 
     def step(self) -> None:
-        """Do one thing, and look for answers."""
-        due = [action for when, action in self._later if when <= time.monotonic()]
-        self._later = [pair for pair in self._later if pair[1] not in due]
-        due += self._rng.choices(list(self._actions), list(self._actions.values()))
+        """Run a random action and those that are due, and collect responses."""
+        due = [action for when, action in self._scheduled if when <= time.monotonic()]
+        self._scheduled = [pair for pair in self._scheduled if pair[1] not in due]
+        due += self._rng.choices(list(self._weights), list(self._weights.values()))
         for action in due:
             action()
-        self._look_for_answers()
-        for kept in (self._peer.detections, self._peer.single, self._peer.statuses):
-            kept.clear()
+        self._collect_responses()
+        for received in (self._peer.detections, self._peer.single_detections, self._peer.statuses):
+            received.clear()
         del self._peer.diagnostics[:-1]
         time.sleep(self._rng.uniform(0, 0.2))
 
     @property
-    def kept(self) -> float:
-        """Megabytes of images that the node keeps, as it said last."""
-        values = {pair.key: pair.value for last in self._peer.diagnostics for pair in last.values}
+    def buffer_megabytes(self) -> float:
+        """Size of the images in the node's frame buffer, from the newest diagnostics."""
+        newest = self._peer.diagnostics[-1:]
+        values = {pair.key: pair.value for status in newest for pair in status.values}
         return float(values.get('images kept', '0 (0 MB)').split('(')[1].split()[0])
 
     def finish(self) -> None:
-        """Do what is still to come, and wait for all answers."""
-        self._hurry()
+        """Run the scheduled actions and wait for all responses."""
+        self._run_scheduled()
         while self._pending:
             time.sleep(0.01)
-            self._look_for_answers()
+            self._collect_responses()
 
-    def set(self, changes: dict[str, Any]) -> None:
-        """Set parameters in one call."""
+    def set_parameters(self, changes: dict[str, Any]) -> None:
+        """Set parameters in one call, without waiting for the response."""
         parameters = [
             Parameter(name, value=value).to_parameter_msg() for name, value in changes.items()
         ]
@@ -235,65 +243,70 @@ class Users:
         self._call('set_parameters_atomically', request)
 
     def reload(self) -> None:
-        """Let the node go of everything and begin anew, while calls wait for their answers."""
-        self._hurry()
+        """Deactivate, clean up, configure and activate the node while calls are pending."""
+        self._run_scheduled()
         for name in ('DEACTIVATE', 'CLEANUP', 'CONFIGURE', 'ACTIVATE'):
-            assert self._peer.change(getattr(Transition, f'TRANSITION_{name}')), name
-            self.done[name.lower()] += 1
+            assert self._peer.change_state(getattr(Transition, f'TRANSITION_{name}')), name
+            self.actions[name.lower()] += 1
             self._list()
 
-    def follow(self, target_id: str) -> bool:
-        """Ask for a target at its place unless it is followed; returns whether it is."""
-        if target_id not in self.seen and self._headers:
+    def ensure_tracked(self, target_id: str) -> bool:
+        """Initialise a target unless it is tracked; return whether it is tracked."""
+        if target_id not in self.detected_ids and self._headers:
             box = self._box(self._headers[-1])
             self._peer.init(box, to_nanoseconds(self._headers[-1].stamp), target_id)
             time.sleep(0.5)
-        return target_id in self.seen
+        return target_id in self.detected_ids
 
     def _on_detections(self, message: Detection2DArray) -> None:
-        self.seen = {detection.id for detection in message.detections}
+        self.detected_ids = {detection.id for detection in message.detections}
         if message.header.frame_id.isdecimal():
             self._headers.append(message.header)
 
     def _call(self, name: str, request: Any) -> None:
-        self.done[name] += 1
+        self.actions[name] += 1
         future = self._peer.clients[name].call_async(request)
         self._pending.append((name, time.monotonic(), future))
 
-    def _look_for_answers(self) -> None:
+    def _collect_responses(self) -> None:
         for call in list(self._pending):
-            name, asked, future = call
-            waited = time.monotonic() - asked
+            name, start, future = call
+            waited = time.monotonic() - start
             if future.done():
                 self._pending.remove(call)
-                self.answered[name] += 1
+                self.responses[name] += 1
                 self.slowest = max(self.slowest, waited)
                 if getattr(future.result(), 'success', False):
-                    self.answered[f'{name} with success'] += 1
+                    self.responses[f'{name} with success'] += 1
             else:
-                assert waited < ANSWER, f'no answer of {name} within {ANSWER} s'
+                assert waited < RESPONSE_TIMEOUT, (
+                    f'no response of {name} within {RESPONSE_TIMEOUT} s'
+                )
 
-    def _soon(self, action: Callable[[], None]) -> None:
-        self._later.append((time.monotonic() + self._rng.uniform(0, 1.5), action))
+    def _schedule(self, action: Callable[[], None]) -> None:
+        """Run an action within the next 1.5 s."""
+        self._scheduled.append((time.monotonic() + self._rng.uniform(0, 1.5), action))
 
     def _box(self, header: Header) -> Box:
         return self._boxes[int(header.frame_id)]
 
-    def _wish(self) -> tuple[Header, Box, str]:
-        """Return the header, box and id of a target that the node may be asked for."""
+    def _random_target(self) -> tuple[Header, Box, str]:
+        """Return the header, box and id of a request to initialise a target, valid or not."""
         header = self._headers[-1] if self._headers else Header(frame_id='0')
         box = self._box(header)
         target_id = self._rng.choice(('', 'a', 'b', 'c', 'd'))
-        kind = self._rng.choice(('latest', 'latest', 'older', 'zero', 'absurd', 'box', 'id'))
-        self.done[f'init: {kind}'] += 1
+        kind = self._rng.choice(
+            ('latest', 'latest', 'older', 'zero', 'invalid stamp', 'invalid box', 'invalid id')
+        )
+        self.actions[f'init: {kind}'] += 1
         if kind == 'older' and self._headers:
             header = self._rng.choice(self._headers)
             box = self._box(header)
         elif kind == 'zero':
             header = Header()
-        elif kind == 'absurd':
+        elif kind == 'invalid stamp':
             header = Header(stamp=to_stamp(self._rng.choice((1, -SECOND, 2**31 * SECOND - 1))))
-        elif kind == 'box':
+        elif kind == 'invalid box':
             box = self._rng.choice(
                 (
                     Box(9000, 0, 9, 9),
@@ -305,102 +318,110 @@ class Users:
                     Box(-1e4, -1e4, 3e4, 3e4),
                 )
             )
-        elif kind == 'id':
+        elif kind == 'invalid id':
             target_id = 'x' * 1000
         return header, box, target_id
 
     def _init(self) -> None:
-        header, box, target_id = self._wish()
+        header, box, target_id = self._random_target()
         request = InitTarget.Request(header=header, bbox=to_bbox(box), target_id=target_id)
         request.bbox.center.theta = self._rng.choice((0.0,) * 9 + (1.0,))
         self._call('init_target', request)
 
     def _init_by_topic(self) -> None:
-        header, box, target_id = self._wish()
+        header, box, target_id = self._random_target()
         self._init_box.publish(to_detection(target_id, box, 1.0, header))
 
     def _stop(self) -> None:
-        wanted = self._rng.choice(('a', 'b', '1', 'nobody', ''))
-        self._call('stop_target', StopTarget.Request(target_id=wanted))
+        target_id = self._rng.choice(('a', 'b', '1', 'unknown', ''))
+        self._call('stop_target', StopTarget.Request(target_id=target_id))
 
     def _list(self) -> None:
         self._call('list_targets', ListTargets.Request())
 
     def _pause(self) -> None:
         self._call('enable', SetBool.Request(data=False))
-        self._soon(partial(self._call, 'enable', SetBool.Request(data=True)))
+        self._schedule(partial(self._call, 'enable', SetBool.Request(data=True)))
 
     def _reset(self) -> None:
         self._call('reset', Trigger.Request())
 
-    def _change(self) -> None:
-        self.set(self._rng.choice(CHANGES))
+    def _set_parameters(self) -> None:
+        self.set_parameters(self._rng.choice(PARAMETER_CHANGES))
 
-    def _flood(self) -> None:
-        """Ask for more than may wait, without a target that would take long."""
+    def _send_many_boxes(self) -> None:
+        """Send more boxes than may be pending; the stamp is too old, so each is refused fast."""
         self._call('stop_target', StopTarget.Request())
         box = to_detection('a', self._boxes[0], 1.0, Header(stamp=to_stamp(1)))
         for _ in range(300):
             self._init_box.publish(box)
-        self.done['flood'] += 1
+        self.actions['many boxes'] += 1
 
-    def _hurry(self) -> None:
-        """Do now what is to come."""
-        for _, action in self._later:
+    def _run_scheduled(self) -> None:
+        """Run the scheduled actions now."""
+        for _, action in self._scheduled:
             action()
-        self._later.clear()
+        self._scheduled.clear()
 
-    def _come_or_go(self) -> None:
-        """Let a peer come, or go if it is there; with some nothing can be exchanged."""
-        node, own = self._peer.node, QoSProfile(depth=1)
-        late = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        hasty = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        name, come, go = self._rng.choice(
+    def _create_or_destroy(self) -> None:
+        """Create a random publisher, subscription or client, or destroy it if it exists.
+
+        The QoS of some is incompatible with that of the node.
+        """
+        node, reliable = self._peer.node, QoSProfile(depth=1)
+        transient = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        name, create, destroy = self._rng.choice(
             (
-                ('pictures', partial(_listen, node, Image, 'debug_image', own), _deafen),
-                ('listener', partial(_listen, node, Detection2DArray, 'detections', own), _deafen),
                 (
-                    'latecomer',
-                    partial(_listen, node, Detection2DArray, 'detections', late),
-                    _deafen,
+                    'debug image',
+                    partial(_subscribe, node, Image, 'debug_image', reliable),
+                    node.destroy_subscription,
                 ),
-                ('best effort', partial(node.create_publisher, Image, 'image', hasty), _dumb),
+                (
+                    'detections',
+                    partial(_subscribe, node, Detection2DArray, 'detections', reliable),
+                    node.destroy_subscription,
+                ),
+                (
+                    'transient local',
+                    partial(_subscribe, node, Detection2DArray, 'detections', transient),
+                    node.destroy_subscription,
+                ),
+                (
+                    'best effort',
+                    partial(node.create_publisher, Image, 'image', best_effort),
+                    node.destroy_publisher,
+                ),
                 (
                     'client',
                     partial(node.create_client, ListTargets, 'tracker/list_targets'),
-                    _hang_up,
+                    partial(_call_and_destroy, node),
                 ),
             )
         )
-        self.done[f'came or went: {name}'] += 1
-        if guest := self._guests.pop(name, None):
-            go(node, guest)
+        self.actions[f'create or destroy: {name}'] += 1
+        if entity := self._entities.pop(name, None):
+            destroy(entity)
         else:
-            self._guests[name] = come()
+            self._entities[name] = create()
 
-    def _bounce(self) -> None:
-        self._transition(Transition.TRANSITION_DEACTIVATE)
-        self._soon(partial(self._transition, Transition.TRANSITION_ACTIVATE))
+    def _deactivate_and_activate(self) -> None:
+        self._change_state(Transition.TRANSITION_DEACTIVATE)
+        self._schedule(partial(self._change_state, Transition.TRANSITION_ACTIVATE))
 
-    def _transition(self, number: int) -> None:
+    def _change_state(self, transition: int) -> None:
         request = ChangeState.Request()
-        request.transition.id = number
+        request.transition.id = transition
         self._call('change_state', request)
 
 
-def _listen(node: Node, kind: type, name: str, qos: QoSProfile) -> Any:
-    return node.create_subscription(kind, f'tracker/{name}', lambda message: None, qos)
+def _subscribe(node: Node, message_type: type, name: str, qos: QoSProfile) -> Any:
+    return node.create_subscription(message_type, f'tracker/{name}', lambda message: None, qos)
 
 
-def _deafen(node: Node, subscription: Any) -> None:
-    node.destroy_subscription(subscription)
-
-
-def _dumb(node: Node, publisher: Any) -> None:
-    node.destroy_publisher(publisher)
-
-
-def _hang_up(node: Node, client: Any) -> None:
+def _call_and_destroy(node: Node, client: Any) -> None:
+    """Call a service and destroy the client before the response arrives."""
     client.call_async(ListTargets.Request())
     node.destroy_client(client)
 
@@ -408,37 +429,37 @@ def _hang_up(node: Node, client: Any) -> None:
 # The test
 
 
-def memory(pid: int) -> float:
-    """Return the megabytes that a process has in memory."""
-    pages = Path(f'/proc/{pid}/statm').read_text().split()[1]
-    return int(pages) * resource.getpagesize() / 1e6
+def resident_memory(pid: int) -> float:
+    """Return the resident memory of a process in megabytes."""
+    return psutil.Process(pid).memory_info().rss / 1e6
 
 
 @contextmanager
-def told(node: NodeProcess) -> Iterator[None]:
-    """Print what the node has said, and what it is at, if something fails."""
+def print_log_on_failure(node: NodeProcess) -> Iterator[None]:
+    """Print the log of the node and the stacks of its threads if an assertion fails."""
     try:
         yield
     except AssertionError:
-        node.process.send_signal(signal.SIGABRT)  # rclpy's events executor has it tell its stacks
-        node.process.wait(ANSWER)
-        print(node.text())
+        node.process.send_signal(signal.SIGABRT)  # rclpy's events executor then prints its stacks
+        node.process.wait(RESPONSE_TIMEOUT)
+        print(node.log_text())
         raise
 
 
 def soak(users: Users, node: NodeProcess) -> list[tuple[float, float]]:
-    """Let the users do what they like.
+    """Run the users for `SECONDS`.
 
-    Returns the node's megabytes in each second, and those of them that are images it keeps.
+    Returns for each second the resident memory of the node and the size of its frame buffer, both
+    in megabytes.
     """
     samples: list[tuple[float, float]] = []
     start = time.monotonic()
     reloaded = False
-    while (passed := time.monotonic() - start) < SECONDS:
+    while (elapsed := time.monotonic() - start) < SECONDS:
         assert node.process.poll() is None, 'the node died'
-        if passed >= len(samples):
-            samples.append((memory(node.process.pid), users.kept))
-        if passed > SECONDS / 2 and not reloaded:
+        if elapsed >= len(samples):
+            samples.append((resident_memory(node.process.pid), users.buffer_megabytes))
+        if elapsed > SECONDS / 2 and not reloaded:
             reloaded = True
             users.reload()
         users.step()
@@ -446,18 +467,18 @@ def soak(users: Users, node: NodeProcess) -> list[tuple[float, float]]:
     return samples
 
 
-def grown(samples: list[tuple[float, float]]) -> dict[str, float]:
-    """Return figures of the memory in megabytes.
+def memory_statistics(samples: list[tuple[float, float]]) -> dict[str, float]:
+    """Return statistics of the samples of `soak` in megabytes.
 
-    Its growth is that between medians of the second and the last fifth, without the images kept:
-    how many these are changes all the time.
+    The growth is the difference between the medians of the second and of the last fifth, without
+    the frame buffer, whose size changes all the time.
     """
-    resident = [all_of_it for all_of_it, _ in samples]
-    own = [all_of_it - kept for all_of_it, kept in samples]
+    resident = [total for total, _ in samples]
+    own = [total - buffered for total, buffered in samples]
     fifth = len(own) // 5
     early, late = (statistics.median(part) for part in (own[fifth : 2 * fifth], own[-fifth:]))
     slope, _ = statistics.linear_regression(range(len(own) - fifth), own[fifth:])
-    figures = {
+    result = {
         'start': resident[0],
         'max': max(resident),
         'end': resident[-1],
@@ -466,41 +487,44 @@ def grown(samples: list[tuple[float, float]]) -> dict[str, float]:
         'growth': late - early,
         'slope per minute': 60 * slope,
     }
-    return {name: round(value, 2) for name, value in figures.items()}
+    return {name: round(value, 2) for name, value in result.items()}
 
 
-def test_lives_through_everything(
+@pytest.mark.timeout(SECONDS + 180)
+def test_the_node_survives_random_requests(
     start_node: Callable[..., NodeProcess], make_peer: Callable[[], Peer]
 ) -> None:
-    """Nothing here is about speed, but every call must be answered and memory stay the same."""
+    """Each service call must receive a response, and the memory must not grow."""
     node = start_node(max_targets=4, **BUFFER)
     peer = make_peer()
     peer.wait_for_node()
     seed = int(os.environ.get('SIAMFFN_SOAK_SEED', '1'))
-    users = Users(peer, the_scene().boxes, seed)
-    with told(node), camera_process(seed) as filmed:
+    users = Users(peer, make_scene().boxes, seed)
+    with print_log_on_failure(node), camera_process(seed) as camera_events:
         samples = soak(users, node)
-        assert peer.set(
-            **{name.replace('.', '__'): value for name, value in QUIET.items()}
+        assert peer.set_parameters(
+            **{name.replace('.', '__'): value for name, value in NORMAL_PARAMETERS.items()}
         ).successful
         assert peer.call('stop_target', StopTarget.Request()).success
-        peer.until(lambda: users.follow('last'), 'a target that is followed at last')
+        peer.until(lambda: users.ensure_tracked('last'), 'a tracked target at the end')
     report = {
         'seconds': SECONDS,
-        'memory (MB)': grown(samples),
-        'slowest answer (s)': round(users.slowest, 2),
-        'camera': filmed,
-        'done': users.done,
-        'answered': users.answered,
-        'memory and images by second': samples,
+        'memory (MB)': memory_statistics(samples),
+        'slowest response (s)': round(users.slowest, 2),
+        'camera': camera_events,
+        'actions': users.actions,
+        'responses': users.responses,
+        'memory and frame buffer by second (MB)': samples,
     }
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps(report, indent=2) + '\n')
-    del report['memory and images by second']
+    del report['memory and frame buffer by second (MB)']
     print(json.dumps(report, indent=2))
     assert node.process.poll() is None
-    assert 'Traceback' not in node.text() and 'internal error' not in node.text(), node.text()
-    assert report['memory (MB)']['growth'] < GROWTH
+    assert 'Traceback' not in node.log_text() and 'internal error' not in node.log_text(), (
+        node.log_text()
+    )
+    assert report['memory (MB)']['growth'] < MAX_GROWTH
 
 
 if __name__ == '__main__':

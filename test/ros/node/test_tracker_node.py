@@ -131,7 +131,9 @@ def test_tracking_is_paused_and_resumed(user: Peer, clip: Scene, start: int) -> 
     for n in (1, 2, 3):
         user.send(clip.images[n], start + n * PERIOD)
     user.until(lambda: user.init(clip.boxes[3], start + 3 * PERIOD, 'last').success, 'image 3')
-    assert user.init(clip.boxes[2], start + 2 * PERIOD, 'late').success, 'images are kept'
+    assert user.init(clip.boxes[2], start + 2 * PERIOD, 'late').success, (
+        'images are stored while paused'
+    )
     assert user.call('enable', SetBool.Request(data=True)).success
     status = user.track_until(clip.images[4:], start + 4 * PERIOD, 'late')
     assert status.frames_dropped == 0 and len(user.list_targets()) == 3
