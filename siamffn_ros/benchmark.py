@@ -31,9 +31,11 @@ from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import DataError
-from siamffn_ros.bags.replay import TrackerProcess, graph
+from siamffn_ros.bags.processes import TrackerProcess, graph
 from siamffn_ros.dds import use_profile
-from siamffn_ros.messages.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
+from siamffn_ros.latency import Latency
+from siamffn_ros.messages.conversions import to_bbox, to_nanoseconds, to_stamp
+from siamffn_ros.messages.images import to_image
 from siamffn_ros.node.image_subscriber import QUEUE
 from siamffn_ros.node.tracker_node import make_executor
 
@@ -249,8 +251,8 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _spread(values: Sequence[float]) -> tuple[str, str]:
-    median, p95 = np.percentile(values, (50, 95))
-    return f'{median:.2f} ms', f'{p95:.2f} ms'
+    latency = Latency.from_milliseconds(values)
+    return f'{latency.median:.2f} ms', f'{latency.p95:.2f} ms'
 
 
 def _row(name: str, *values: str) -> None:

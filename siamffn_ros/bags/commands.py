@@ -17,7 +17,8 @@ from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
 from siamffn_ros.bags.evaluation import evaluate
-from siamffn_ros.bags.io import IMAGE_TOPIC, TRUTH_TOPIC, create_from, play
+from siamffn_ros.bags.io import IMAGE_TOPIC, TRUTH_TOPIC, create_from
+from siamffn_ros.bags.player import play
 
 
 @click.group(name='bag')
@@ -183,13 +184,8 @@ def replay_command(
     DIR gets detections.mcap, node.log and summary.json, in the place of earlier ones. The
     detections are scored where BAG has ground truth.
     """
-    from siamffn_ros.bags.replay import (  # PyTorch, which --help does not need
-        has_truth,
-        node_arguments,
-        read_box,
-        replay,
-        table,
-    )
+    from siamffn_ros.bags.processes import node_arguments
+    from siamffn_ros.bags.replay import has_truth, read_box, replay, table
 
     if box and init_file:
         raise click.UsageError('give --init or --init-file, not both')

@@ -14,6 +14,7 @@ from siamffn_model.errors import BoxError, DataError
 from siamffn_model.evaluation.metrics import compare_boxes
 from siamffn_model.imaging.geometry import Box
 from siamffn_ros.bags.io import open_bag
+from siamffn_ros.latency import Latency
 from siamffn_ros.messages.conversions import to_box, to_nanoseconds
 
 ARRAY, SINGLE = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/Detection2D'
@@ -21,14 +22,6 @@ NO_BOX = Box(np.nan, np.nan, np.nan, np.nan)
 LONGEST = 3_600_000.0  # milliseconds: beyond, stamp and record time are of different clocks
 
 Boxes = dict[int, Box | None]  # by stamp in nanoseconds; None: a message without the target
-
-
-class Latency(NamedTuple):
-    """From the stamp in the header to the record time, in milliseconds."""
-
-    median: float
-    p95: float
-    max: float
 
 
 @dataclass(frozen=True)
@@ -157,10 +150,10 @@ def _compare(boxes: Boxes, truth: Boxes, start: int, latency: Latency | None) ->
 
 
 def _latency(nanoseconds: list[int]) -> Latency | None:
-    delays = np.array(nanoseconds) / 1e6
-    if not delays.size or delays.min() < 0 or delays.max() > LONGEST:
+    delays = [delay / 1e6 for delay in nanoseconds]
+    if not delays or min(delays) < 0 or max(delays) > LONGEST:
         return None
-    return Latency(*map(float, (np.median(delays), np.percentile(delays, 95), delays.max())))
+    return Latency.from_milliseconds(delays)
 
 
 class _Topic(NamedTuple):

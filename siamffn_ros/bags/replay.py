@@ -1,69 +1,45 @@
-"""A bag played over DDS into a tracker node, each in its own process, and what the node said.
-
-The processes are in sessions of their own, so that Ctrl-C reaches only the first, which ends them.
-"""
+"""A bag played over DDS into a tracker node, each in its own process, and what the node said."""
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import numpy as np
-import rclpy
-from rclpy.client import Client
 from rclpy.executors import Executor, SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
-from siamffn.msg import TrackStatus
-from siamffn.srv import InitTarget
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.atomic_io import write_text
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import read_groundtruth
-from siamffn_model.tracking import State
 from siamffn_model.tracking.track_video import make_folder
 from siamffn_ros.bags.evaluation import ARRAY, SINGLE, Evaluation, evaluate
-from siamffn_ros.bags.io import TRUTH_TOPIC, BagWriter, create_bag, open_bag
-from siamffn_ros.bags.tracking import (
-    DETECTIONS_TOPIC,
-    STATUS_TOPIC,
-    TARGET,
-    true_box,
+from siamffn_ros.bags.io import TRUTH_TOPIC, create_bag, open_bag
+from siamffn_ros.bags.processes import (
+    PATIENCE,
+    Player,
+    TrackerProcess,
+    graph,
+    node_arguments,
 )
+from siamffn_ros.bags.recorder import Recorder, ReplayResult
+from siamffn_ros.bags.tracking import DETECTIONS_TOPIC, true_box
 from siamffn_ros.dds import use_profile
-from siamffn_ros.messages.conversions import IMAGE_TYPES, to_bbox, to_box, to_nanoseconds
+from siamffn_ros.latency import Latency
+from siamffn_ros.messages.conversions import to_nanoseconds
+from siamffn_ros.messages.images import IMAGE_TYPES
 
 OUTPUTS = ('detections.mcap', 'node.log', 'summary.json')
 READY = 60.0  # seconds the node has to start
-PATIENCE = 20.0  # seconds without progress after which a run is given up
 LAST = 5.0  # seconds to wait for the last frames once all are played
-
-AnyNode = TypeVar('AnyNode', bound=Node)
-
-
-def node_arguments(params_file: Path | None, **values: object) -> list[str]:
-    """Return the ROS arguments that give a parameter file and, over it, what is not None."""
-    words = ['--params-file', str(params_file)] if params_file else []
-    for name, value in values.items():
-        if value is not None:
-            text = json.dumps(value if isinstance(value, bool) else str(value))
-            words += ['-p', f'tracker:{name}:={text}']
-    return words
 
 
 def read_box(file: Path) -> Box:
@@ -117,27 +93,12 @@ def read_images(source: Path, topic: str | None = None) -> Images:
     return Images(topic, 'compressed' if compressed else 'raw', first, stamps, pause)
 
 
-class Observation(NamedTuple):
-    """What the node said of one frame; no box where the target is lost."""
-
-    box: Box | None
-    score: float
-    state: State
-    arrival: int  # nanoseconds since the epoch
-
-
-class ReplayResult(NamedTuple):
-    """What came of a run: by stamp, and the last status."""
-
-    published: dict[int, int]  # stamp -> time of publishing, nanoseconds since the epoch
-    seen: dict[int, Observation]
-    last: TrackStatus
-
-
 def summarise(result: ReplayResult) -> dict[str, Any]:
     """Return the figures of a run, as numbers by name."""
     published, seen, last = result.published, result.seen, result.last
-    latency = [(s.arrival - published[stamp]) / 1e6 for stamp, s in seen.items()]
+    latency = Latency.from_milliseconds(
+        (s.arrival - published[stamp]) / 1e6 for stamp, s in seen.items()
+    )
     arrivals = [s.arrival for s in seen.values()]
     seconds = (max(arrivals) - min(arrivals)) / 1e9
     return {
@@ -145,10 +106,7 @@ def summarise(result: ReplayResult) -> dict[str, Any]:
         'frames_received': last.frames_processed + last.frames_dropped,
         'frames_tracked': last.frames_processed,
         'frames_dropped': last.frames_dropped,
-        'latency_ms': {
-            'median': _round(statistics.median(latency)),
-            'p95': _round(float(np.percentile(latency, 95))),
-        },
+        'latency_ms': {'median': _round(latency.median), 'p95': _round(latency.p95)},
         'fps': _round((len(arrivals) - 1) / seconds) if seconds else 0.0,
         'mean_score': _round(statistics.fmean(s.score for s in seen.values()), 3),
         'states': dict(Counter(s.state.name for s in seen.values())),
@@ -173,144 +131,6 @@ def table(summary: Mapping[str, Any]) -> str:
         'states': ', '.join(f'{name} {count}' for name, count in summary['states'].items()),
     }
     return '\n'.join(f'{name:<28}{value}' for name, value in rows.items())
-
-
-class Recorder(Node):
-    """Ask for one target and record what the tracker publishes, to a bag and in memory.
-
-    `first` is the header of the image that the box was drawn on.
-    """
-
-    def __init__(self, bag: BagWriter, box: Box, first: Header) -> None:
-        super().__init__('siamffn_recorder')
-        self._bag = bag
-        self._request = InitTarget.Request(header=first, bbox=to_bbox(box), target_id=TARGET)
-        self._arrays: dict[int, tuple[Detection2DArray, int]] = {}  # with time of arrival
-        self._statuses: dict[int, TrackStatus] = {}
-        self._asked = False
-        self.received = 0  # messages
-        self.refusal = ''
-        self.client: Client[Any, Any] = self.create_client(InitTarget, 'tracker/init_target')
-        self.create_subscription(Detection2DArray, DETECTIONS_TOPIC, self._on_detections, 100)
-        self.create_subscription(TrackStatus, STATUS_TOPIC, self._on_status, 100)
-
-    def told_of(self, stamp: int) -> bool:
-        """Whether the node has told all of this frame."""
-        return stamp in self._arrays and stamp in self._statuses
-
-    def result(self, published: dict[int, int]) -> ReplayResult:
-        """Return all that was recorded of the target; raises `DataError` if nothing was."""
-        told = {stamp: status for stamp, status in self._statuses.items() if status.target_id}
-        seen = {}
-        for stamp in sorted(told.keys() & self._arrays.keys() & published.keys()):
-            array, arrival = self._arrays[stamp]
-            box = to_box(array.detections[0].bbox) if array.detections else None
-            seen[stamp] = Observation(box, told[stamp].score, State(told[stamp].state), arrival)
-        if not seen:
-            raise DataError('the node followed no frame: see node.log beside the other outputs')
-        last = max(told.values(), key=lambda status: status.frames_processed)
-        return ReplayResult(published, seen, last)
-
-    def _on_status(self, status: TrackStatus) -> None:
-        self._bag.write(STATUS_TOPIC, status, time.time_ns())
-        self._statuses[to_nanoseconds(status.header.stamp)] = status
-        self.received += 1
-        if not self._asked:  # now that the node gets frames
-            self._asked = True
-            self.client.call_async(self._request).add_done_callback(self._on_answer)
-
-    def _on_answer(self, future: Any) -> None:
-        response = future.result()
-        if not response.success:
-            self.refusal = response.message
-
-    def _on_detections(self, message: Detection2DArray) -> None:
-        arrival = time.time_ns()
-        self._bag.write(DETECTIONS_TOPIC, message, arrival)
-        self._arrays[to_nanoseconds(message.header.stamp)] = (message, arrival)
-        self.received += 1
-
-
-class TrackerProcess:
-    """The tracker node in its own process."""
-
-    def __init__(self, log: Path, arguments: list[str]) -> None:
-        self.log = log
-        self._output: IO[bytes] = log.open('wb')
-        command = [sys.executable, '-m', 'siamffn_ros.node.tracker_node', '--ros-args', *arguments]
-        self._process = subprocess.Popen(
-            command, stdout=self._output, stderr=self._output, start_new_session=True
-        )
-
-    def check(self) -> None:
-        """Raise `DataError` with the end of its log if the node has died."""
-        if self._process.poll() is not None:
-            self.fail(f'the node died (exit code {self._process.returncode})')
-
-    def fail(self, what: str) -> None:
-        """Raise `DataError` with the end of the log."""
-        lines = self.log.read_text(errors='replace').splitlines()[-15:]
-        raise DataError('\n'.join([f'{what}; the end of {self.log}:', *lines]))
-
-    def stop(self) -> None:
-        """End the process, kindly first."""
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._output.close()
-
-
-class Player:
-    """`siamffn bag play` in its own process, of one topic.
-
-    Attributes:
-        last: stamp of the last image.
-        pause: the longest time between two images, in seconds.
-    """
-
-    def __init__(self, bag: Path, images: Images, rate: float, log: Path) -> None:
-        self.last = images.stamps[-1]
-        self.pause = images.pause / rate
-        self._stamps = images.stamps
-        self._log = log
-        code = 'from siamffn_model.cli.main import main; main()'
-        options = ['--wait', str(PATIENCE), '--log', str(log), '--rate', str(rate)]
-        command = [sys.executable, '-c', code, 'bag', 'play', str(bag), '--topic', images.topic]
-        self._process = subprocess.Popen([*command, *options], start_new_session=True)
-
-    def poll(self) -> dict[int, int] | None:
-        """Return time of publishing by stamp once all images are played, None before."""
-        code = self._process.poll()
-        if code is None:
-            return None
-        if code:
-            raise DataError(f'the bag player ended with exit code {code}: see its message above')
-        with self._log.open() as file:
-            return {stamp: int(time) for stamp, (_, _, time) in zip(self._stamps, csv.reader(file))}
-
-    def stop(self) -> None:
-        """End the process."""
-        self._process.terminate()
-        self._process.wait()
-
-
-@contextmanager
-def graph(
-    make_node: Callable[[], AnyNode], make_executor: Callable[[], Executor]
-) -> Iterator[tuple[AnyNode, Executor]]:
-    """Provide a node and its executor, and end both."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node, executor = make_node(), make_executor()
-    executor.add_node(node)
-    try:
-        yield node, executor
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.shutdown()
 
 
 def prepare(out: Path, names: Iterable[str]) -> None:
@@ -394,8 +214,12 @@ def run(
                 tracker.check()
                 if time.monotonic() > deadline:
                     tracker.fail(f'the node was not ready within {READY:.0f} s')
-            player = Player(source, images, rate, Path(scratch) / 'published.csv')
-            return recorder.result(_play(recorder, executor, tracker, player))
+            player = Player(
+                source, images.topic, images.stamps, rate, Path(scratch) / 'published.csv'
+            )
+            return recorder.result(
+                _play(recorder, executor, tracker, player, images.stamps[-1], images.pause / rate)
+            )
     finally:
         if player:
             player.stop()
@@ -403,7 +227,12 @@ def run(
 
 
 def _play(
-    recorder: Recorder, executor: Executor, tracker: TrackerProcess, player: Player
+    recorder: Recorder,
+    executor: Executor,
+    tracker: TrackerProcess,
+    player: Player,
+    last: int,
+    pause: float,
 ) -> dict[int, int]:
     """Spin until the node has told of the last frame played, or nothing comes any more.
 
@@ -411,7 +240,7 @@ def _play(
     """
     published: dict[int, int] | None = None
     received, progress = 0, time.monotonic()
-    while published is None or not recorder.told_of(player.last):
+    while published is None or not recorder.told_of(last):
         executor.spin_once(timeout_sec=0.1)
         tracker.check()
         if recorder.refusal:
@@ -419,7 +248,7 @@ def _play(
         published = published or player.poll()
         if recorder.received != received:
             received, progress = recorder.received, time.monotonic()
-        patience = LAST if published else PATIENCE + player.pause
+        patience = LAST if published else PATIENCE + pause
         if time.monotonic() - progress > patience:
             if published and received:
                 break  # the last frame was lost; the figures will tell

@@ -13,14 +13,8 @@ from siamffn_model.imaging.geometry import Box
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, Track, Tracker
 from siamffn_ros.bags.io import TRUTH_TOPIC, create_bag, open_bag
-from siamffn_ros.messages.conversions import (
-    IMAGE_TYPES,
-    to_bgr,
-    to_box,
-    to_detections,
-    to_nanoseconds,
-    to_status,
-)
+from siamffn_ros.messages.conversions import to_box, to_detections, to_nanoseconds, to_status
+from siamffn_ros.messages.images import IMAGE_TYPES, to_bgr
 
 DETECTIONS_TOPIC = '/tracker/detections'
 STATUS_TOPIC = '/tracker/status'

@@ -14,7 +14,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from siamffn_model.errors import SiamFFNError
 from siamffn_model.live.frame_buffer import Frame
-from siamffn_ros.messages.conversions import IMAGE_TYPES, check_image, to_bgr, to_nanoseconds
+from siamffn_ros.messages.conversions import to_nanoseconds
+from siamffn_ros.messages.images import IMAGE_TYPES, check_image, to_bgr
 from siamffn_ros.node.diagnostics import NodeStatistics
 from siamffn_ros.node.qos import NO_SUBSCRIPTION_EVENTS, OTHERS, incompatible_peers, profile
 

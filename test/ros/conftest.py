@@ -38,7 +38,8 @@ from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
 from siamffn_ros.bags.io import create_from
 from siamffn_ros.dds import use_profile
-from siamffn_ros.messages.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
+from siamffn_ros.messages.conversions import to_bbox, to_nanoseconds, to_stamp
+from siamffn_ros.messages.images import to_image
 
 PATIENCE = 40.0  # seconds that anything may take; nothing here is about speed
 

@@ -17,7 +17,7 @@ from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.tracking import State
 from siamffn_ros import demo
-from siamffn_ros.bags.replay import Observation, ReplayResult
+from siamffn_ros.bags.recorder import Observation, ReplayResult
 
 
 def test_demo_leaves_everything_behind(
@@ -82,6 +82,13 @@ def test_video_without_a_box_is_refused(tmp_path: Path, sequence: Path) -> None:
     result = CliRunner().invoke(demo.main, arguments)
     assert result.exit_code == 1 and '--init x,y,w,h' in result.output
     assert not out.exists()
+
+
+def test_text_that_is_not_a_box_is_refused(tmp_path: Path) -> None:
+    arguments = ['--init', '1,2,3', '--out', str(tmp_path / 'out')]
+    result = CliRunner().invoke(demo.main, arguments)
+    assert result.exit_code == 2 and "'1,2,3' is not a box: give x,y,w,h" in result.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_default_video_is_found_or_told_of(monkeypatch: pytest.MonkeyPatch) -> None:

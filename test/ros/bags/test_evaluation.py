@@ -17,8 +17,9 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.metrics import score
 from siamffn_model.imaging.geometry import Box
-from siamffn_ros.bags.evaluation import ARRAY, Evaluation, Latency, evaluate
+from siamffn_ros.bags.evaluation import ARRAY, Evaluation, evaluate
 from siamffn_ros.bags.io import START, TRUTH_TOPIC, _define, create_bag, create_from
+from siamffn_ros.latency import Latency
 from siamffn_ros.messages.conversions import to_detection, to_stamp
 
 STEP = 40_000_000  # nanoseconds from frame to frame

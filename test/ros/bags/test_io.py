@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import resource
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import rclpy
 from click.testing import CliRunner
 from rclpy.serialization import deserialize_message
-from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from siamffn.msg import TrackStatus
 from std_msgs.msg import Header
@@ -31,12 +27,9 @@ from siamffn_ros.bags.io import (
     create_bag,
     message_class,
     open_bag,
-    play,
 )
-from siamffn_ros.messages.conversions import to_bgr, to_box, to_nanoseconds, to_stamp
-
-if TYPE_CHECKING:
-    from conftest import Peer
+from siamffn_ros.messages.conversions import to_box, to_nanoseconds, to_stamp
+from siamffn_ros.messages.images import to_bgr, to_image
 
 
 def messages(bag: Path, topic: str, kind: Any) -> dict[int, Any]:
@@ -146,8 +139,6 @@ def small_files() -> Iterator[None]:
 
 
 def test_full_disk_is_told_of(tmp_path: Path, clip: Scene, small_files: None) -> None:
-    from siamffn_ros.messages.conversions import to_image
-
     with (
         pytest.raises(DataError, match=r'cannot write .*x\.mcap'),
         create_bag(tmp_path / 'x.mcap') as bag,
@@ -157,71 +148,7 @@ def test_full_disk_is_told_of(tmp_path: Path, clip: Scene, small_files: None) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize('damage', ['absent', 'empty', 'short', 'text', 'half', 'no bag'])
-def test_damaged_bags_are_told_of(tmp_path: Path, bag: Path, damage: str) -> None:
-    whole = bag.read_bytes()
-    path = tmp_path / ('x.mp4' if damage == 'no bag' else 'x.mcap')
-    content = {
-        'empty': b'',
-        'short': whole[:20],
-        'text': b'not a bag at all, but long enough to look at from both ends',
-        'half': whole[: len(whole) // 2],
-        'no bag': whole,
-    }
-    if damage != 'absent':
-        path.write_bytes(content[damage])
-    with pytest.raises(DataError, match=r'does not exist|truncated or not a bag') as caught:
-        play(path)
-    assert str(path) in str(caught.value)
-
-
-def test_bag_without_messages_is_told_of(tmp_path: Path) -> None:
-    with create_bag(tmp_path / 'x.mcap'):
-        pass
-    with pytest.raises(DataError, match='holds no message'):
-        play(tmp_path / 'x.mcap')
-
-
 @pytest.mark.parametrize('name', ['nowhere_msgs/msg/Thing', 'std_msgs/msg/Thing', 'nonsense'])
 def test_unknown_types_are_told_of(name: str) -> None:
     with pytest.raises(DataError, match=f'{name} is not installed'):
         message_class(name)
-
-
-def test_play_publishes_everything_in_order(bag: Path, clip: Scene, peer: Peer) -> None:
-    images: list[Image] = []
-    truth: list[Detection2DArray] = []
-    clocks: list[int] = []
-    node = peer.node
-    node.create_subscription(Image, IMAGE_TOPIC, images.append, 100)
-    node.create_subscription(Detection2DArray, TRUTH_TOPIC, truth.append, 100)
-    node.create_subscription(Clock, '/clock', lambda m: clocks.append(to_nanoseconds(m.clock)), 200)
-    order: list[tuple[str, int]] = []
-    count = play(bag, rate=2.0, clock=True, wait=20, published=lambda *told: order.append(told))
-    total = len(clip.images)
-    assert count == 2 * total and len(order) == count
-    assert [stamp for _, stamp in order] == sorted(stamp for _, stamp in order)
-    peer.until(lambda: len(images) == len(truth) == total, 'all images and truth')
-    assert [to_nanoseconds(m.header.stamp) for m in images] == sorted({s for _, s in order})
-    np.testing.assert_array_equal(to_bgr(images[-1]), clip.images[-1])
-    peer.until(lambda: len(clocks) == count, 'the clock')
-    assert clocks == [stamp for _, stamp in order]
-
-
-def test_loop_goes_on_until_interrupted(bag: Path, peer: Peer) -> None:
-    stamps: list[int] = []
-
-    def keep(message: Detection2DArray) -> None:
-        stamps.append(to_nanoseconds(message.header.stamp))
-
-    peer.node.create_subscription(Detection2DArray, TRUTH_TOPIC, keep, 100)
-    command = ['-c', 'from siamffn_model.cli.main import main; main()', 'bag', 'play', str(bag)]
-    player = subprocess.Popen(
-        [sys.executable, *command, '--loop', '--rate', '3'], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        peer.until(lambda: stamps.count(START) > 1, 'the second round')
-    finally:
-        player.send_signal(signal.SIGINT)
-        _, told = player.communicate(timeout=40)
-    assert player.returncode == 130 and 'Traceback' not in told

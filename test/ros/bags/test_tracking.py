@@ -28,7 +28,8 @@ from siamffn_model.tracking import State, Track, Tracker
 from siamffn_ros.bags.evaluation import evaluate
 from siamffn_ros.bags.io import IMAGE_TOPIC, START, TRUTH_TOPIC, create_bag, open_bag
 from siamffn_ros.bags.tracking import DETECTIONS_TOPIC, STATUS_TOPIC, Tracked, track_bag
-from siamffn_ros.messages.conversions import to_box, to_detection, to_image, to_stamp
+from siamffn_ros.messages.conversions import to_box, to_detection, to_stamp
+from siamffn_ros.messages.images import to_image
 from siamffn_ros.node.publishers import status_of
 
 STEP = 40_000_000  # nanoseconds from image to image

@@ -21,7 +21,7 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import DataError
 from siamffn_model.live.frame_buffer import Frame
 from siamffn_model.tracking import State
-from siamffn_ros.messages.conversions import to_image
+from siamffn_ros.messages.images import to_image
 from siamffn_ros.node import publishers
 from siamffn_ros.node.tracker_node import TrackerNode, make_nodes
 
