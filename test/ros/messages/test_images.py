@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -21,9 +22,9 @@ from siamffn_ros.messages.images import (
     BYTES_PER_PIXEL,
     MAX_PIXELS,
     _compressed_size,
-    _plain,
-    _with_cv_bridge,
-    _with_rosbags,
+    _convert_with_cv_bridge,
+    _convert_with_rosbags,
+    _to_8_bit,
     check_image,
     to_bgr,
     to_image,
@@ -111,8 +112,8 @@ def test_cv_bridge_and_rosbags_agree(encoding: str) -> None:
     """Up to the rounding of two versions of OpenCV."""
     for module in ('cv_bridge', 'rosbags.image'):
         pytest.importorskip(module, reason=f'{module} is not installed: nothing to compare')
-    plain = _plain(message(encoding, encoded(encoding), padding=7))
-    assert cv2.absdiff(_with_cv_bridge(plain), _with_rosbags(plain)).max() <= 1
+    image = _to_8_bit(message(encoding, encoded(encoding), padding=7))
+    assert cv2.absdiff(_convert_with_cv_bridge(image), _convert_with_rosbags(image)).max() <= 1
 
 
 # --- 16 bit
@@ -217,8 +218,37 @@ def test_unusable_images_are_told_of(change: dict[str, Any], told: str) -> None:
         setattr(image, name, value)
     with pytest.raises(ImageError, match=told):
         check_image(image)
-    with pytest.raises(ImageError, match=told):
+
+
+@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', 'mono16', 'bayer_rggb16', 'yuyv'])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'encoding': 'jpeg'},
+        {'step': 1},
+        {'data': b'\x00' * 7},
+        {'height': 2**32 - 1, 'width': 2**32 - 1, 'step': 2**32 - 1},
+    ],
+)
+def test_an_unchecked_malformed_image_raises_an_image_error(
+    encoding: str, change: dict[str, Any]
+) -> None:
+    image = message(encoding, encoded(encoding))
+    for name, value in change.items():
+        setattr(image, name, value)
+    with pytest.raises(ImageError, match=r'cannot convert .* to bgr8'):
         to_bgr(image)
+
+
+@pytest.mark.parametrize('kind', ['raw', 'jpg', 'png'])
+def test_decoding_does_not_validate_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image: Any = message('bgr8', picture())
+    if kind != 'raw':
+        image = compressed(coded(picture(), kind))
+    check_image(image)
+    for name in ('check_image', '_check_raw', '_check_compressed', '_check_size'):
+        monkeypatch.setattr(f'siamffn_ros.messages.images.{name}', None)
+    assert to_bgr(image).shape == (HEIGHT, WIDTH, 3)
 
 
 # --- compressed
@@ -265,6 +295,29 @@ def turned(data: bytes) -> bytes:
     return with_segment(data, b'\xff\xe1Exif\x00\x00' + tiff)
 
 
+@pytest.mark.parametrize('kind', ['jpg', 'png'])
+def test_compressed_data_is_not_copied(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
+    image = compressed(coded(noise, kind))
+    assert len(image.data) > 300_000
+    tracemalloc.start()
+    try:
+        check_image(image)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 50_000
+    given = []
+
+    def decode(data: np.ndarray, _flags: int) -> np.ndarray:
+        given.append(data)
+        return noise
+
+    monkeypatch.setattr('siamffn_ros.messages.images.decode_image', decode)
+    to_bgr(image)
+    assert np.shares_memory(given[0], np.frombuffer(image.data, np.uint8))
+
+
 def test_png_gives_the_very_picture() -> None:
     image = to_bgr(compressed(coded(picture(), 'png')))
     assert image.dtype == np.uint8
@@ -274,7 +327,7 @@ def test_png_gives_the_very_picture() -> None:
 @pytest.mark.parametrize('options', [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)])
 def test_jpeg_gives_the_picture(options: tuple[int, ...]) -> None:
     data = coded(picture(), 'jpg', cv2.IMWRITE_JPEG_QUALITY, 100, *options)
-    assert _compressed_size(data) == (WIDTH, HEIGHT)
+    assert _compressed_size(memoryview(data)) == (WIDTH, HEIGHT)
     image = to_bgr(compressed(data))
     assert image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8
     assert cv2.absdiff(image, picture()).max() <= 6
@@ -307,7 +360,7 @@ def test_exif_orientation_is_ignored() -> None:
 def test_size_of_a_jpeg_is_not_that_of_its_thumbnail() -> None:
     data = with_segment(coded(picture(), 'jpg'), b'\xff\xe1' + jpeg(7, 5))
     data = data[:2] + b'\xff\xff' + data[2:] + bytes(9)  # filled before a marker and at the end
-    assert _compressed_size(data) == (WIDTH, HEIGHT)
+    assert _compressed_size(memoryview(data)) == (WIDTH, HEIGHT)
     assert to_bgr(compressed(data)).shape == (HEIGHT, WIDTH, 3)
 
 
@@ -342,9 +395,8 @@ def test_headers_are_refused_before_decoding(
 ) -> None:
     """Nothing is allocated for what they claim."""
     monkeypatch.setattr('siamffn_ros.messages.images.decode_image', None)
-    for use in (check_image, to_bgr):
-        with pytest.raises(ImageError, match=told):
-            use(compressed(data))
+    with pytest.raises(ImageError, match=told):
+        check_image(compressed(data))
 
 
 @pytest.mark.parametrize(
@@ -365,9 +417,16 @@ def test_damaged_images_are_told_of(data: bytes) -> None:
 @pytest.mark.parametrize('told', ['16UC1; compressedDepth', '32FC1; compressedDepth png'])
 def test_depth_is_no_colour_image(told: str) -> None:
     data = bytes(12) + coded(encoded('mono16'), 'png')
-    for use in (check_image, to_bgr):
-        with pytest.raises(ImageError, match='depth images, which are no colour images: give'):
-            use(compressed(data, told))
+    with pytest.raises(ImageError, match='is a depth image: give the topic of a colour image'):
+        check_image(compressed(data, told))
+
+
+@pytest.mark.parametrize(
+    'data', [b'', b'GARBAGE' * 100, png(100_000, 100_000), png(4, 4)[:20], jpeg(65_535, 65_535)]
+)
+def test_an_unchecked_damaged_image_raises_an_image_error(data: bytes) -> None:
+    with pytest.raises(ImageError, match='are damaged, or neither JPEG nor PNG'):
+        to_bgr(compressed(data))
 
 
 def test_long_names_in_compressed_images() -> None:
