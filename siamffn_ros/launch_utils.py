@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_ros.dds import profile_path
 
 CONFIG = profile_path().parent
@@ -33,12 +33,12 @@ def parameters(arguments: Mapping[str, str]) -> list[str | dict[str, str | bool]
         arguments: launch arguments by name; of those that are parameters of the node, an empty one
             is not given. Others are ignored.
 
-    Raises `DataError` for a file that is not there, which launch itself would leave out, and for a
-    switch that is neither true nor false.
+    Raises `ConfigError` for a missing file, which launch itself would leave out, and for a switch
+    that is neither true nor false.
     """
     file = arguments['params_file']
     if not Path(file).is_file():
-        raise DataError(f'params_file {file!r} is no file: give the path of a .yaml file')
+        raise ConfigError(f'params_file {file!r} is no file: give the path of a .yaml file')
     overrides: dict[str, str | bool] = {
         name: arguments[name] for name in TEXTS if arguments.get(name)
     }
@@ -52,25 +52,25 @@ def _switch(name: str, text: str) -> bool:
     try:
         return SWITCHES[text.lower()]
     except KeyError:
-        raise DataError(f'{name} is {text!r}: give true or false') from None
+        raise ConfigError(f'{name} is {text!r}: give true or false') from None
 
 
 def camera_topics(words: Iterable[str]) -> dict[str, str]:
     """Return the topic of each camera, from 'NAME=TOPIC' words.
 
-    Raises `DataError` for a word of another form, and a name that is there twice.
+    Raises `ConfigError` for a word of another form, and a name that is there twice.
     """
     topics: dict[str, str] = {}
     for word in words:
         found = CAMERA.fullmatch(word)
         if not found:
-            raise DataError(
+            raise ConfigError(
                 f'camera {word!r} is not NAME=TOPIC, such as front=/front/image_raw; a name has '
                 'letters, digits and underscores'
             )
         name, topic = found.groups()
         if name in topics:
-            raise DataError(f'camera {name!r} is there twice: give each a name of its own')
+            raise ConfigError(f'camera {name!r} is there twice: give each a name of its own')
         topics[name] = topic
     return topics
 
@@ -78,11 +78,11 @@ def camera_topics(words: Iterable[str]) -> dict[str, str]:
 def camera_arguments(cameras: str) -> list[str]:
     """Return the `--camera` arguments of tracker_node for 'NAME=TOPIC NAME=TOPIC ...'.
 
-    Raises `DataError` for none at all, and as `camera_topics`.
+    Raises `ConfigError` for none at all, and as `camera_topics`.
     """
     words = cameras.split()
     if not camera_topics(words):
-        raise DataError("cameras is empty: give 'NAME=TOPIC ...', such as front=/front/image_raw")
+        raise ConfigError("cameras is empty: give 'NAME=TOPIC ...', such as front=/front/image_raw")
     return [part for word in words for part in ('--camera', word)]
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from vision_msgs.msg import Detection2D
 
-from siamffn_model.errors import BoxError, DataError
+from siamffn_model.errors import BoxError, ConfigError, DataError
 from siamffn_model.evaluation.metrics import compare_boxes
 from siamffn_model.imaging.geometry import Box
 from siamffn_ros.bags.io import open_bag
@@ -104,7 +104,7 @@ def evaluate(
     found = _read(detections, topic, '--topic')
     known = _read(truth, truth_topic, '--truth-topic')
     if found.topic == known.topic and detections.resolve() == truth.resolve():
-        raise DataError(
+        raise ConfigError(
             f'{truth}: {known.topic} would be compared with itself: name the topic of the '
             'detections with --topic and that of the ground truth with --truth-topic'
         )
@@ -186,7 +186,7 @@ class _Topic(NamedTuple):
         if wanted is None and len(targets) == 1:
             return targets[0]
         found = 'several targets' if wanted is None else f'no target {wanted!r}'
-        raise DataError(
+        raise ConfigError(
             f'{self.path}: {found} on {self.topic}: give --target with one of '
             + ', '.join(map(repr, targets))
         )

@@ -26,7 +26,7 @@ from std_msgs.msg import Header
 from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError, DataError, DependencyError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import Frames
 from siamffn_ros.messages.conversions import to_detection, to_stamp
@@ -69,7 +69,7 @@ def create_bag(path: Path) -> Iterator[BagWriter]:
     Raises `DataError` if the file exists, its name does not end in .mcap, or it cannot be written.
     """
     if path.suffix != '.mcap':
-        raise DataError(f'{path} is not named like a bag: end the name in .mcap')
+        raise ConfigError(f'{path} is not named like a bag: end the name in .mcap')
     if path.exists():
         raise DataError(f'{path} exists already: remove it or choose another name')
     try:
@@ -115,7 +115,7 @@ class BagReader:
                 'give another bag'
             )
         found = 'several topics' if topic is None else f'no topic {topic}'
-        raise DataError(
+        raise ConfigError(
             f'{self._path} has {found} of type {kinds}: give {option} with one of '
             + ', '.join(fitting)
         )
@@ -169,12 +169,12 @@ def _damaged(path: Path, error: Exception) -> DataError:
 
 
 def message_class(name: str) -> Any:
-    """Return the class of a type such as 'sensor_msgs/msg/Image'; raises `DataError`."""
+    """Return the class of a type such as 'sensor_msgs/msg/Image'; raises `DependencyError`."""
     try:
         package, kind = name.split('/msg/')
         return getattr(import_module(f'{package}.msg'), kind)
     except (ImportError, AttributeError, ValueError):
-        raise DataError(
+        raise DependencyError(
             f'message type {name} is not installed: install and source its package'
         ) from None
 

@@ -15,7 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError, DataError
 from siamffn_ros.bags.io import BagReader, message_class, open_bag
 from siamffn_ros.dds import use_profile
 from siamffn_ros.messages.conversions import to_stamp
@@ -54,7 +54,7 @@ def play(
             raise DataError(f'{path} holds no message: record or create it again')
         if topic and not bag.counts[topic]:
             topics = ', '.join(sorted(bag.topics))
-            raise DataError(f'{path} holds no message on {topic}: give one of its topics, {topics}')
+            raise ConfigError(f'{path} has no message on {topic}: give one of its topics, {topics}')
         played = [topic] if topic else list(bag.topics)
         kinds = {name: message_class(bag.topics[name]) for name in played}
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

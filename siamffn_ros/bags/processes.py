@@ -19,7 +19,7 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ProcessError
 
 NODE_MODULE = 'siamffn_ros.node.tracker_node'
 PATIENCE = 20.0  # seconds without progress after which a run is given up
@@ -49,14 +49,14 @@ class TrackerProcess:
         )
 
     def check(self) -> None:
-        """Raise `DataError` with the end of its log if the node has died."""
+        """Raise `ProcessError` with the end of its log if the node has died."""
         if self._process.poll() is not None:
             self.fail(f'the node died (exit code {self._process.returncode})')
 
     def fail(self, what: str) -> None:
-        """Raise `DataError` with the end of the log."""
+        """Raise `ProcessError` with the end of the log."""
         lines = self.log.read_text(errors='replace').splitlines()[-15:]
-        raise DataError('\n'.join([f'{what}; the end of {self.log}:', *lines]))
+        raise ProcessError('\n'.join([f'{what}; the end of {self.log}:', *lines]))
 
     def stop(self) -> None:
         """End the process, kindly first."""
@@ -87,7 +87,7 @@ class Player:
         if code is None:
             return None
         if code:
-            raise DataError(f'the bag player ended with exit code {code}: see its message above')
+            raise ProcessError(f'the bag player ended with exit code {code}: see its message above')
         with self._log.open() as file:
             return {stamp: int(time) for stamp, (_, _, time) in zip(self._stamps, csv.reader(file))}
 

@@ -12,7 +12,7 @@ from siamffn.srv import InitTarget
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ProcessError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking import State
 from siamffn_ros.bags.io import BagWriter
@@ -61,7 +61,7 @@ class Recorder(Node):
         return stamp in self._arrays and stamp in self._statuses
 
     def result(self, published: dict[int, int]) -> ReplayResult:
-        """Return all that was recorded of the target; raises `DataError` if nothing was."""
+        """Return all that was recorded of the target; raises `ProcessError` if nothing was."""
         told = {stamp: status for stamp, status in self._statuses.items() if status.target_id}
         seen = {}
         for stamp in sorted(told.keys() & self._arrays.keys() & published.keys()):
@@ -69,7 +69,7 @@ class Recorder(Node):
             box = to_box(array.detections[0].bbox) if array.detections else None
             seen[stamp] = Observation(box, told[stamp].score, State(told[stamp].state), arrival)
         if not seen:
-            raise DataError('the node followed no frame: see node.log beside the other outputs')
+            raise ProcessError('the node followed no frame: see node.log beside the other outputs')
         last = max(told.values(), key=lambda status: status.frames_processed)
         return ReplayResult(published, seen, last)
 

@@ -17,7 +17,7 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from std_msgs.msg import Header
 
 from siamffn_model.atomic_io import write_text
-from siamffn_model.errors import DataError
+from siamffn_model.errors import BoxError, ConfigError, DataError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import read_groundtruth
 from siamffn_model.tracking.track_video import make_folder
@@ -154,7 +154,7 @@ def replay(
     earlier run left there. Returns the figures of `summarise`, and the scores.
     """
     if source.resolve() in [(out / name).resolve() for name in OUTPUTS]:
-        raise DataError(f'{source} would be overwritten: choose another folder for the results')
+        raise ConfigError(f'{source} would be overwritten: choose another folder for the results')
     prepare(out, OUTPUTS)
     summary = summarise(run(source, box, out, arguments, topic, rate))
     evaluation = None
@@ -186,8 +186,9 @@ def run(
         topic: topic of the images; None for the only one.
         rate: speed, 1 as recorded.
 
-    Raises `DataError` for a bag that cannot be used, a topic or box that has to be given, and with
-    the end of its log if the node dies, is not ready in time, refuses the box, or gets no image.
+    Raises `DataError` for a bag that cannot be used or without the box, `ConfigError` for a topic
+    that has to be given, `BoxError` if the node refuses the box, and `ProcessError` with the end of
+    its log if the node dies, is not ready in time or publishes nothing.
     """
     images = read_images(source, topic)
     box = box or true_box(source, images.first)
@@ -244,7 +245,7 @@ def _play(
         executor.spin_once(timeout_sec=0.1)
         tracker.check()
         if recorder.refusal:
-            raise DataError(f'the node refused the box: {recorder.refusal}')
+            raise BoxError(f'the node refused the box: {recorder.refusal}')
         published = published or player.poll()
         if recorder.received != received:
             received, progress = recorder.received, time.monotonic()

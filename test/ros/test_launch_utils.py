@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_ros.launch_utils import camera_arguments, parameters, replay_arguments
 
 
@@ -51,12 +51,13 @@ def test_given_arguments_come_after_the_file(file: str) -> None:
 
 
 def test_missing_file_is_told_of(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"params_file '.*nowhere\.yaml' is no file: give the path"):
+    message = r"params_file '.*nowhere\.yaml' is no file: give the path"
+    with pytest.raises(ConfigError, match=message):
         parameters({'params_file': str(tmp_path / 'nowhere.yaml')})
 
 
 def test_switch_that_is_none_is_told_of(file: str) -> None:
-    with pytest.raises(DataError, match="use_sim_time is 'maybe': give true or false"):
+    with pytest.raises(ConfigError, match="use_sim_time is 'maybe': give true or false"):
         parameters({'params_file': file, 'use_sim_time': 'maybe'})
 
 
@@ -79,7 +80,7 @@ def test_each_camera_is_a_pair() -> None:
     ],
 )
 def test_cameras_that_are_none_are_told_of(cameras: str, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(ConfigError, match=told):
         camera_arguments(cameras)
 
 

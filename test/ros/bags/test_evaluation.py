@@ -14,7 +14,7 @@ from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.cli.main import main as siamffn
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError, DataError
 from siamffn_model.evaluation.metrics import score
 from siamffn_model.imaging.geometry import Box
 from siamffn_ros.bags.evaluation import ARRAY, Evaluation, evaluate
@@ -184,20 +184,37 @@ def test_target_is_chosen_in_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('truth', 'found', 'options', 'told'),
+    ('truth', 'found', 'options', 'kind', 'told'),
     [
-        ('1', 'ab', {}, r"found.mcap: several targets on .*detections: give --target .* 'a', 'b'$"),
-        ('1', 'ab', {'target': 'c'}, r"found.mcap: no target 'c' on .* 'a', 'b'$"),
-        ('ab', '1', {}, r"truth.mcap: no target '1' on /ground_truth: .* 'a', 'b'$"),
-        ('1', '', {}, r'found.mcap: no detection on /tracker/detections: was the tracker given'),
-        ('', '1', {}, r'truth.mcap: no detection on /ground_truth'),
+        (
+            '1',
+            'ab',
+            {},
+            ConfigError,
+            r"found.mcap: several targets on .*detections: give --target .* 'a', 'b'$",
+        ),
+        ('1', 'ab', {'target': 'c'}, ConfigError, r"found.mcap: no target 'c' on .* 'a', 'b'$"),
+        ('ab', '1', {}, ConfigError, r"truth.mcap: no target '1' on /ground_truth: .* 'a', 'b'$"),
+        (
+            '1',
+            '',
+            {},
+            DataError,
+            r'found.mcap: no detection on /tracker/detections: was the tracker given',
+        ),
+        ('', '1', {}, DataError, r'truth.mcap: no detection on /ground_truth'),
     ],
 )
 def test_target_that_must_be_named(
-    tmp_path: Path, truth: str, found: str, options: dict[str, str], told: str
+    tmp_path: Path,
+    truth: str,
+    found: str,
+    options: dict[str, str],
+    kind: type[Exception],
+    told: str,
 ) -> None:
     known, seen = ({0: dict.fromkeys(names, BOX)} for names in (truth, found))
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(kind, match=told):
         compare(tmp_path, known, seen, **options)
 
 
@@ -288,13 +305,13 @@ def test_topics_are_chosen_in_one_bag(both: Path) -> None:
 def test_topic_that_must_be_named(
     both: Path, topics: tuple[str | None, str | None], told: str
 ) -> None:
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(ConfigError, match=told):
         evaluate(both, both, *topics)
 
 
 def test_only_topic_is_not_compared_with_itself(tmp_path: Path) -> None:
     truth = write(tmp_path / 'truth.mcap', TRUTH_TOPIC, one(BOX))
-    with pytest.raises(DataError, match='would be compared with itself: name the topic'):
+    with pytest.raises(ConfigError, match='would be compared with itself: name the topic'):
         evaluate(truth, truth)
 
 

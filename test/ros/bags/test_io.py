@@ -19,7 +19,7 @@ from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.cli.main import main as siamffn
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import DataError
+from siamffn_model.errors import DataError, DependencyError
 from siamffn_ros.bags.io import (
     IMAGE_TOPIC,
     START,
@@ -150,5 +150,5 @@ def test_full_disk_is_told_of(tmp_path: Path, clip: Scene, small_files: None) ->
 
 @pytest.mark.parametrize('name', ['nowhere_msgs/msg/Thing', 'std_msgs/msg/Thing', 'nonsense'])
 def test_unknown_types_are_told_of(name: str) -> None:
-    with pytest.raises(DataError, match=f'{name} is not installed'):
+    with pytest.raises(DependencyError, match=f'{name} is not installed'):
         message_class(name)

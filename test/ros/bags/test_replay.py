@@ -22,7 +22,7 @@ from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.cli.main import main as siamffn
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import DataError
+from siamffn_model.errors import BoxError, DataError, ProcessError
 from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.tracking import State
 from siamffn_ros.bags.io import START, TRUTH_TOPIC, create_bag, open_bag
@@ -88,13 +88,15 @@ def test_boxes_lie_on_the_target(replayed: ReplayResult, clip: Scene) -> None:
 
 
 def test_a_node_that_dies_ends_the_run_with_its_log(tmp_path: Path, bag: Path) -> None:
-    with pytest.raises(DataError, match=r'(?s)the node died \(exit code 1\).*nowhere\.safetensors'):
+    with pytest.raises(
+        ProcessError, match=r'(?s)the node died \(exit code 1\).*nowhere\.safetensors'
+    ):
         run(bag, Box(1, 1, 9, 9), tmp_path, ['-p', 'weights:=nowhere.safetensors'])
     assert not (tmp_path / 'detections.mcap').exists()
 
 
 def test_a_refused_box_ends_the_run(tmp_path: Path, bag: Path, weights: Path) -> None:
-    with pytest.raises(DataError, match=r'refused the box.*outside'):
+    with pytest.raises(BoxError, match=r'refused the box.*outside'):
         run(bag, Box(5000, 1, 9, 9), tmp_path, ['-p', f'weights:={weights}'])
 
 

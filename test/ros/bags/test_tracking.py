@@ -19,7 +19,7 @@ from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.cli.main import main as siamffn
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.errors import BoxError, DataError
+from siamffn_model.errors import BoxError, ConfigError, DataError
 from siamffn_model.evaluation.metrics import score
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.live.targets import Target
@@ -203,7 +203,9 @@ def test_topic_is_chosen(tmp_path: Path, model: Runtime, clip: Scene) -> None:
             bag.write(topic, to_image(scene.images[0], header(0)), START)
     box = Box(80, 60, 10, 10)
     for topic, told in ((None, 'several topics'), ('/up', 'no topic /up')):
-        with pytest.raises(DataError, match=rf'{told} .* give --topic with one of /left, /right$'):
+        with pytest.raises(
+            ConfigError, match=rf'{told} .* give --topic with one of /left, /right$'
+        ):
             track_bag(model, tmp_path / 'in.mcap', tmp_path / 'out.mcap', box, topic)
     result = track_bag(model, tmp_path / 'in.mcap', tmp_path / 'out.mcap', box, '/right')
     assert result.images == 1
