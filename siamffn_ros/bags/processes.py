@@ -1,6 +1,7 @@
-"""The tracker node and the bag player in processes of their own.
+"""Start the tracker node and the bag player as child processes, and a ROS node in this process.
 
-The processes are in sessions of their own, so that Ctrl-C reaches only the first, which ends them.
+Each child process runs in a session of its own: Ctrl-C reaches only this process, which then stops
+the children.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, NoReturn, TypeVar
 
 import rclpy
 from rclpy.executors import Executor
@@ -22,23 +23,33 @@ from rclpy.signals import SignalHandlerOptions
 from siamffn_model.errors import ProcessError
 
 NODE_MODULE = 'siamffn_ros.node.tracker_node'
-PATIENCE = 20.0  # seconds without progress after which a run is given up
+STALL_TIMEOUT = 20.0  # seconds without progress after which a replay is aborted
+STOP_TIMEOUT = 10.0  # seconds for the node to end after SIGTERM
+LOG_LINES = 15  # of the node's log, shown in errors
 
 AnyNode = TypeVar('AnyNode', bound=Node)
 
 
-def node_arguments(params_file: Path | None, **values: object) -> list[str]:
-    """Return the ROS arguments that give a parameter file and, over it, what is not None."""
-    words = ['--params-file', str(params_file)] if params_file else []
-    for name, value in values.items():
+def node_arguments(params_file: Path | None, **parameters: object) -> list[str]:
+    """Return ROS arguments for a parameter file and, with precedence, parameters that are set.
+
+    A parameter that is None is not set.
+    """
+    arguments = ['--params-file', str(params_file)] if params_file else []
+    for name, value in parameters.items():
         if value is not None:
             text = json.dumps(value if isinstance(value, bool) else str(value))
-            words += ['-p', f'tracker:{name}:={text}']
-    return words
+            arguments += ['-p', f'tracker:{name}:={text}']
+    return arguments
 
 
 class TrackerProcess:
-    """The tracker node in its own process."""
+    """The tracker node as a child process.
+
+    Args:
+        log: file for the output of the node.
+        arguments: ROS arguments of the node.
+    """
 
     def __init__(self, log: Path, arguments: list[str]) -> None:
         self.log = log
@@ -49,20 +60,20 @@ class TrackerProcess:
         )
 
     def check(self) -> None:
-        """Raise `ProcessError` with the end of its log if the node has died."""
+        """Raise `ProcessError` with the end of the log if the node has ended."""
         if self._process.poll() is not None:
-            self.fail(f'the node died (exit code {self._process.returncode})')
+            self.fail(f'the node ended unexpectedly (exit code {self._process.returncode})')
 
-    def fail(self, what: str) -> None:
-        """Raise `ProcessError` with the end of the log."""
-        lines = self.log.read_text(errors='replace').splitlines()[-15:]
-        raise ProcessError('\n'.join([f'{what}; the end of {self.log}:', *lines]))
+    def fail(self, reason: str) -> NoReturn:
+        """Raise `ProcessError` with a reason and the end of the log."""
+        lines = self.log.read_text(errors='replace').splitlines()[-LOG_LINES:]
+        raise ProcessError('\n'.join([f'{reason}; the end of {self.log}:', *lines]))
 
     def stop(self) -> None:
-        """End the process, kindly first."""
+        """Terminate the node; kill it if it does not end in time."""
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -70,19 +81,32 @@ class TrackerProcess:
 
 
 class Player:
-    """`siamffn bag play` in its own process, of one topic; `stamps` are those of its messages."""
+    """`siamffn bag play` as a child process that plays one topic of a bag.
+
+    Args:
+        bag: the bag.
+        topic: the topic to play.
+        stamps: header stamps of the messages on this topic, in nanoseconds and in order.
+        rate: playback speed relative to the recording.
+        log: file for the times of publishing.
+    """
 
     def __init__(
         self, bag: Path, topic: str, stamps: Sequence[int], rate: float, log: Path
     ) -> None:
         self._stamps = stamps
         self._log = log
-        options = ['--wait', str(PATIENCE), '--log', str(log), '--rate', str(rate)]
-        command = [sys.executable, '-m', 'siamffn_model', 'bag', 'play', str(bag), '--topic', topic]
-        self._process = subprocess.Popen([*command, *options], start_new_session=True)
+        command = [sys.executable, '-m', 'siamffn_model', 'bag', 'play', str(bag)]
+        options = ['--topic', topic, '--rate', str(rate), '--wait', str(STALL_TIMEOUT)]
+        self._process = subprocess.Popen(
+            [*command, *options, '--log', str(log)], start_new_session=True
+        )
 
     def poll(self) -> dict[int, int] | None:
-        """Return time of publishing by stamp once all images are played, None before."""
+        """Return stamp -> time of publishing (both in nanoseconds) at the end, None before.
+
+        Raises `ProcessError` if the player has failed.
+        """
         code = self._process.poll()
         if code is None:
             return None
@@ -92,16 +116,16 @@ class Player:
             return {stamp: int(time) for stamp, (_, _, time) in zip(self._stamps, csv.reader(file))}
 
     def stop(self) -> None:
-        """End the process."""
+        """Terminate the player."""
         self._process.terminate()
         self._process.wait()
 
 
 @contextmanager
-def graph(
+def node_with_executor(
     make_node: Callable[[], AnyNode], make_executor: Callable[[], Executor]
 ) -> Iterator[tuple[AnyNode, Executor]]:
-    """Provide a node and its executor, and end both."""
+    """Initialise ROS in this process, provide a node with its executor, and shut all down."""
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node, executor = make_node(), make_executor()
     executor.add_node(node)

@@ -1,4 +1,4 @@
-"""Between ROS messages and the tracker's boxes."""
+"""Convert between ROS messages and boxes, tracks and time stamps."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vision_msgs.msg import (
 from siamffn_model.errors import BoxError
 from siamffn_model.imaging.geometry import Box
 
-if TYPE_CHECKING:  # PyTorch, which `siamffn bag --help` does not need
+if TYPE_CHECKING:  # imports PyTorch, which `siamffn bag --help` does not need
     from siamffn_model.tracking import Track
 
 
 def to_box(bbox: BoundingBox2D) -> Box:
-    """Return the box (top-left corner and size, pixels); raises `BoxError` for a rotated one."""
+    """Return the box in pixels; raises `BoxError` for a rotated one."""
     if bbox.center.theta != 0:
         raise BoxError(
             f'box is rotated by {bbox.center.theta:g} rad: give an upright box, theta = 0'
@@ -33,7 +33,7 @@ def to_box(bbox: BoundingBox2D) -> Box:
 
 
 def to_bbox(box: Box) -> BoundingBox2D:
-    """Return the message of a box: its centre and size in pixels."""
+    """Return the message of a box in pixels."""
     bbox = BoundingBox2D(size_x=float(box.w), size_y=float(box.h))
     bbox.center.position.x = float(box.cx)
     bbox.center.position.y = float(box.cy)
@@ -41,7 +41,7 @@ def to_bbox(box: Box) -> BoundingBox2D:
 
 
 def to_detection(target_id: str, box: Box, score: float, header: Header) -> Detection2D:
-    """Return the detection of one target; its class is the target's id, as we know no other."""
+    """Return the detection of one target; its class is the target id, as the class is unknown."""
     result = ObjectHypothesisWithPose()
     result.hypothesis.class_id = target_id
     result.hypothesis.score = float(score)
@@ -49,7 +49,7 @@ def to_detection(target_id: str, box: Box, score: float, header: Header) -> Dete
 
 
 def to_detections(tracks: Iterable[tuple[str, Track]], header: Header) -> Detection2DArray:
-    """Return the detections of all targets, by id, that are in sight."""
+    """Return the detections of all (target id, track) that are not lost."""
     return Detection2DArray(
         header=header,
         detections=[
@@ -60,23 +60,23 @@ def to_detections(tracks: Iterable[tuple[str, Track]], header: Header) -> Detect
     )
 
 
-def to_status(target_id: str, track: Track, header: Header, **figures: float) -> TrackStatus:
-    """Return the status of one target; `figures` are fields of the message."""
+def to_status(target_id: str, track: Track, header: Header, **statistics: float) -> TrackStatus:
+    """Return the status of one target; `statistics` are further fields of the message."""
     return TrackStatus(
         header=header,
         target_id=target_id,
         state=int(track.state),
         score=float(track.score),
-        **figures,
+        **statistics,
     )
 
 
 def to_nanoseconds(stamp: Time) -> int:
-    """Return a stamp as nanoseconds."""
+    """Return a time stamp in nanoseconds."""
     return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 
 
 def to_stamp(nanoseconds: int) -> Time:
-    """Return nanoseconds as a stamp."""
+    """Return the time stamp of a time in nanoseconds."""
     sec, nanosec = divmod(nanoseconds, 10**9)
     return Time(sec=sec, nanosec=nanosec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,11 +19,14 @@ from siamffn_model.imaging.sources import open_frames
 from siamffn_model.tracking import State
 from siamffn_ros import demo
 from siamffn_ros.bags.recorder import Observation, ReplayResult
+from siamffn_ros.bags.replay import play_and_record
 
 
 def test_demo_leaves_everything_behind(
-    tmp_path: Path, sequence: Path, weights: Path, clip: Scene
+    tmp_path: Path, sequence: Path, weights: Path, clip: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    slowly = partial(play_and_record, rate=0.25)  # for a node on a busy machine
+    monkeypatch.setattr(demo, 'play_and_record', slowly)
     out = tmp_path / 'out'
     arguments = ['--video', sequence, '--out', out, '--weights', weights]
     result = CliRunner().invoke(demo.main, [str(argument) for argument in arguments])
@@ -52,7 +56,7 @@ def test_figures_of_a_run() -> None:
     box = Box(1, 2, 3, 4)
     run = ReplayResult(
         published={stamp: stamp for stamp in (0, 40 * ms, 80 * ms, 120 * ms)},
-        seen={
+        observations={
             40 * ms: Observation(box, 0.9, State.TRACKING, 50 * ms),
             80 * ms: Observation(box, 0.4, State.UNCERTAIN, 110 * ms),
             120 * ms: Observation(None, 0.2, State.LOST, 150 * ms),
@@ -91,7 +95,7 @@ def test_text_that_is_not_a_box_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_default_video_is_found_or_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_video_is_found_or_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         found = demo.find_video()
     except DependencyError:

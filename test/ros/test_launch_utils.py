@@ -51,7 +51,7 @@ def test_given_arguments_come_after_the_file(file: str) -> None:
 
 
 def test_missing_file_is_told_of(tmp_path: Path) -> None:
-    message = r"params_file '.*nowhere\.yaml' is no file: give the path"
+    message = r"params_file '.*nowhere\.yaml' is not a file: give the path"
     with pytest.raises(ConfigError, match=message):
         parameters({'params_file': str(tmp_path / 'nowhere.yaml')})
 
@@ -75,7 +75,7 @@ def test_each_camera_is_a_pair() -> None:
         ('front=/a rear=', "'rear=' is not NAME=TOPIC"),
         ('=/a', "'=/a' is not NAME=TOPIC"),
         ('1st=/a', "'1st=/a' is not NAME=TOPIC"),
-        ('front=/a rear=/b front=/c', "'front' is there twice"),
+        ('front=/a rear=/b front=/c', "'front' is given twice"),
         ('front=/a,rear=/b', 'is not NAME=TOPIC'),
     ],
 )

@@ -18,7 +18,7 @@ from siamffn_model.errors import ConfigError, DataError
 from siamffn_model.evaluation.metrics import score
 from siamffn_model.imaging.geometry import Box
 from siamffn_ros.bags.evaluation import ARRAY, Evaluation, evaluate
-from siamffn_ros.bags.io import START, TRUTH_TOPIC, _define, create_bag, create_from
+from siamffn_ros.bags.io import START, TRUTH_TOPIC, _register_types, create_bag, create_from
 from siamffn_ros.latency import Latency
 from siamffn_ros.messages.conversions import to_detection, to_stamp
 
@@ -200,7 +200,7 @@ def test_target_is_chosen_in_both(tmp_path: Path) -> None:
             '',
             {},
             DataError,
-            r'found.mcap: no detection on /tracker/detections: was the tracker given',
+            r'found.mcap: no detection on /tracker/detections: was a target given to',
         ),
         ('', '1', {}, DataError, r'truth.mcap: no detection on /ground_truth'),
     ],
@@ -242,13 +242,15 @@ def test_rotated_box_is_told_of(tmp_path: Path) -> None:
 
 
 def test_other_stamps_are_told_of(tmp_path: Path) -> None:
-    told = r'found.mcap \(from 1700000000.000 s\) is one on .*truth.mcap \(from 1700000004.000 s\)'
+    told = (
+        r'found.mcap \(from 1700000000.000 s\) and .*truth.mcap \(from 1700000004.000 s\) have no'
+    )
     with pytest.raises(DataError, match=told):
         compare(tmp_path, one(BOX, BOX, first=100), one(BOX, BOX))
 
 
 def test_truth_that_ends_before_the_detections_is_told_of(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r'truth.mcap: no ground truth of the time after'):
+    with pytest.raises(DataError, match=r'truth.mcap: no ground truth after the first detection'):
         compare(tmp_path, one(BOX, BOX), one(None, None, BOX))
 
 
@@ -268,7 +270,7 @@ def test_no_latency_of_another_clock(tmp_path: Path, delay: int) -> None:
     found = write(tmp_path / 'found.mcap', FOUND, one(BOX, BOX, BOX), [5, delay, 5])
     result = evaluate(found, write(tmp_path / 'truth.mcap', TRUTH_TOPIC, one(*[BOX] * 3)))
     assert result.latency is None and result.success == pytest.approx(20 / 21)
-    assert 'unknown: the stamps are of another clock' in result.table()
+    assert 'unknown: stamps and record times are from different clocks' in result.table()
 
 
 # --- topics
@@ -311,7 +313,7 @@ def test_topic_that_must_be_named(
 
 def test_only_topic_is_not_compared_with_itself(tmp_path: Path) -> None:
     truth = write(tmp_path / 'truth.mcap', TRUTH_TOPIC, one(BOX))
-    with pytest.raises(ConfigError, match='would be compared with itself: name the topic'):
+    with pytest.raises(ConfigError, match='would be compared with itself: give the topic'):
         evaluate(truth, truth)
 
 
@@ -330,12 +332,14 @@ def test_messages_of_another_version_are_told_of(tmp_path: Path) -> None:
     from rosbags.typesys import Stores, get_typestore
 
     types, path = get_typestore(Stores.ROS2_KILTED), tmp_path / 'old'
-    _define(types, ARRAY)
+    _register_types(types, ARRAY)
     with Writer(path, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP) as writer:
         connection = writer.add_connection(FOUND, ARRAY, typestore=types)
         writer.write(connection, NOW, bytes([0, 1, 0, 0, 9]))
     truth = write(tmp_path / 'truth.mcap', TRUTH_TOPIC, one(BOX))
-    with pytest.raises(DataError, match=f'old: a message on {FOUND} is no {ARRAY} as it is insta'):
+    with pytest.raises(
+        DataError, match=f'old: a message on {FOUND} does not match the installed .* of {ARRAY}'
+    ):
         evaluate(path, truth)
 
 
@@ -350,7 +354,7 @@ def test_command(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     scores = [line.split()[-1] for line in result.output.splitlines()[:3]]
     assert scores == ['0.381', '0.500', '0.250']
-    assert '4, and 1 before the start' in result.output
+    assert '4 (1 more before the first detection are ignored)' in result.output
     assert json.loads((tmp_path / 'new/scores.json').read_text()) == {
         'success': 0.381,
         'precision': 0.5,

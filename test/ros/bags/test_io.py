@@ -80,11 +80,11 @@ def test_definitions_have_the_hash_of_the_installed_types(bag: Path) -> None:
     """Other machines compare this hash before they talk to each other."""
     from rosbags.typesys import Stores, get_typestore
 
-    from siamffn_ros.bags.io import _define
+    from siamffn_ros.bags.io import _register_types
 
     types = get_typestore(Stores.ROS2_KILTED)
     for name in ('vision_msgs/msg/Detection2DArray', 'siamffn/msg/TrackStatus'):
-        _define(types, name)
+        _register_types(types, name)
         assert types.hash_rihs01(name) == installed_hash(name)
 
 
@@ -106,7 +106,7 @@ def installed_hash(name: str) -> str:
     ('source', 'output', 'told'),
     [
         ('sequence', 'x.bag', 'end the name in .mcap'),
-        ('sequence', 'there.mcap', 'exists already'),
+        ('sequence', 'there.mcap', 'already exists'),
         ('empty', 'x.mcap', 'no images'),
         ('absent', 'x.mcap', 'no such file'),
         ('corrupt', 'x.mcap', 'corrupt/0001.png'),

@@ -48,7 +48,7 @@ def test_damaged_bags_are_told_of(tmp_path: Path, bag: Path, damage: str) -> Non
 def test_bag_without_messages_is_told_of(tmp_path: Path) -> None:
     with create_bag(tmp_path / 'x.mcap'):
         pass
-    with pytest.raises(DataError, match='holds no message'):
+    with pytest.raises(DataError, match='has no messages'):
         play(tmp_path / 'x.mcap')
 
 
@@ -61,7 +61,7 @@ def test_play_publishes_everything_in_order(bag: Path, clip: Scene, peer: Peer) 
     node.create_subscription(Detection2DArray, TRUTH_TOPIC, truth.append, 100)
     node.create_subscription(Clock, '/clock', lambda m: clocks.append(to_nanoseconds(m.clock)), 200)
     order: list[tuple[str, int]] = []
-    count = play(bag, rate=2.0, clock=True, wait=20, published=lambda *told: order.append(told))
+    count = play(bag, rate=2.0, clock=True, wait=20, on_publish=lambda *event: order.append(event))
     total = len(clip.images)
     assert count == 2 * total and len(order) == count
     assert [stamp for _, stamp in order] == sorted(stamp for _, stamp in order)

@@ -28,7 +28,7 @@ from siamffn_model.tracking import State
 from siamffn_ros.bags.io import START, TRUTH_TOPIC, create_bag, open_bag
 from siamffn_ros.bags.processes import node_arguments
 from siamffn_ros.bags.recorder import ReplayResult
-from siamffn_ros.bags.replay import OUTPUTS, read_box, read_images, run
+from siamffn_ros.bags.replay import OUTPUTS, play_and_record, read_box, read_image_topic
 from siamffn_ros.messages.conversions import to_detection, to_nanoseconds, to_stamp
 from siamffn_ros.messages.images import to_image
 
@@ -36,6 +36,7 @@ PERIOD = 10**9 / 30
 NOW = 1_700_000_000_000_000_000
 DELAY = 7_000_000  # nanoseconds from stamp to record time
 CAMERA = '/left/image_raw'
+RATE = 0.25  # slow enough for a node on a busy machine to track before the second of video ends
 
 
 @pytest.fixture(scope='module')
@@ -45,9 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def replayed(bag: Path, weights: Path, clip: Scene, folder: Path) -> ReplayResult:
-    # best effort may lose an image where the machine is busy: it promises no more
-    reliable = ['-p', 'image_qos:=reliable']
-    return run(bag, clip.boxes[0], folder, [*reliable, '-p', f'weights:={weights}'])
+    # with best effort, an image may be lost while the machine is busy
+    arguments = ['-p', 'image_qos:=reliable', '-p', f'weights:={weights}']
+    return play_and_record(bag, clip.boxes[0], folder, arguments, rate=RATE)
 
 
 def test_every_published_frame_arrives(replayed: ReplayResult, clip: Scene) -> None:
@@ -57,7 +58,7 @@ def test_every_published_frame_arrives(replayed: ReplayResult, clip: Scene) -> N
 
 
 def test_stamps_and_id_are_those_of_the_images(replayed: ReplayResult) -> None:
-    assert set(replayed.seen) <= set(replayed.published)
+    assert set(replayed.observations) <= set(replayed.published)
     assert replayed.last.target_id == '1'
     assert replayed.last.header.frame_id == 'camera'
 
@@ -65,7 +66,7 @@ def test_stamps_and_id_are_those_of_the_images(replayed: ReplayResult) -> None:
 def test_status_holds_together(replayed: ReplayResult) -> None:
     last = replayed.last
     assert 0 < last.mean_ms <= last.max_ms and 0 < last.last_ms <= last.max_ms
-    for seen in replayed.seen.values():
+    for seen in replayed.observations.values():
         assert 0 <= seen.score <= 1
         assert (seen.box is None) == (seen.state is State.LOST)
 
@@ -76,12 +77,12 @@ def test_results_are_in_the_bag(replayed: ReplayResult, folder: Path) -> None:
             '/tracker/detections': 'vision_msgs/msg/Detection2DArray',
             '/tracker/status': 'siamffn/msg/TrackStatus',
         }
-        assert bag.count >= 2 * len(replayed.seen)
+        assert bag.count >= 2 * len(replayed.observations)
 
 
 def test_boxes_lie_on_the_target(replayed: ReplayResult, clip: Scene) -> None:
     overlaps = []
-    for stamp, seen in replayed.seen.items():
+    for stamp, seen in replayed.observations.items():
         truth = clip.boxes[round((stamp - START) / PERIOD)]
         overlaps.append(float(iou(seen.box or Box(0, 0, 0, 0), truth)))
     assert np.mean(overlaps) > 0.5 and np.median(overlaps) > 0.6
@@ -89,15 +90,15 @@ def test_boxes_lie_on_the_target(replayed: ReplayResult, clip: Scene) -> None:
 
 def test_a_node_that_dies_ends_the_run_with_its_log(tmp_path: Path, bag: Path) -> None:
     with pytest.raises(
-        ProcessError, match=r'(?s)the node died \(exit code 1\).*nowhere\.safetensors'
+        ProcessError, match=r'(?s)the node ended unexpectedly \(exit code 1\).*nowhere\.safetensors'
     ):
-        run(bag, Box(1, 1, 9, 9), tmp_path, ['-p', 'weights:=nowhere.safetensors'])
+        play_and_record(bag, Box(1, 1, 9, 9), tmp_path, ['-p', 'weights:=nowhere.safetensors'])
     assert not (tmp_path / 'detections.mcap').exists()
 
 
 def test_a_refused_box_ends_the_run(tmp_path: Path, bag: Path, weights: Path) -> None:
     with pytest.raises(BoxError, match=r'refused the box.*outside'):
-        run(bag, Box(5000, 1, 9, 9), tmp_path, ['-p', f'weights:={weights}'])
+        play_and_record(bag, Box(5000, 1, 9, 9), tmp_path, ['-p', f'weights:={weights}'])
 
 
 # --- any bag
@@ -150,7 +151,7 @@ def test_raw_images_of_another_topic(tmp_path: Path, clip: Scene, weights: Path)
         '/tracker: {ros__parameters: {weights: nowhere, image_transport: compressed, '
         'output_qos: sensor_data, autostart: false, use_sim_time: true}}\n'
     )
-    options = ['--params-file', params, '--weights', weights, '--device', 'cpu']
+    options = ['--params-file', params, '--weights', weights, '--device', 'cpu', '--rate', RATE]
     result = command(source, '-o', out, *options, '--min-success', 0.5)
     assert result.exit_code == 0, result.output
     assert {file.name for file in out.iterdir()} == set(OUTPUTS)
@@ -173,7 +174,7 @@ def test_compressed_images_and_too_low_success(tmp_path: Path, clip: Scene, weig
     init = tmp_path / 'groundtruth.txt'
     init.write_text('\n'.join(','.join(map(str, box)) for box in clip.boxes))
     out = tmp_path / 'out'
-    options = ['--init-file', init, '--weights', weights, '--min-success', 0.99]
+    options = ['--init-file', init, '--weights', weights, '--min-success', 0.99, '--rate', RATE]
     result = command(source, '-o', out, *options)
     assert result.exit_code == 1, result.output
     told = json.loads((out / 'summary.json').read_text())
@@ -186,7 +187,7 @@ def test_stamps_from_zero(tmp_path: Path, clip: Scene, weights: Path) -> None:
     source = write_bag(tmp_path / 'clip.mcap', clip, 0)
     x, y, w, h = clip.boxes[0]
     out = tmp_path / 'out'
-    options = ['--init', f'{x},{y},{w},{h}', '--weights', weights, '--rate', 2]
+    options = ['--init', f'{x},{y},{w},{h}', '--weights', weights, '--rate', RATE]
     result = command(source, '-o', out, *options)
     assert result.exit_code == 0, result.output
     told = json.loads((out / 'summary.json').read_text())
@@ -196,11 +197,11 @@ def test_stamps_from_zero(tmp_path: Path, clip: Scene, weights: Path) -> None:
 
 def test_what_is_read_of_images(tmp_path: Path, clip: Scene) -> None:
     source = write_bag(tmp_path / 'clip.mcap', clip, NOW, format='jpg')
-    images = read_images(source)
-    assert (images.topic, images.transport) == (CAMERA, 'compressed')
+    images = read_image_topic(source)
+    assert (images.name, images.transport) == (CAMERA, 'compressed')
     assert images.first == Header(stamp=to_stamp(NOW), frame_id='eye')
     assert images.stamps == [NOW + round(n * PERIOD) for n in range(len(clip.images))]
-    assert images.pause == pytest.approx(1 / 30, abs=1e-6)
+    assert images.longest_gap == pytest.approx(1 / 30, abs=1e-6)
 
 
 def test_parameters_of_the_node() -> None:
@@ -229,7 +230,7 @@ def test_file_without_a_box_is_told_of(tmp_path: Path, text: str) -> None:
     ('options', 'told'),
     [
         ([], 'give the target with --init x,y,w,h'),
-        (['--init', '1,2,3,4', '--min-success', '0.5'], 'has no /ground_truth to score against'),
+        (['--init', '1,2,3,4', '--min-success', '0.5'], 'has no /ground_truth to evaluate against'),
         (['--init', '1,2,3,4', '--init-file', 'x.txt'], 'give --init or --init-file, not both'),
         (['--init', '1,2,3,4', '--topic', '/up'], f'give --topic with one of {CAMERA}'),
         (['--init-file', 'nowhere.txt'], 'nowhere.txt: cannot be read'),
