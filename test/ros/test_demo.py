@@ -22,7 +22,7 @@ from siamffn_ros.bags.recorder import Observation, ReplayResult
 from siamffn_ros.bags.replay import play_and_record
 
 
-def test_demo_leaves_everything_behind(
+def test_demo_writes_all_outputs(
     tmp_path: Path, sequence: Path, weights: Path, clip: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slowly = partial(play_and_record, rate=0.25)  # for a node on a busy machine
@@ -51,7 +51,7 @@ def test_demo_leaves_everything_behind(
     assert cv2.imread(str(out / 'sheet.png')).shape[1] > 4 * 320
 
 
-def test_figures_of_a_run() -> None:
+def test_summary_of_a_replay() -> None:
     ms = 1_000_000
     box = Box(1, 2, 3, 4)
     run = ReplayResult(
@@ -97,10 +97,10 @@ def test_text_that_is_not_a_box_is_refused(tmp_path: Path) -> None:
 
 def test_the_default_video_is_found_or_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
-        found = demo.find_video()
+        path = demo.find_video()
     except DependencyError:
         pytest.skip(f'{demo.VIDEO[0]}, which carries the demo video, is not installed')
-    frames = open_frames(found)
+    frames = open_frames(path)
     assert frames.count == 120
     demo.FACE.check(*frames.size)
     monkeypatch.setattr(demo, 'VIDEO', ('no-such-package', 'x.mp4'))

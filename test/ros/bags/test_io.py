@@ -42,14 +42,14 @@ def messages(bag: Path, topic: str, kind: Any) -> dict[int, Any]:
         }
 
 
-def test_images_and_truth_are_those_of_the_source(bag: Path, clip: Scene) -> None:
+def test_images_and_truth_match_the_source(bag: Path, clip: Scene) -> None:
     assert bag.is_file(), 'one file, as `ros2 bag play x.mcap` takes it'
     images = messages(bag, IMAGE_TOPIC, Image)
     truth = messages(bag, TRUTH_TOPIC, Detection2DArray)
     assert list(images) == list(truth)
-    wanted = [START + round(n * 1e9 / 30) for n in range(len(clip.images))]
-    assert list(images) == wanted
-    for stamp, image, box in zip(wanted, clip.images, clip.boxes):
+    stamps = [START + round(n * 1e9 / 30) for n in range(len(clip.images))]
+    assert list(images) == stamps
+    for stamp, image, box in zip(stamps, clip.images, clip.boxes):
         np.testing.assert_array_equal(to_bgr(images[stamp]), image)
         assert to_nanoseconds(images[stamp].header.stamp) == stamp
         assert images[stamp].header == truth[stamp].header
@@ -57,7 +57,7 @@ def test_images_and_truth_are_those_of_the_source(bag: Path, clip: Scene) -> Non
         assert tuple(to_box(detection.bbox)) == pytest.approx(tuple(box), abs=1e-3)
 
 
-def test_other_readers_know_the_types(bag: Path) -> None:
+def test_other_readers_find_the_types_in_the_file(bag: Path) -> None:
     """The definitions in the file are enough to read it, without ROS."""
     from rosbags.highlevel import AnyReader
 
@@ -68,7 +68,7 @@ def test_other_readers_know_the_types(bag: Path) -> None:
     assert message.detections[0].bbox.size_x > 0 and message.detections[0].id == '1'
 
 
-def test_own_messages_round_trip(tmp_path: Path) -> None:
+def test_custom_messages_round_trip(tmp_path: Path) -> None:
     status = TrackStatus(header=Header(stamp=to_stamp(9)), target_id='car', state=2, score=0.5)
     with create_bag(tmp_path / 'x.mcap') as bag:
         bag.write('/status', status, 77)
@@ -77,7 +77,7 @@ def test_own_messages_round_trip(tmp_path: Path) -> None:
 
 
 def test_definitions_have_the_hash_of_the_installed_types(bag: Path) -> None:
-    """Other machines compare this hash before they talk to each other."""
+    """DDS participants compare this hash before they exchange messages."""
     from rosbags.typesys import Stores, get_typestore
 
     from siamffn_ros.bags.io import _register_types
@@ -89,7 +89,7 @@ def test_definitions_have_the_hash_of_the_installed_types(bag: Path) -> None:
 
 
 def installed_hash(name: str) -> str:
-    """The type hash that a publisher of this type announces on the graph."""
+    """Return the type hash that a publisher of this type announces."""
     context = rclpy.Context()
     rclpy.init(context=context)
     try:
@@ -103,7 +103,7 @@ def installed_hash(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ('source', 'output', 'told'),
+    ('source', 'output', 'error'),
     [
         ('sequence', 'x.bag', 'end the name in .mcap'),
         ('sequence', 'there.mcap', 'already exists'),
@@ -112,8 +112,8 @@ def installed_hash(name: str) -> str:
         ('corrupt', 'x.mcap', 'corrupt/0001.png'),
     ],
 )
-def test_create_says_what_is_wrong(
-    tmp_path: Path, sequence: Path, source: str, output: str, told: str
+def test_create_reports_what_is_wrong(
+    tmp_path: Path, sequence: Path, source: str, output: str, error: str
 ) -> None:
     (tmp_path / 'there.mcap').write_text('precious')
     (tmp_path / 'empty').mkdir()
@@ -124,21 +124,21 @@ def test_create_says_what_is_wrong(
     path = sequence if source == 'sequence' else tmp_path / source
     before = sorted(tmp_path.rglob('*'))
     result = CliRunner().invoke(siamffn, ['bag', 'create', str(path), '-o', str(tmp_path / output)])
-    assert result.exit_code == 2 and told in result.output
+    assert result.exit_code == 2 and error in result.output
     assert sorted(tmp_path.rglob('*')) == before
     assert (tmp_path / 'there.mcap').read_text() == 'precious'
 
 
 @pytest.fixture
 def small_files() -> Iterator[None]:
-    """No file may grow beyond 2 MB, as if the disk were full."""
+    """Limit files to 2 MB, as if the disk were full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_full_disk_is_told_of(tmp_path: Path, clip: Scene, small_files: None) -> None:
+def test_full_disk_is_reported(tmp_path: Path, clip: Scene, small_files: None) -> None:
     with (
         pytest.raises(DataError, match=r'cannot write .*x\.mcap'),
         create_bag(tmp_path / 'x.mcap') as bag,
@@ -149,6 +149,6 @@ def test_full_disk_is_told_of(tmp_path: Path, clip: Scene, small_files: None) ->
 
 
 @pytest.mark.parametrize('name', ['nowhere_msgs/msg/Thing', 'std_msgs/msg/Thing', 'nonsense'])
-def test_unknown_types_are_told_of(name: str) -> None:
+def test_unknown_types_are_refused(name: str) -> None:
     with pytest.raises(DependencyError, match=f'{name} is not installed'):
         message_class(name)

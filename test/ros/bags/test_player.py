@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize('damage', ['absent', 'empty', 'short', 'text', 'half', 'no bag'])
-def test_damaged_bags_are_told_of(tmp_path: Path, bag: Path, damage: str) -> None:
-    whole = bag.read_bytes()
+def test_damaged_bags_are_refused(tmp_path: Path, bag: Path, damage: str) -> None:
+    complete = bag.read_bytes()
     path = tmp_path / ('x.mp4' if damage == 'no bag' else 'x.mcap')
     content = {
         'empty': b'',
-        'short': whole[:20],
+        'short': complete[:20],
         'text': b'not a bag at all, but long enough to look at from both ends',
-        'half': whole[: len(whole) // 2],
-        'no bag': whole,
+        'half': complete[: len(complete) // 2],
+        'no bag': complete,
     }
     if damage != 'absent':
         path.write_bytes(content[damage])
@@ -45,7 +45,7 @@ def test_damaged_bags_are_told_of(tmp_path: Path, bag: Path, damage: str) -> Non
     assert str(path) in str(caught.value)
 
 
-def test_bag_without_messages_is_told_of(tmp_path: Path) -> None:
+def test_bag_without_messages_is_refused(tmp_path: Path) -> None:
     with create_bag(tmp_path / 'x.mcap'):
         pass
     with pytest.raises(DataError, match='has no messages'):
@@ -72,14 +72,14 @@ def test_play_publishes_everything_in_order(bag: Path, clip: Scene, peer: Peer) 
     assert clocks == [stamp for _, stamp in order]
 
 
-def test_loop_goes_on_until_interrupted(bag: Path, peer: Peer) -> None:
+def test_loop_repeats_until_interrupted(bag: Path, peer: Peer) -> None:
     stamps: list[int] = []
 
     def keep(message: Detection2DArray) -> None:
         stamps.append(to_nanoseconds(message.header.stamp))
 
     peer.node.create_subscription(Detection2DArray, TRUTH_TOPIC, keep, 100)
-    command = ['-c', 'from siamffn_model.cli.main import main; main()', 'bag', 'play', str(bag)]
+    command = ['-m', 'siamffn_model', 'bag', 'play', str(bag)]
     player = subprocess.Popen(
         [sys.executable, *command, '--loop', '--rate', '3'], stderr=subprocess.PIPE, text=True
     )
@@ -87,8 +87,8 @@ def test_loop_goes_on_until_interrupted(bag: Path, peer: Peer) -> None:
         peer.until(lambda: stamps.count(START) > 1, 'the second round')
     finally:
         player.send_signal(signal.SIGINT)
-        _, told = player.communicate(timeout=40)
-    assert player.returncode == 130 and 'Traceback' not in told
+        _, errors = player.communicate(timeout=40)
+    assert player.returncode == 130 and 'Traceback' not in errors
 
 
 def test_unknown_topic_is_not_played(bag: Path) -> None:

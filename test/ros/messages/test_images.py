@@ -86,9 +86,9 @@ def encoded(encoding: str) -> np.ndarray:
     }[encoding]
 
 
-def fitted(image: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The image after the linear stretch that brings it closest to what is wanted."""
-    slope, offset = np.polyfit(image.reshape(-1), wanted.reshape(-1).astype(float), 1)
+def fitted(image: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return the image after the linear stretch that brings it closest to the expected one."""
+    slope, offset = np.polyfit(image.reshape(-1), expected.reshape(-1).astype(float), 1)
     return slope * image + offset
 
 
@@ -98,13 +98,13 @@ def test_every_encoding_gives_the_picture(encoding: str, padding: int) -> None:
     """Those of 16 bit up to a linear stretch."""
     image = to_bgr(message(encoding, encoded(encoding), padding))
     assert image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8
-    wanted = picture()
+    expected = picture()
     if encoding.startswith('mono'):
-        wanted = cv2.cvtColor(encoded('mono8'), cv2.COLOR_GRAY2BGR)
+        expected = cv2.cvtColor(encoded('mono8'), cv2.COLOR_GRAY2BGR)
     inner = (slice(2, -2), slice(2, -2))  # demosaicing guesses at the border
-    got = fitted(image[inner], wanted[inner]) if encoding.endswith('16') else image[inner]
+    got = fitted(image[inner], expected[inner]) if encoding.endswith('16') else image[inner]
     exact = not encoding.startswith(('bayer', 'yuv', *ALIASES))
-    assert np.abs(got - wanted[inner].astype(float)).max() <= (1 if exact else 6)
+    assert np.abs(got - expected[inner].astype(float)).max() <= (1 if exact else 6)
 
 
 @pytest.mark.parametrize('encoding', BYTES_PER_PIXEL)
@@ -124,7 +124,7 @@ THERMAL = (29_000 + 9 * np.arange(100 * 120).reshape(100, 120) // 100).astype(np
 
 
 def grey(pixels: np.ndarray, padding: int = 0, big: bool = False) -> np.ndarray:
-    """What becomes of a mono16 image: one of the three channels, which must be equal."""
+    """Return a channel of a decoded mono16 image; the three channels must be equal."""
     image = to_bgr(message('mono16', pixels, padding, big))
     assert image.shape == (*pixels.shape, 3) and image.dtype == np.uint8
     assert (image == image[..., :1]).all()
@@ -132,7 +132,7 @@ def grey(pixels: np.ndarray, padding: int = 0, big: bool = False) -> np.ndarray:
 
 
 def test_narrow_range_gets_full_contrast() -> None:
-    """As a line: in order, and no step is larger than the others."""
+    """The levels form a line: sorted, in steps of at most 1."""
     levels = grey(THERMAL).reshape(-1).astype(int)
     assert (levels[0], levels[-1]) == (0, 255)
     assert set(np.diff(levels)) == {0, 1}
@@ -141,8 +141,8 @@ def test_narrow_range_gets_full_contrast() -> None:
 
 @pytest.mark.parametrize('spread', [0, 1, 10, 254])
 @pytest.mark.parametrize('base', [0, 500, 65_535 - 254])
-def test_noise_is_not_blown_up(base: int, spread: int) -> None:
-    """A flat image included; a value more is never more than a level more."""
+def test_noise_is_not_amplified(base: int, spread: int) -> None:
+    """Including a flat image: a difference of 1 never becomes more than one level."""
     noise = np.random.default_rng(0).integers(0, spread, (60, 80), endpoint=True)
     levels = grey((base + noise).astype(np.uint16))
     assert levels.min() == 0 and levels.max() <= spread
@@ -150,7 +150,7 @@ def test_noise_is_not_blown_up(base: int, spread: int) -> None:
 
 
 @pytest.mark.parametrize('outlier', [0, 65_535])
-def test_dead_and_hot_pixels_leave_the_rest(outlier: int) -> None:
+def test_dead_and_hot_pixels_do_not_change_the_others(outlier: int) -> None:
     pixels = THERMAL.copy()
     pixels[50, 60] = outlier
     rest = np.ones(pixels.shape, bool)
@@ -160,13 +160,13 @@ def test_dead_and_hot_pixels_leave_the_rest(outlier: int) -> None:
 
 
 @pytest.mark.parametrize('shape', [(512, 640), (480, 641), (1, 70_000), (70_000, 1), (1, 1)])
-def test_large_images_are_sampled_everywhere(shape: tuple[int, int]) -> None:
-    """Both halves of images of any shape are found, and those that alternate."""
+def test_large_images_are_sampled_evenly(shape: tuple[int, int]) -> None:
+    """Bright halves and alternating rows or columns are detected in images of any shape."""
     row, column = np.indices(shape)
     for bright in (row % 2 == 1, column % 2 == 1, row > shape[0] // 2, column > shape[1] // 2):
         pixels = np.where(bright, 31_000, 30_000).astype(np.uint16)
-        wanted = np.where(bright, 255, 0) if bright.any() else np.zeros(shape)
-        np.testing.assert_array_equal(grey(pixels), wanted)
+        expected = np.where(bright, 255, 0) if bright.any() else np.zeros(shape)
+        np.testing.assert_array_equal(grey(pixels), expected)
 
 
 @pytest.mark.parametrize('padding', [0, 2, 3])
@@ -180,16 +180,16 @@ BAYER16 = [
 
 
 @pytest.mark.parametrize('encoding', BAYER16)
-def test_bayer_of_16_bit_is_that_of_8_stretched(encoding: str) -> None:
+def test_bayer_of_16_bit_matches_8_bit(encoding: str) -> None:
     raw = mosaic(picture(), encoding[6:10])
     narrow = (700 + 5 * raw.astype(int)).astype(np.uint16)
     little = to_bgr(message(encoding, narrow))
-    wanted = to_bgr(message(encoding.replace('16', '8'), raw))
-    assert np.abs(fitted(little, wanted) - wanted).max() <= 1.5
+    expected = to_bgr(message(encoding.replace('16', '8'), raw))
+    assert np.abs(fitted(little, expected) - expected).max() <= 1.5
     np.testing.assert_array_equal(to_bgr(message(encoding, narrow, big=True)), little)
 
 
-# --- what cannot be used
+# --- unusable images
 
 
 def test_bgr8_is_not_copied() -> None:
@@ -198,7 +198,7 @@ def test_bgr8_is_not_copied() -> None:
 
 
 @pytest.mark.parametrize(
-    ('change', 'told'),
+    ('change', 'error'),
     [
         ({'encoding': 'jpeg'}, 'jpeg.*not supported.*bgr8'),
         ({'encoding': ''}, 'not supported'),
@@ -212,11 +212,11 @@ def test_bgr8_is_not_copied() -> None:
         ({'header': Header(frame_id='x' * 257)}, "'x{40}'... has 257 .*shorter"),
     ],
 )
-def test_unusable_images_are_told_of(change: dict[str, Any], told: str) -> None:
+def test_unusable_images_are_refused(change: dict[str, Any], error: str) -> None:
     image = message('bgr8', picture())
     for name, value in change.items():
         setattr(image, name, value)
-    with pytest.raises(ImageError, match=told):
+    with pytest.raises(ImageError, match=error):
         check_image(image)
 
 
@@ -255,9 +255,9 @@ def test_decoding_does_not_validate_again(kind: str, monkeypatch: pytest.MonkeyP
 
 
 def compressed(
-    data: bytes | np.ndarray, told: str = 'bgr8; jpeg compressed bgr8'
+    data: bytes | np.ndarray, format_name: str = 'bgr8; jpeg compressed bgr8'
 ) -> CompressedImage:
-    return CompressedImage(format=told, data=bytes(data))
+    return CompressedImage(format=format_name, data=bytes(data))
 
 
 def coded(image: np.ndarray, kind: str, *options: int) -> bytes:
@@ -271,14 +271,14 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int) -> bytes:
-    """A small PNG that claims a size."""
+    """Return a small PNG with a size in its header that need not fit its data."""
     header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
     content = chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(bytes(100)))
     return b'\x89PNG\r\n\x1a\n' + content + chunk(b'IEND', b'')
 
 
 def jpeg(width: int, height: int) -> bytes:
-    """A small JPEG that claims a size."""
+    """Return a small JPEG with a size in its header that need not fit its data."""
     data = bytearray(coded(picture(), 'jpg'))
     struct.pack_into('>HH', data, data.index(b'\xff\xc0') + 5, height, width)
     return bytes(data)
@@ -290,7 +290,7 @@ def with_segment(data: bytes, segment: bytes) -> bytes:
 
 
 def turned(data: bytes) -> bytes:
-    """A JPEG with EXIF data by which it is to be shown on its side."""
+    """Return a JPEG with an EXIF orientation of 90 degrees."""
     tiff = b'MM' + struct.pack('>HIHHHIHHI', 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)
     return with_segment(data, b'\xff\xe1Exif\x00\x00' + tiff)
 
@@ -318,7 +318,7 @@ def test_compressed_data_is_not_copied(kind: str, monkeypatch: pytest.MonkeyPatc
     assert np.shares_memory(given[0], np.frombuffer(image.data, np.uint8))
 
 
-def test_png_gives_the_very_picture() -> None:
+def test_png_is_lossless() -> None:
     image = to_bgr(compressed(coded(picture(), 'png')))
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, picture())
@@ -342,11 +342,11 @@ def test_compressed_grey_gets_three_channels(kind: str) -> None:
 
 @pytest.mark.parametrize('channels', [1, 3, 4])
 def test_png_of_16_bit_gets_8(channels: int) -> None:
-    wanted = np.repeat(encoded('mono8')[..., None], 3, -1)
+    expected = np.repeat(encoded('mono8')[..., None], 3, -1)
     deep = np.repeat(encoded('mono16')[..., None], channels, -1)
     image = to_bgr(compressed(coded(deep, 'png')))
     assert image.dtype == np.uint8
-    np.testing.assert_array_equal(image, wanted)
+    np.testing.assert_array_equal(image, expected)
 
 
 def test_exif_orientation_is_ignored() -> None:
@@ -365,7 +365,7 @@ def test_size_of_a_jpeg_is_not_that_of_its_thumbnail() -> None:
 
 
 @pytest.mark.parametrize(
-    ('data', 'told'),
+    ('data', 'error'),
     [
         (png(100_000, 100_000), '100000x100000 pixels is too large.*50,000,000'),
         (png(MAX_PIXELS + 1, 1), 'too large'),
@@ -391,11 +391,11 @@ def test_size_of_a_jpeg_is_not_that_of_its_thumbnail() -> None:
     ],
 )
 def test_headers_are_refused_before_decoding(
-    data: bytes, told: str, monkeypatch: pytest.MonkeyPatch
+    data: bytes, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is allocated for what they claim."""
+    """No memory is allocated for the size in the header."""
     monkeypatch.setattr('siamffn_ros.messages.images.decode_image', None)
-    with pytest.raises(ImageError, match=told):
+    with pytest.raises(ImageError, match=error):
         check_image(compressed(data))
 
 
@@ -407,18 +407,18 @@ def test_headers_are_refused_before_decoding(
         coded(picture(), 'png')[:60] + b'!' + coded(picture(), 'png')[61:],
     ],
 )
-def test_damaged_images_are_told_of(data: bytes) -> None:
-    """Here only the decoder knows."""
+def test_damaged_images_are_refused(data: bytes) -> None:
+    """Only the decoder notices this damage."""
     check_image(compressed(data))
     with pytest.raises(ImageError, match=f'^{len(data)} bytes of .* damaged.*publish jpeg or png'):
         to_bgr(compressed(data))
 
 
-@pytest.mark.parametrize('told', ['16UC1; compressedDepth', '32FC1; compressedDepth png'])
-def test_depth_is_no_colour_image(told: str) -> None:
+@pytest.mark.parametrize('format_name', ['16UC1; compressedDepth', '32FC1; compressedDepth png'])
+def test_depth_images_are_refused(format_name: str) -> None:
     data = bytes(12) + coded(encoded('mono16'), 'png')
     with pytest.raises(ImageError, match='is a depth image: give the topic of a colour image'):
-        check_image(compressed(data, told))
+        check_image(compressed(data, format_name))
 
 
 @pytest.mark.parametrize(
@@ -441,11 +441,11 @@ def test_long_names_in_compressed_images() -> None:
         check_image(image)
 
 
-# --- whatever comes
+# --- arbitrary data
 
 
 def use_or_refuse(message: Image | CompressedImage) -> None:
-    """Only `ImageError` may be raised, and what comes out is an image."""
+    """Only `ImageError` may be raised, and the result is an image."""
     try:
         check_image(message)
         image = to_bgr(message)
@@ -475,8 +475,8 @@ def damaged_files(draw: st.DrawFn) -> bytes:
 
 @settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=300) | damaged_files(), st.text(max_size=60))
-def test_any_compressed_image_is_used_or_refused(data: bytes, told: str) -> None:
-    use_or_refuse(compressed(data, told))
+def test_any_compressed_image_is_used_or_refused(data: bytes, format_name: str) -> None:
+    use_or_refuse(compressed(data, format_name))
 
 
 @settings(deadline=None, max_examples=300)
