@@ -1,4 +1,4 @@
-"""Start a tracker node for each camera, /NAME/tracker, all in one process.
+"""Start a tracker node /NAME/tracker for each camera, all in one process.
 
 ros2 launch siamffn multi_camera.launch.py cameras:='front=/front/image_raw rear=/rear/image_raw'
 """
@@ -14,20 +14,20 @@ from launch import LaunchContext, LaunchDescription
 from siamffn_ros.dds import profile_environment
 from siamffn_ros.launch_utils import CONFIG, camera_arguments, parameters
 
-ARGUMENTS = {  # name: default and description; an empty parameter is as params_file says
-    'cameras': (None, 'NAME=TOPIC of each, separated by spaces'),
+ARGUMENTS = {  # name: (default, description); an empty one does not override params_file
+    'cameras': (None, 'NAME=TOPIC of each camera, separated by spaces'),
     'image_transport': ('', 'auto, raw or compressed'),
     'image_qos': ('', 'sensor_data (best effort) or reliable'),
-    'params_file': (str(CONFIG / 'tracker.yaml'), 'parameters of the nodes'),
-    'model': ('', 'name of the network'),
+    'params_file': (str(CONFIG / 'tracker.yaml'), 'parameter file of the nodes'),
+    'model': ('', 'name of the model'),
     'device': ('', 'auto, cpu or cuda'),
-    'use_sim_time': ('', 'true to take the time from /clock'),
-    'log_level': ('info', 'of the nodes'),
+    'use_sim_time': ('', 'true to use the time on /clock'),
+    'log_level': ('info', 'log level of the nodes'),
 }
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments, set the DDS profile where none is set, start the process."""
+    """Declare the arguments, set the DDS profile unless one is set, and start the process."""
     return LaunchDescription(
         [
             *[
@@ -41,7 +41,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start_nodes(context: LaunchContext) -> list[Action]:
-    """Return the process of all nodes."""
+    """Return the action that starts all nodes."""
     given = {name: context.launch_configurations[name] for name in ARGUMENTS}
     return [
         Node(

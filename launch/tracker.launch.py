@@ -12,24 +12,24 @@ from launch import LaunchContext, LaunchDescription
 from siamffn_ros.dds import profile_environment
 from siamffn_ros.launch_utils import CONFIG, parameters
 
-ARGUMENTS = {  # name: default and description; an empty parameter is as params_file says
-    'image_topic': ('image', 'what to follow in: sensor_msgs/Image or CompressedImage'),
+ARGUMENTS = {  # name: (default, description); an empty one does not override params_file
+    'image_topic': ('image', 'topic of type sensor_msgs/Image or CompressedImage'),
     'image_transport': ('', 'auto, raw or compressed'),
     'image_qos': ('', 'sensor_data (best effort) or reliable'),
-    'namespace': ('', 'of the node'),
-    'params_file': (str(CONFIG / 'tracker.yaml'), 'parameters of the node'),
-    'model': ('', 'name of the network'),
+    'namespace': ('', 'namespace of the node'),
+    'params_file': (str(CONFIG / 'tracker.yaml'), 'parameter file of the node'),
+    'model': ('', 'name of the model'),
     'weights': ('', 'path of a .safetensors file'),
     'device': ('', 'auto, cpu or cuda'),
-    'autostart': ('', 'true, or false where a lifecycle manager starts the node'),
-    'use_sim_time': ('', 'true to take the time from /clock'),
-    'log_level': ('info', 'of the node'),
+    'autostart': ('', 'true, or false if a lifecycle manager starts the node'),
+    'use_sim_time': ('', 'true to use the time on /clock'),
+    'log_level': ('info', 'log level of the node'),
     'rviz': ('false', 'true to show the debug image in RViz'),
 }
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments, set the DDS profile where none is set, start the node and RViz."""
+    """Declare the arguments, set the DDS profile unless one is set, and start node and RViz."""
     return LaunchDescription(
         [
             *[
@@ -44,7 +44,8 @@ def generate_launch_description() -> LaunchDescription:
                 name='rviz',
                 namespace=LaunchConfiguration('namespace'),
                 arguments=['-d', str(CONFIG / 'tracker.rviz')],
-                remappings=[('/tracker/debug_image', 'tracker/debug_image')],  # in the namespace
+                # relative, so that it is in the namespace
+                remappings=[('/tracker/debug_image', 'tracker/debug_image')],
                 condition=IfCondition(LaunchConfiguration('rviz')),
             ),
         ]
@@ -52,7 +53,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start_node(context: LaunchContext) -> list[Action]:
-    """Return the node."""
+    """Return the action that starts the node."""
     given = {name: context.launch_configurations[name] for name in ARGUMENTS}
     return [
         Node(

@@ -1,6 +1,7 @@
-"""What the node takes beside the network, and DDS beside both: `python -m siamffn_ros.benchmark`.
+"""Measure what the node and DDS add to inference: `python -m siamffn_ros.benchmark`.
 
-A camera, the node, and this process, which only listens, are three processes over real DDS.
+A camera, the tracker node, and this process, which only subscribes, run as three processes over
+DDS.
 """
 
 from __future__ import annotations
@@ -30,100 +31,105 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.errors import DataError
-from siamffn_ros.bags.replay import TrackerProcess, graph
+from siamffn_model.errors import BoxError, ProcessError
+from siamffn_ros.bags.processes import TrackerProcess, node_with_executor
 from siamffn_ros.dds import use_profile
-from siamffn_ros.messages.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
+from siamffn_ros.latency import Latency
+from siamffn_ros.messages.conversions import to_bbox, to_nanoseconds, to_stamp
+from siamffn_ros.messages.images import to_image
 from siamffn_ros.node.image_subscriber import QUEUE_DEPTH
 from siamffn_ros.node.main import make_executor
 
-SIZE = (1280, 720)
+SIZE = (1280, 720)  # pixels
 RATE = 30  # images a second
-COUNT = 15 * RATE  # images of a phase
-WARM_UP = 3.0  # seconds from the first image with a target, which are not measured
-SETTLE = 2.0  # seconds for connections before the first image, for messages after the last
-PATIENCE = 120.0  # seconds for a phase
+COUNT = 15 * RATE  # images of one measurement
+WARM_UP = 3.0  # seconds after the first tracked image that are not measured
+SETTLE_TIME = 2.0  # seconds for discovery before the first image, for messages after the last
+TIMEOUT = 120.0  # seconds for one measurement
 STARTS = 5
-AIM = 3.0  # milliseconds that the node may add to the network
+MAX_OVERHEAD = 3.0  # milliseconds that the node should add to inference at most
 
 
 def scene() -> Scene:
-    """Return the images that the camera shows there and back, and the target's boxes."""
+    """Return the images of the camera, which it plays forwards and backwards, and the boxes."""
     return render_scene(60, SIZE, seed=1)
 
 
-def film() -> None:
-    """Be the camera: publish COUNT images, stamped when they are, once somebody listens.
+def run_camera() -> None:
+    """Publish COUNT images with the current time as stamp, once there is a subscriber.
 
-    The frame_id is the number of the image in the scene.
+    The frame_id is the index of the image in the scene.
     """
     use_profile()
     rclpy.init()
     publisher = rclpy.create_node('camera').create_publisher(Image, 'image', QoSProfile(depth=10))
-    shown = [to_image(image, Header(frame_id=str(n))) for n, image in enumerate(scene().images)]
-    shown += shown[-2:0:-1]
+    messages = [to_image(image, Header(frame_id=str(n))) for n, image in enumerate(scene().images)]
+    messages += messages[-2:0:-1]
     while not publisher.get_subscription_count():
         time.sleep(0.02)
-    time.sleep(SETTLE)
+    time.sleep(SETTLE_TIME)
     start = time.monotonic()
     for number in range(COUNT):
         time.sleep(max(0.0, start + number / RATE - time.monotonic()))
-        message = shown[number % len(shown)]
+        message = messages[number % len(messages)]
         message.header.stamp = to_stamp(time.time_ns())
         publisher.publish(message)
-    time.sleep(SETTLE)
+    time.sleep(SETTLE_TIME)
 
 
-def spin_while_filmed(executor: Executor, check: Callable[[], None] = lambda: None) -> None:
-    """Run a camera in its own process, and the executor until both have ended."""
+def spin_with_camera(executor: Executor, check: Callable[[], None] = lambda: None) -> None:
+    """Start a camera process and spin the executor until it ends; `check` may raise an error."""
     camera = subprocess.Popen([sys.executable, '-m', 'siamffn_ros.benchmark', 'camera'])
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     try:
         while camera.poll() is None:
             executor.spin_once(timeout_sec=0.1)
             check()
             if time.monotonic() > deadline:
-                raise DataError(f'the camera had not ended after {PATIENCE:.0f} s')
+                raise ProcessError(f'the camera process did not end within {TIMEOUT:.0f} s')
     finally:
         camera.kill()
         camera.wait()
 
 
-def listening() -> AbstractContextManager[tuple[Node, Executor]]:
-    """Provide a node, and the executor that the tracker node has, and end both."""
-    return graph(partial(rclpy.create_node, 'benchmark'), make_executor)
+def subscriber_node() -> AbstractContextManager[tuple[Node, Executor]]:
+    """Provide a node with the same executor as the tracker node."""
+    return node_with_executor(partial(rclpy.create_node, 'benchmark'), make_executor)
 
 
-def since(header: Header) -> float:
-    """Return the milliseconds since an image was published."""
+def age(header: Header) -> float:
+    """Return the time since an image was published, in milliseconds."""
     return (time.time_ns() - to_nanoseconds(header.stamp)) / 1e6
 
 
 def measure_transport() -> list[float]:
-    """Return the milliseconds from publishing to the callback of each image that came."""
-    delays: list[float] = []
+    """Return the latency from publisher to callback of each received image, in milliseconds."""
+    latencies: list[float] = []
     qos = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
-    with listening() as (node, executor):
-        node.create_subscription(Image, 'image', lambda m: delays.append(since(m.header)), qos)
-        spin_while_filmed(executor)
-    return delays
+    with subscriber_node() as (node, executor):
+        node.create_subscription(Image, 'image', lambda m: latencies.append(age(m.header)), qos)
+        spin_with_camera(executor)
+    return latencies
 
 
 class Listener:
-    """Asks for targets, one after the other, and keeps what the node says once it has them all.
+    """Initialise targets one after the other, and record the output of the tracker node.
+
+    Recording starts `WARM_UP` seconds after the last target is initialised.
 
     Attributes:
-        delays: milliseconds from publishing of an image to its detections.
-        network: milliseconds that the search for all targets took, of each image.
-        told: what the diagnostics said, each second; the last has all images.
+        latencies: milliseconds from publishing each image to its detections.
+        inference: milliseconds of the search for all targets, for each image.
+        diagnostics: values of the diagnostics, once a second; the last include all images.
+        refusal: the reason of the node if it refused a box, else empty.
     """
 
     def __init__(self, node: Node, targets: int) -> None:
-        self.delays: list[float] = []
-        self.network: list[float] = []
-        self.told: list[dict[str, str]] = []
+        self.latencies: list[float] = []
+        self.inference: list[float] = []
+        self.diagnostics: list[dict[str, str]] = []
         self.refusal = ''
-        self._to_ask = targets
+        self._remaining = targets
         self._newest: Header | None = None
         self._boxes = scene().boxes
         self._start = float('inf')
@@ -138,65 +144,69 @@ class Listener:
 
     def _on_detections(self, message: Detection2DArray) -> None:
         if self._measuring:
-            self.delays.append(since(message.header))
-        first, self._newest = self._newest is None, message.header
-        if first:
-            self._ask()
+            self.latencies.append(age(message.header))
+        is_first, self._newest = self._newest is None, message.header
+        if is_first:
+            self._init_target()
 
-    def _ask(self) -> None:
-        """Ask for a target on the newest image; they are numbered down to 0."""
+    def _init_target(self) -> None:
+        """Request a target on the newest image; the ids count down to 0."""
         assert self._newest is not None
-        self._to_ask -= 1
+        self._remaining -= 1
         box = to_bbox(self._boxes[int(self._newest.frame_id)])
-        request = InitTarget.Request(header=self._newest, bbox=box, target_id=str(self._to_ask))
-        self._client.call_async(request).add_done_callback(self._on_answer)
+        request = InitTarget.Request(header=self._newest, bbox=box, target_id=str(self._remaining))
+        self._client.call_async(request).add_done_callback(self._on_response)
 
-    def _on_answer(self, future: Any) -> None:
+    def _on_response(self, future: Any) -> None:
         if not future.result().success:
             self.refusal = future.result().message
-        elif self._to_ask:
-            self._ask()
+        elif self._remaining:
+            self._init_target()
 
     def _on_status(self, status: TrackStatus) -> None:
-        if status.target_id == '0':  # the last; each tells the same of the search
+        if status.target_id == '0':  # the last one; the time of the search is the same in all
             self._start = min(self._start, time.monotonic())
             if self._measuring:
-                self.network.append(status.last_ms)
+                self.inference.append(status.last_ms)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         values = {pair.key: pair.value for pair in message.status[0].values}
         if self._measuring:
-            self.told.append(values)
+            self.diagnostics.append(values)
 
-    def of_diagnostics(self, key: str) -> float:
-        """Return the median of a figure that is told each second while images come."""
-        seconds = [v for v in self.told if float(v.get('images tracked per second', 0)) > RATE / 10]
-        return float(np.median([float(values[key]) for values in seconds if key in values]))
+    def median_diagnostic(self, key: str) -> float:
+        """Return the median of a value of the diagnostics over the seconds with images."""
+        active = [
+            values
+            for values in self.diagnostics
+            if float(values.get('images tracked per second', 0)) > RATE / 10
+        ]
+        return float(np.median([float(values[key]) for values in active if key in values]))
 
 
 def measure_node(targets: int) -> Listener:
-    """Let a node of its own process follow so many targets; returns what it said."""
+    """Run a tracker node with n targets in its own process, and return its recorded output."""
     with tempfile.TemporaryDirectory() as scratch:
         tracker = TrackerProcess(Path(scratch) / 'node.log', [])
         try:
-            with listening() as (node, executor):
+            with subscriber_node() as (node, executor):
                 listener = Listener(node, targets)
 
                 def check() -> None:
                     tracker.check()
                     if listener.refusal:
-                        raise DataError(f'the node refused a box: {listener.refusal}')
+                        raise BoxError(f'the node refused a box: {listener.refusal}')
 
-                spin_while_filmed(executor, check)
-                if not listener.network or not listener.told:
-                    tracker.fail('the node followed nothing')
+                spin_with_camera(executor, check)
+                if not listener.inference or not listener.diagnostics:
+                    tracker.fail('the node tracked nothing')
                 return listener
         finally:
             tracker.stop()
 
 
 def measure_start() -> float:
-    """Return the seconds from the start of the node's process until it is active."""
+    """Return the time from the start of the node's process until it is active, in seconds."""
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / 'node.log'
         start = time.monotonic()
@@ -204,57 +214,71 @@ def measure_start() -> float:
         try:
             while 'waiting for images' not in log.read_text(errors='replace'):
                 tracker.check()
-                if time.monotonic() > start + PATIENCE:
-                    tracker.fail('the node is not active')
+                if time.monotonic() > start + TIMEOUT:
+                    tracker.fail(f'the node was not active within {TIMEOUT:.0f} s')
                 time.sleep(0.01)
             return time.monotonic() - start
         finally:
             tracker.stop()
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Measure and print the figures; with the argument `camera`, be the camera."""
-    if arguments:
-        film()
+def report_node(targets: int, transport: float) -> None:
+    """Measure a node with n targets and print its latencies.
+
+    `transport` is the median latency from publisher to subscriber in milliseconds.
+    """
+    listener = measure_node(targets)
+    print(f'\nnode, {targets} target(s), {len(listener.latencies)} images measured')
+    counters = listener.diagnostics[-1]
+    counts = {key: int(counters[f'images {key}']) for key in ('received', 'tracked', 'dropped')}
+    _print_row('images', ', '.join(f'{number} {key}' for key, number in counts.items()))
+    _print_row('images lost in transport', str(COUNT - counts['received']))
+    rate = listener.median_diagnostic('images tracked per second')
+    _print_row('tracking rate', f'{rate:.1f} images/s')
+    _print_row('inference (last_ms of status)', *_statistics(listener.inference))
+    _print_row('publisher to detections', *_statistics(listener.latencies))
+    if targets > 1:  # slower than the camera: images wait for inference
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that node and camera end with us
+    inference, total = float(np.median(listener.inference)), float(np.median(listener.latencies))
+    node = listener.median_diagnostic('latency median (ms)')
+    _print_row('arrival to detections', f'{node:.2f} ms')
+    _print_row(
+        '  minus inference', f'{node - inference:.2f} ms', f'should be below {MAX_OVERHEAD:g} ms'
+    )
+    _print_row('total minus transport, inference', f'{total - transport - inference:.2f} ms')
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure and print the results; with the argument `camera`, run the camera process."""
+    if arguments:
+        run_camera()
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops node and camera, too
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     use_profile()
-    print(f'{COUNT} images of {SIZE[0]}x{SIZE[1]}, bgr8, {RATE}/s; medians, 95th percentiles')
+    print(f'{COUNT} images of {SIZE[0]}x{SIZE[1]}, bgr8, {RATE}/s; median and 95th percentile')
     starts = [measure_start() for _ in range(STARTS)]
-    told = ' '.join(f'{seconds:.2f}' for seconds in starts)
-    _row('process to active node', f'{np.median(starts):.2f} s', f'of {told}, under 3 is the aim')
-    delays = measure_transport()
-    transport = float(np.median(delays))
-    _row('publisher to a bare subscriber', *_spread(delays), f'{COUNT - len(delays)} images lost')
+    runs = ' '.join(f'{seconds:.2f}' for seconds in starts)
+    _print_row(
+        'process start to active node',
+        f'{np.median(starts):.2f} s',
+        f'of {runs}, should be below 3',
+    )
+    latencies = measure_transport()
+    lost = f'{COUNT - len(latencies)} images lost'
+    _print_row('publisher to subscriber', *_statistics(latencies), lost)
+    transport = float(np.median(latencies))
     for targets in (1, 8):
-        heard = measure_node(targets)
-        print(f'\nnode, {targets} target(s), {len(heard.delays)} images measured')
-        images = {
-            key: int(heard.told[-1][f'images {key}']) for key in ('received', 'tracked', 'dropped')
-        }
-        _row('images', ', '.join(f'{number} {key}' for key, number in images.items()))
-        _row('images lost in transport', str(COUNT - images['received']))
-        _row('rate tracked', f'{heard.of_diagnostics("images tracked per second"):.1f} images/s')
-        _row('network (last_ms of status)', *_spread(heard.network))
-        _row('publisher to detections', *_spread(heard.delays))
-        if targets == 1:  # more of them are slower than the camera: images wait for the network
-            network, whole = float(np.median(heard.network)), float(np.median(heard.delays))
-            arrival = heard.of_diagnostics('latency median (ms)')
-            _row('arrival to detections sent', f'{arrival:.2f} ms')
-            _row(
-                '  less the network', f'{arrival - network:.2f} ms', f'under {AIM:g} ms is the aim'
-            )
-            _row('the whole less both others', f'{whole - transport - network:.2f} ms')
+        report_node(targets, transport)
 
 
-def _spread(values: Sequence[float]) -> tuple[str, str]:
-    median, p95 = np.percentile(values, (50, 95))
-    return f'{median:.2f} ms', f'{p95:.2f} ms'
+def _statistics(latencies: Sequence[float]) -> tuple[str, str]:
+    latency = Latency.from_milliseconds(latencies)
+    return f'{latency.median:.2f} ms', f'{latency.p95:.2f} ms'
 
 
-def _row(name: str, *values: str) -> None:
-    print(f'{name:<32}' + '  '.join(f'{value:>8}' for value in values), flush=True)
+def _print_row(name: str, *values: str) -> None:
+    print(f'{name:<34}' + '  '.join(f'{value:>8}' for value in values), flush=True)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""The Fast DDS profile that lets large images through (config/fastdds.xml)."""
+"""The Fast DDS profile with buffers for large images (config/fastdds.xml)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ament_index_python.packages import get_package_share_directory
 
 FAST_DDS_3 = 'FASTDDS_DEFAULT_PROFILES_FILE'
 FAST_DDS_2 = 'FASTRTPS_DEFAULT_PROFILES_FILE'
-DISTROS_OF_2 = ('humble', 'iron', 'jazzy')
+FAST_DDS_2_DISTROS = ('humble', 'iron', 'jazzy')
 
 
 def profile_path() -> Path:
-    """Return the shipped profile: of the source tree if run from there, else the installed one."""
+    """Return the path of the profile in the source tree, else in the installed package."""
     source = Path(__file__).parents[1] / 'config' / 'fastdds.xml'
     if source.is_file():
         return source
@@ -21,16 +21,16 @@ def profile_path() -> Path:
 
 
 def profile_environment() -> dict[str, str]:
-    """Return the variable that sets the profile; empty where the user has set one."""
+    """Return the environment variable that selects the profile; empty if the user has set one."""
     if os.environ.get(FAST_DDS_2) or os.environ.get(FAST_DDS_3):
         return {}
-    old = os.environ.get('ROS_DISTRO') in DISTROS_OF_2
-    return {FAST_DDS_2 if old else FAST_DDS_3: str(profile_path())}
+    version_2 = os.environ.get('ROS_DISTRO') in FAST_DDS_2_DISTROS
+    return {FAST_DDS_2 if version_2 else FAST_DDS_3: str(profile_path())}
 
 
 def use_profile() -> None:
-    """Set the profile for this process and its children, unless the user has set one.
+    """Select the profile for this process and its children, unless the user has set one.
 
-    Fast DDS reads it when the first participant is made: call this before `rclpy.init`.
+    Call this before `rclpy.init`: Fast DDS reads the profile when it creates the first participant.
     """
     os.environ.update(profile_environment())

@@ -1,6 +1,7 @@
-"""What the launch files share: what their arguments mean. Needs neither launch nor PyTorch.
+"""Convert the arguments of the launch files to parameters and command lines.
 
-`ros2 launch` may run in another Python than the node, which has only what ROS itself brings.
+Imports only what ROS itself brings: `ros2 launch` may run in another Python than the node, without
+NumPy or PyTorch.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_ros.dds import profile_path
 
 CONFIG = profile_path().parent
-SWITCHES = {'true': True, '1': True, 'false': False, '0': False}
-SWITCHED = ('autostart', 'use_sim_time')
-TEXTS = ('model', 'weights', 'device', 'image_transport', 'image_qos')
+BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
+BOOLEAN_PARAMETERS = ('autostart', 'use_sim_time')
+STRING_PARAMETERS = ('model', 'weights', 'device', 'image_transport', 'image_qos')
 CAMERA = re.compile(r'([A-Za-z_]\w*)=(/?[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*)', re.ASCII)
 REPLAY_OPTIONS = {
     'init': '--init-file',
@@ -27,69 +28,69 @@ REPLAY_OPTIONS = {
 
 
 def parameters(arguments: Mapping[str, str]) -> list[str | dict[str, str | bool]]:
-    """Return a node's `parameters`: the file, and over it the arguments that are given.
+    """Return the `parameters` of a node: the parameter file, then overrides from arguments.
 
     Args:
-        arguments: launch arguments by name; of those that are parameters of the node, an empty one
-            is not given. Others are ignored.
+        arguments: launch arguments by name. An empty one does not override the file; those that
+            are not parameters of the node are ignored.
 
-    Raises `DataError` for a file that is not there, which launch itself would leave out, and for a
-    switch that is neither true nor false.
+    Raises `ConfigError` for a missing file, which launch itself would ignore, and for a boolean
+    that is neither true nor false.
     """
     file = arguments['params_file']
     if not Path(file).is_file():
-        raise DataError(f'params_file {file!r} is no file: give the path of a .yaml file')
+        raise ConfigError(f'params_file {file!r} is not a file: give the path of a .yaml file')
     overrides: dict[str, str | bool] = {
-        name: arguments[name] for name in TEXTS if arguments.get(name)
+        name: arguments[name] for name in STRING_PARAMETERS if arguments.get(name)
     }
-    for name in SWITCHED:
+    for name in BOOLEAN_PARAMETERS:
         if arguments.get(name):
-            overrides[name] = _switch(name, arguments[name])
+            overrides[name] = _parse_boolean(name, arguments[name])
     return [file, overrides] if overrides else [file]
 
 
-def _switch(name: str, text: str) -> bool:
+def _parse_boolean(name: str, text: str) -> bool:
     try:
-        return SWITCHES[text.lower()]
+        return BOOLEANS[text.lower()]
     except KeyError:
-        raise DataError(f'{name} is {text!r}: give true or false') from None
+        raise ConfigError(f'{name} is {text!r}: give true or false') from None
 
 
-def camera_topics(words: Iterable[str]) -> dict[str, str]:
-    """Return the topic of each camera, from 'NAME=TOPIC' words.
+def camera_topics(cameras: Iterable[str]) -> dict[str, str]:
+    """Return the topic of each camera by name, from texts 'NAME=TOPIC'.
 
-    Raises `DataError` for a word of another form, and a name that is there twice.
+    Raises `ConfigError` for a text of another form and for a name that is used twice.
     """
     topics: dict[str, str] = {}
-    for word in words:
-        found = CAMERA.fullmatch(word)
-        if not found:
-            raise DataError(
-                f'camera {word!r} is not NAME=TOPIC, such as front=/front/image_raw; a name has '
+    for camera in cameras:
+        match = CAMERA.fullmatch(camera)
+        if not match:
+            raise ConfigError(
+                f'camera {camera!r} is not NAME=TOPIC, such as front=/front/image_raw; a name has '
                 'letters, digits and underscores'
             )
-        name, topic = found.groups()
+        name, topic = match.groups()
         if name in topics:
-            raise DataError(f'camera {name!r} is there twice: give each a name of its own')
+            raise ConfigError(f'camera {name!r} is given twice: give each a name of its own')
         topics[name] = topic
     return topics
 
 
 def camera_arguments(cameras: str) -> list[str]:
-    """Return the `--camera` arguments of tracker_node for 'NAME=TOPIC NAME=TOPIC ...'.
+    """Return the `--camera` arguments of tracker_node for a text 'NAME=TOPIC NAME=TOPIC ...'.
 
-    Raises `DataError` for none at all, and as `camera_topics`.
+    Raises `ConfigError` for an empty text, and the errors of `camera_topics`.
     """
     words = cameras.split()
     if not camera_topics(words):
-        raise DataError("cameras is empty: give 'NAME=TOPIC ...', such as front=/front/image_raw")
+        raise ConfigError("cameras is empty: give 'NAME=TOPIC ...', such as front=/front/image_raw")
     return [part for word in words for part in ('--camera', word)]
 
 
 def replay_arguments(arguments: Mapping[str, str]) -> list[str]:
     """Return the arguments of `siamffn` that replay a bag, from launch arguments by name.
 
-    An empty one is not given, and may be missing.
+    Arguments that are empty or missing are omitted.
     """
     words = ['bag', 'replay', arguments['bag'], '--output', arguments['out']]
     for name, option in REPLAY_OPTIONS.items():

@@ -30,6 +30,21 @@ class Box(NamedTuple):
         """Return the box of size (w, h) whose centre is (cx, cy)."""
         return cls(cx - w / 2, cy - h / 2, w, h)
 
+    @classmethod
+    def parse(cls, text: str) -> Box:
+        """Return the box of the text 'x,y,w,h'; raises `BoxError` for any other text.
+
+        >>> Box.parse('8,17,4,6')
+        Box(x=8.0, y=17.0, w=4.0, h=6.0)
+        """
+        try:
+            x, y, w, h = map(float, text.split(','))
+        except ValueError:
+            raise BoxError(
+                f'{text!r} is not a box: give x,y,w,h in pixels, such as 73,25,63,88'
+            ) from None
+        return cls(x, y, w, h)
+
     @property
     def cx(self) -> float:
         """Horizontal centre."""

@@ -1,1 +1,1 @@
-"""rosbag2 files: read, write, play, record, track and evaluate."""
+"""rosbag2 files: reading, writing, playback, recording, tracking and evaluation."""

@@ -17,39 +17,45 @@ from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
 from siamffn_ros.bags.evaluation import evaluate
-from siamffn_ros.bags.io import IMAGE_TOPIC, TRUTH_TOPIC, create_from, play
+from siamffn_ros.bags.io import IMAGE_TOPIC, TRUTH_TOPIC, create_from
+from siamffn_ros.bags.player import play
 
 
 @click.group(name='bag')
 def command() -> None:
-    """Make, play, track and evaluate ROS 2 bags."""
+    """Create, play, track and evaluate ROS 2 bags."""
 
 
 @command.command()
 @click.argument('source', type=click.Path(path_type=Path))
 @click.option('-o', '--output', required=True, type=click.Path(path_type=Path), help='X.mcap')
 def create(source: Path, output: Path) -> None:
-    """Turn SOURCE, a video, a folder of images or a sequence folder, into a bag."""
+    """Create a bag from SOURCE: a video, a folder of images or a sequence folder."""
     count = create_from(open_frames(source), output)
     click.echo(f'{output}: {count} images on {IMAGE_TOPIC}')
 
 
 @command.command('play')
 @click.argument('bag', type=click.Path(path_type=Path))
-@click.option('--rate', default=1.0, type=click.FloatRange(0.01, 100), help='Speed.')
-@click.option('--clock', is_flag=True, help='Publish /clock as well, for use_sim_time.')
-@click.option('--loop', is_flag=True, help='Start again at the end, until Ctrl-C.')
+@click.option(
+    '--rate',
+    default=1.0,
+    type=click.FloatRange(0.01, 100),
+    help='Playback speed relative to the recording.',
+)
+@click.option('--clock', is_flag=True, help='Also publish /clock, for use_sim_time.')
+@click.option('--loop', is_flag=True, help='Repeat until Ctrl-C.')
 @click.option(
     '--wait',
     default=2.0,
     type=click.FloatRange(0),
-    help='Seconds to wait for a subscriber before playing; 0: none.',
+    help='Maximum time in seconds to wait for a subscriber before playing; 0: do not wait.',
 )
-@click.option('--topic', help='Play this topic only. [default: all]')
+@click.option('--topic', help='Play only this topic. [default: all]')
 @click.option(
     '--log',
     type=click.File('w'),
-    help='Write topic, record time and time of publishing of each message, a row each.',
+    help='Write a CSV row for each message: topic, record time, time of publishing.',
 )
 def play_command(
     bag: Path,
@@ -60,14 +66,14 @@ def play_command(
     topic: str | None,
     log: IO[str] | None,
 ) -> None:
-    """Publish BAG at its recorded rate."""
+    """Publish the messages of BAG at their recorded rate."""
     writer = csv.writer(log) if log else None
 
-    def published(name: str, stamp: int) -> None:
+    def log_message(name: str, stamp: int) -> None:
         if writer:
             writer.writerow([name, stamp, time.time_ns()])
 
-    count = play(bag, rate, clock, loop, wait, published, topic)
+    count = play(bag, rate, clock, loop, wait, log_message, topic)
     click.echo(f'{count} messages published')
 
 
@@ -78,9 +84,12 @@ def play_command(
 )
 @click.option('--topic', help='Topic of the detections. [default: the only one]')
 @click.option('--truth-topic', help='Topic of the ground truth. [default: the only one]')
-@click.option('--target', metavar='ID', help='The target to look at. [default: the only one]')
+@click.option('--target', metavar='ID', help='Target to evaluate. [default: the only one]')
 @click.option(
-    '--json', 'summary_file', type=click.Path(path_type=Path), help='Write the figures here too.'
+    '--json',
+    'summary_file',
+    type=click.Path(path_type=Path),
+    help='Also write the scores to this file.',
 )
 def evaluate_command(
     detections: Path,
@@ -90,10 +99,10 @@ def evaluate_command(
     target: str | None,
     summary_file: Path | None,
 ) -> None:
-    """Score the bag DETECTIONS, of the node or of any tracker, against ground truth.
+    """Evaluate the bag DETECTIONS, from the node or any other tracker, against ground truth.
 
-    Both hold Detection2DArray, paired by the stamps of their headers. It starts with the first
-    detection; from there on, frames without message or without detection count as failures.
+    Both contain Detection2DArray messages, which are matched by header stamp. Evaluation starts
+    with the first detection; from there on, a frame without message or detection is a failure.
     """
     result = evaluate(detections, truth, topic, truth_topic, target)
     click.echo(result.table())
@@ -117,11 +126,11 @@ def track_command(
     runtime: str,
     output: Path,
 ) -> None:
-    """Follow one target through every image of BAG, without a node, and record what is found.
+    """Track one target through every image of BAG without a node, and record the detections.
 
-    The new bag has the topics of the node, recorded at the times of the images.
+    The new bag has the topics of the node, with the record times of the images.
     """
-    from siamffn_model.tracking import load_model  # PyTorch, which --help does not need
+    from siamffn_model.tracking import load_model  # imports PyTorch, which --help does not need
     from siamffn_ros.bags.tracking import track_bag
 
     result = track_bag(load_model(model, weights, device, runtime), source, output, box, topic)
@@ -137,32 +146,37 @@ def track_command(
     '--init-file',
     metavar='FILE',
     type=click.Path(path_type=Path),
-    help='A text file with x,y,w,h in its first row, in the place of --init.',
+    help='Text file with x,y,w,h in its first row, instead of --init.',
 )
 @click.option('--topic', help='Topic of the images. [default: the only one]')
-@click.option('--rate', default=1.0, type=click.FloatRange(0.01, 100), help='Speed.')
+@click.option(
+    '--rate',
+    default=1.0,
+    type=click.FloatRange(0.01, 100),
+    help='Playback speed relative to the recording.',
+)
 @click.option(
     '--min-success',
     metavar='S',
     type=click.FloatRange(0, 1),
-    help=f'Exit with 1 where success against {TRUTH_TOPIC} is less.',
+    help=f'Exit with status 1 if success against {TRUTH_TOPIC} is lower.',
 )
 @click.option(
     '--params-file',
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help='Parameters of the node.',
+    help='Parameter file of the node.',
 )
-@click.option('--model', help="The node's `model`, over the file's.")
-@click.option('--device', help="The node's `device`.")
-@click.option('--weights', type=click.Path(path_type=Path), help="The node's `weights`.")
-@click.option('--runtime', help="The node's `runtime`.")
+@click.option('--model', help='Parameter `model` of the node, instead of that in the file.')
+@click.option('--device', help='Parameter `device` of the node.')
+@click.option('--weights', type=click.Path(path_type=Path), help='Parameter `weights` of the node.')
+@click.option('--runtime', help='Parameter `runtime` of the node.')
 @click.option(
     '-o',
     '--output',
     metavar='DIR',
     required=True,
     type=click.Path(path_type=Path),
-    help='A folder.',
+    help='Output folder.',
 )
 def replay_command(
     source: Path,
@@ -178,33 +192,28 @@ def replay_command(
     runtime: str | None,
     output: Path,
 ) -> None:
-    """Play BAG over DDS into a tracker node, and record and score what it says of one target.
+    """Play BAG over DDS into a tracker node, record its detections of one target, evaluate them.
 
-    DIR gets detections.mcap, node.log and summary.json, in the place of earlier ones. The
-    detections are scored where BAG has ground truth.
+    Writes detections.mcap, node.log and summary.json to DIR, replacing earlier ones. The detections
+    are evaluated if BAG has ground truth.
     """
-    from siamffn_ros.bags.replay import (  # PyTorch, which --help does not need
-        has_truth,
-        node_arguments,
-        read_box,
-        replay,
-        table,
-    )
+    from siamffn_ros.bags.processes import node_arguments
+    from siamffn_ros.bags.replay import has_truth, read_box, replay, summary_table
 
     if box and init_file:
         raise click.UsageError('give --init or --init-file, not both')
     if min_success is not None and not has_truth(source):
-        raise DataError(f'{source} has no {TRUTH_TOPIC} to score against: leave out --min-success')
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the node ends with us
+        raise DataError(f'{source} has no {TRUTH_TOPIC} to evaluate against: omit --min-success')
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the node, too
     box = read_box(init_file) if init_file else box
     arguments = node_arguments(
         params_file, model=model, device=device, weights=weights, runtime=runtime
     )
     summary, evaluation = replay(source, box, output, arguments, topic, rate)
-    click.echo(table(summary))
+    click.echo(summary_table(summary))
     if evaluation:
         click.echo(evaluation.table())
-    click.echo(f'see {output}')
+    click.echo(f'results are in {output}')
     if min_success is not None and evaluation and evaluation.success < min_success:
         click.echo(f'success {evaluation.success:.3f} is below {min_success:g}', err=True)
         raise click.exceptions.Exit(1)

@@ -1,4 +1,4 @@
-"""Detections in a bag, of whatever tracker, against the ground truth in the same or another one."""
+"""Evaluate the detections of a tracker in a bag against ground truth in the same or another bag."""
 
 from __future__ import annotations
 
@@ -10,41 +10,33 @@ from typing import Any, NamedTuple
 import numpy as np
 from vision_msgs.msg import Detection2D
 
-from siamffn_model.errors import BoxError, DataError
+from siamffn_model.errors import BoxError, ConfigError, DataError
 from siamffn_model.evaluation.metrics import compare_boxes
 from siamffn_model.imaging.geometry import Box
 from siamffn_ros.bags.io import open_bag
+from siamffn_ros.latency import Latency
 from siamffn_ros.messages.conversions import to_box, to_nanoseconds
 
 ARRAY, SINGLE = 'vision_msgs/msg/Detection2DArray', 'vision_msgs/msg/Detection2D'
 NO_BOX = Box(np.nan, np.nan, np.nan, np.nan)
-LONGEST = 3_600_000.0  # milliseconds: beyond, stamp and record time are of different clocks
+MAX_LATENCY = 3_600_000.0  # milliseconds: if longer, stamps and record times use different clocks
 
-Boxes = dict[int, Box | None]  # by stamp in nanoseconds; None: a message without the target
-
-
-class Latency(NamedTuple):
-    """From the stamp in the header to the record time, in milliseconds."""
-
-    median: float
-    p95: float
-    max: float
+Boxes = dict[int, Box | None]  # by stamp in nanoseconds; None for a message without the target
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well the detections of one target agree with its ground truth.
+    """Scores of the detections of one target.
 
     Attributes:
         success: area under the success curve, in [0, 1].
-        precision: share of frames whose centre is at most 20 pixels off.
-        norm_precision: the same at 0.2 of the target's size.
-        frames: frames of the ground truth that count.
-        missing: those of them of which the detections have no message.
-        lost: those of them whose message is without the target.
-        before: frames of the ground truth that do not count, being before the start.
-        latency: of the detections from the start on; None where the stamps are of another clock
-            than the recorder's.
+        precision: fraction of frames with a centre error of at most 20 pixels.
+        norm_precision: fraction of frames with a centre error of at most 0.2 of the target's size.
+        frames: number of frames evaluated.
+        missing: number of these without a message of detections.
+        lost: number of these whose message does not contain the target.
+        before: number of frames of the ground truth before the first detection, which are ignored.
+        latency: from header stamp to record time; None if the two use different clocks.
     """
 
     success: float
@@ -57,22 +49,22 @@ class Evaluation:
     latency: Latency | None
 
     def summary(self) -> dict[str, Any]:
-        """Return all figures by name, as numbers rounded to 4 decimals."""
-        numbers = asdict(self)
-        del numbers['latency']
-        latency = self.latency and _rounded(self.latency._asdict())
-        return {**_rounded(numbers), 'latency_ms': latency}
+        """Return all scores by name, rounded to 4 decimals."""
+        scores = asdict(self)
+        del scores['latency']
+        latency = self.latency and _round_values(self.latency._asdict())
+        return {**_round_values(scores), 'latency_ms': latency}
 
     def table(self) -> str:
-        """Return the figures for people."""
-        latency = 'unknown: the stamps are of another clock than the record times'
+        """Return the scores as text, one in each line."""
+        latency = 'unknown: stamps and record times are from different clocks'
         if self.latency:
             latency = 'median {:.1f} ms, p95 {:.1f} ms, max {:.1f} ms'.format(*self.latency)
         rows = {
             'success': f'{self.success:.3f}',
             'precision': f'{self.precision:.3f}',
             'norm. precision': f'{self.norm_precision:.3f}',
-            'frames': f'{self.frames}, and {self.before} before the start, which do not count',
+            'frames': f'{self.frames} ({self.before} more before the first detection are ignored)',
             'without message': self.missing,
             'without target': self.lost,
             'stamp to record': latency,
@@ -80,7 +72,7 @@ class Evaluation:
         return '\n'.join(f'{name:<17}{value}' for name, value in rows.items())
 
 
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+def _round_values(values: dict[str, Any]) -> dict[str, Any]:
     return {name: round(value, 4) for name, value in values.items()}
 
 
@@ -91,51 +83,55 @@ def evaluate(
     truth_topic: str | None = None,
     target: str | None = None,
 ) -> Evaluation:
-    """Compare detections with ground truth, frame by frame, paired by the stamps of their headers.
+    """Compare detections with ground truth, frame by frame, matched by header stamp.
 
-    It starts at the first frame in which the target is there and of which, or of an earlier one,
-    there is a detection: a tracker may be given its target late. From there on every frame of the
-    ground truth counts. One without detection has overlap 0 and an infinite distance. One without
-    the target counts as in the UAV benchmarks, as a failure in success and as a hit in precision.
+    Evaluation starts at the first frame with ground truth at or after the first detection, since a
+    tracker may be initialised late. From there on every frame of the ground truth is evaluated. A
+    frame without a detection has overlap 0 and an infinite centre error. As in the UAV123
+    benchmark, a frame in which the target is absent is a failure in success and a hit in precision.
 
     Args:
-        detections: bag with Detection2DArray, or Detection2D, in which a frame without target has
-            no message; `topic` names the topic, None the only one.
-        truth: the same of the ground truth, with `truth_topic`; may be the same bag.
-        target: id (else the class) in both; None for the only one. The id of the ground truth does
-            not matter where it has one only.
+        detections: bag with Detection2DArray, or with Detection2D, where a frame in which the
+            target is lost has no message.
+        truth: bag with the ground truth, in the same types; may be the same bag.
+        topic: topic of the detections; None for the only one.
+        truth_topic: topic of the ground truth; None for the only one.
+        target: id, or class if there is no id, of the target in both; None for the only one. The id
+            in the ground truth is ignored if it has only one.
 
-    Raises `DataError` that names the bag for one that is damaged, a topic or target that is not
-    there or has to be chosen, two boxes of a target in one frame, and no stamp in common.
+    Raises `DataError` for a bag that is damaged or without detections, a target with two boxes in
+    one frame, and bags without common stamps; `ConfigError` for a topic or target that is not in
+    the bag or has to be given.
     """
-    found = _read(detections, topic, '--topic')
-    known = _read(truth, truth_topic, '--truth-topic')
-    if found.topic == known.topic and detections.resolve() == truth.resolve():
-        raise DataError(
-            f'{truth}: {known.topic} would be compared with itself: name the topic of the '
+    results = _read(detections, topic, '--topic')
+    reference = _read(truth, truth_topic, '--truth-topic')
+    if results.topic == reference.topic and detections.resolve() == truth.resolve():
+        raise ConfigError(
+            f'{truth}: {reference.topic} would be compared with itself: give the topic of the '
             'detections with --topic and that of the ground truth with --truth-topic'
         )
-    target = found.choose_target(target)
-    boxes = found.boxes(target)
-    true_boxes = known.boxes(known.choose_target(target if len(known.targets) > 1 else None))
+    target = results.choose_target(target)
+    boxes = results.boxes(target)
+    true_target = reference.choose_target(target if len(reference.targets) > 1 else None)
+    true_boxes = reference.boxes(true_target)
     if not boxes.keys() & true_boxes.keys():
         raise DataError(
-            f'no stamp on {found.topic} of {detections} (from {min(boxes) / 1e9:.3f} s) is one on '
-            f'{known.topic} of {truth} (from {min(true_boxes) / 1e9:.3f} s): '
-            'give bags of the same images'
+            f'{results.topic} of {detections} (from {min(boxes) / 1e9:.3f} s) and '
+            f'{reference.topic} of {truth} (from {min(true_boxes) / 1e9:.3f} s) have no stamp in '
+            'common: give bags of the same images'
         )
-    start = _start(boxes, true_boxes)
+    start = _first_evaluated_stamp(boxes, true_boxes)
     if start is None:
         raise DataError(
-            f'{truth}: no ground truth of the time after the first detection in {detections}: '
+            f'{truth}: no ground truth after the first detection in {detections}: '
             'give the bag that was played to the tracker'
         )
-    delays = [recorded - stamp for stamp, recorded in found.recorded if stamp >= start]
-    return _compare(boxes, true_boxes, start, _latency(delays))
+    latencies = [recorded - stamp for stamp, recorded in results.recorded if stamp >= start]
+    return _compare(boxes, true_boxes, start, _latency(latencies))
 
 
-def _start(boxes: Boxes, truth: Boxes) -> int | None:
-    """Return the first stamp with a target at which there has been a detection."""
+def _first_evaluated_stamp(boxes: Boxes, truth: Boxes) -> int | None:
+    """Return the first stamp with ground truth at or after the first detection, None without."""
     first = min(stamp for stamp, box in boxes.items() if box)
     return min((stamp for stamp, box in truth.items() if box and stamp >= first), default=None)
 
@@ -143,9 +139,9 @@ def _start(boxes: Boxes, truth: Boxes) -> int | None:
 def _compare(boxes: Boxes, truth: Boxes, start: int, latency: Latency | None) -> Evaluation:
     stamps = sorted(stamp for stamp in truth if stamp >= start)
     rows = [[source.get(stamp) or NO_BOX for stamp in stamps] for source in (truth, boxes)]
-    known, found = np.array(rows, float)
-    annotated = np.asarray((known[:, 2:] > 0).all(axis=1), bool)
-    scores = compare_boxes(known, found, annotated).curves().scores
+    true_boxes, predicted_boxes = np.array(rows, float)
+    annotated = np.asarray((true_boxes[:, 2:] > 0).all(axis=1), bool)
+    scores = compare_boxes(true_boxes, predicted_boxes, annotated).curves().scores
     return Evaluation(
         *scores,
         frames=len(stamps),
@@ -157,18 +153,20 @@ def _compare(boxes: Boxes, truth: Boxes, start: int, latency: Latency | None) ->
 
 
 def _latency(nanoseconds: list[int]) -> Latency | None:
-    delays = np.array(nanoseconds) / 1e6
-    if not delays.size or delays.min() < 0 or delays.max() > LONGEST:
+    latencies = [value / 1e6 for value in nanoseconds]
+    if not latencies or min(latencies) < 0 or max(latencies) > MAX_LATENCY:
         return None
-    return Latency(*map(float, (np.median(delays), np.percentile(delays, 95), delays.max())))
+    return Latency.from_milliseconds(latencies)
 
 
-class _Topic(NamedTuple):
-    """What one topic of a bag tells.
+class _DetectionTopic(NamedTuple):
+    """The messages on one topic of a bag; all times in nanoseconds.
 
     Attributes:
-        frames: what each message tells: its stamp, and id and box of each detection.
-        recorded: stamp and record time of each message; all times in nanoseconds.
+        path: the bag.
+        topic: name of the topic.
+        frames: for each message, its stamp and the (id, box) of each detection.
+        recorded: stamp and record time of each message.
     """
 
     path: Path
@@ -178,59 +176,59 @@ class _Topic(NamedTuple):
 
     @property
     def targets(self) -> list[str]:
-        """The ids of all detections."""
-        return sorted({name for _, found in self.frames for name, _ in found})
+        """The sorted ids of all detections."""
+        return sorted({name for _, detections in self.frames for name, _ in detections})
 
-    def choose_target(self, wanted: str | None) -> str:
-        """Return the id that is wanted, or the only one."""
+    def choose_target(self, target: str | None) -> str:
+        """Return `target` if it is on the topic; if it is None, the only target."""
         targets = self.targets
         if not targets:
             raise DataError(
-                f'{self.path}: no detection on {self.topic}: was the tracker given a target?'
+                f'{self.path}: no detection on {self.topic}: was a target given to the tracker?'
             )
-        if wanted in targets:
-            return wanted
-        if wanted is None and len(targets) == 1:
+        if target in targets:
+            return target
+        if target is None and len(targets) == 1:
             return targets[0]
-        found = 'several targets' if wanted is None else f'no target {wanted!r}'
-        raise DataError(
-            f'{self.path}: {found} on {self.topic}: give --target with one of '
+        problem = 'several targets' if target is None else f'no target {target!r}'
+        raise ConfigError(
+            f'{self.path}: {problem} on {self.topic}: give --target with one of '
             + ', '.join(map(repr, targets))
         )
 
     def boxes(self, target: str) -> Boxes:
-        """Return the target's boxes; Detection2D of one frame belong together."""
+        """Return the boxes of a target; Detection2D messages with one stamp are one frame."""
         boxes: Boxes = {}
-        for stamp, found in self.frames:
+        for stamp, detections in self.frames:
             boxes.setdefault(stamp, None)
-            for name, box in found:
+            for name, box in detections:
                 if name != target:
                     continue
                 if boxes[stamp]:
                     raise DataError(
                         f'{self.path}: two boxes of {target!r} on {self.topic} at the stamp '
-                        f'{stamp / 1e9:.3f} s: give each target an id, each image a stamp of its '
-                        'own, and record one pass only'
+                        f'{stamp / 1e9:.3f} s: give each target its own id and each image its own '
+                        'stamp, and record only one pass'
                     )
                 boxes[stamp] = box
         return boxes
 
 
-def _read(path: Path, topic: str | None, option: str) -> _Topic:
+def _read(path: Path, topic: str | None, option: str) -> _DetectionTopic:
     with open_bag(path) as bag:
         topic = bag.choose_topic((ARRAY, SINGLE), topic, option)
-        told = _Topic(path, topic, [], [])
+        result = _DetectionTopic(path, topic, [], [])
         for recorded, message in bag.read(topic):
             stamp = to_nanoseconds(message.header.stamp)
             detections = [message] if bag.topics[topic] == SINGLE else message.detections
             try:
-                told.frames.append((stamp, list(_named_boxes(detections))))
+                result.frames.append((stamp, list(_named_boxes(detections))))
             except BoxError as error:
                 raise DataError(
                     f'{path}: {topic} at the stamp {stamp / 1e9:.3f} s: {error}'
                 ) from error
-            told.recorded.append((stamp, recorded))
-    return told
+            result.recorded.append((stamp, recorded))
+    return result
 
 
 def _named_boxes(detections: Iterable[Detection2D]) -> Iterable[tuple[str, Box]]:

@@ -1,7 +1,7 @@
-"""rosbag2 files in and out.
+"""Read and write rosbag2 files.
 
-A bag here is one MCAP file. Messages are serialised by ROS itself; `rosbags` only reads and writes
-the file, so no rosbag2 installation is needed.
+A bag that is written is one MCAP file. ROS serialises the messages; `rosbags` only reads and writes
+the files, so rosbag2 need not be installed.
 """
 
 from __future__ import annotations
@@ -9,46 +9,36 @@ from __future__ import annotations
 import errno
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-from rclpy.duration import Duration
-from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
-from rclpy.signals import SignalHandlerOptions
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
-from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Header
 from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError, DataError, DependencyError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import Frames
-from siamffn_ros.dds import use_profile
-from siamffn_ros.messages.conversions import to_detection, to_image, to_stamp
+from siamffn_ros.messages.conversions import to_detection, to_stamp
+from siamffn_ros.messages.images import to_image
 
 IMAGE_TOPIC = '/image'
 TRUTH_TOPIC = '/ground_truth'
-START = 1_000_000_000  # nanoseconds: stamp of a bag's first frame; not 0, which means "no stamp"
-DELIVERY = 2.0  # seconds that a reliable subscriber has to acknowledge the last messages
-SETTLE = 0.5  # seconds until both sides know of a match, or of what needs no acknowledgement
-QUEUE = 10
+START = 1_000_000_000  # stamp of a bag's first image in nanoseconds; 0 would mean "no stamp"
 
 
 class BagWriter:
-    """An open bag; made by `create_bag`."""
+    """A bag that is being written; created by `create_bag`."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -58,34 +48,35 @@ class BagWriter:
     def write(self, topic: str, message: Any, stamp: int) -> None:
         """Append a message; `stamp` is its record time in nanoseconds.
 
-        Equal messages give equal bytes.
+        Equal messages are written as equal bytes.
         """
-        name = _type_name(type(message))
+        type_name = _type_name(type(message))
         if topic not in self._connections:
-            _define(self._types, name)
+            _register_types(self._types, type_name)
             self._connections[topic] = self._writer.add_connection(
-                topic, name, typestore=self._types
+                topic, type_name, typestore=self._types
             )
-        # ROS leaves what was in memory between fields that it aligns; rosbags leaves zeros.
-        fields = self._types.deserialize_cdr(serialize_message(message), name)
-        data = self._types.serialize_cdr(fields, name)
+        # ROS leaves the alignment bytes between fields uninitialised; rosbags sets them to zero.
+        fields = self._types.deserialize_cdr(serialize_message(message), type_name)
+        data = self._types.serialize_cdr(fields, type_name)
         self._writer.write(self._connections[topic], stamp, data)
 
 
 @contextmanager
 def create_bag(path: Path) -> Iterator[BagWriter]:
-    """Write a new bag `path` (one .mcap file); it appears when it is complete.
+    """Create a bag (one .mcap file), which appears at `path` when the `with` block ends normally.
 
-    Raises `DataError` if the file exists, its name does not end in .mcap, or it cannot be written.
+    Raises `ConfigError` if the name does not end in .mcap, and `DataError` if the file exists or
+    cannot be written.
     """
     if path.suffix != '.mcap':
-        raise DataError(f'{path} is not named like a bag: end the name in .mcap')
+        raise ConfigError(f'{path} does not have the name of a bag: end the name in .mcap')
     if path.exists():
-        raise DataError(f'{path} exists already: remove it or choose another name')
+        raise DataError(f'{path} already exists: remove it or choose another name')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix='.bag-') as folder:
-            # rosbags writes a folder STEM with STEM.mcap in it; that file alone is a whole bag
+            # rosbags writes a folder STEM that contains STEM.mcap, which alone is a complete bag
             bag = Path(folder) / path.stem
             with Writer(bag, version=Writer.VERSION_LATEST, storage_plugin=StoragePlugin.MCAP) as w:
                 yield BagWriter(w)
@@ -96,7 +87,13 @@ def create_bag(path: Path) -> Iterator[BagWriter]:
 
 
 class BagReader:
-    """An open bag; made by `open_bag`."""
+    """A bag that is being read; created by `open_bag`.
+
+    Attributes:
+        count: number of messages.
+        topics: type of each topic, such as 'sensor_msgs/msg/Image'.
+        counts: number of messages of each topic.
+    """
 
     def __init__(self, path: Path, reader: Reader) -> None:
         self._path = path
@@ -108,83 +105,96 @@ class BagReader:
             self.counts[connection.topic] += connection.msgcount
 
     def choose_topic(self, types: Collection[str], topic: str | None, option: str) -> str:
-        """Return `topic`, or where it is None the only topic of one of these types.
+        """Return `topic` if it has one of these types; if it is None, the only such topic.
 
-        Raises `DataError` unless there is just one; it names the topics and the option to give.
+        Raises `DataError` if the bag has no topic of these types, and `ConfigError` with the
+        topics and the option that selects one if `topic` is not among them or has to be given.
         """
-        fitting = sorted(name for name, kind in self.topics.items() if kind in types)
-        if topic in fitting:
+        matching = sorted(name for name, kind in self.topics.items() if kind in types)
+        if topic in matching:
             return topic
-        if topic is None and len(fitting) == 1:
-            return fitting[0]
-        kinds = ' or '.join(types)
-        if not fitting:
+        if topic is None and len(matching) == 1:
+            return matching[0]
+        type_names = ' or '.join(types)
+        if not matching:
             others = ', '.join(sorted(self.topics)) or 'none'
             raise DataError(
-                f'{self._path} has no topic of type {kinds} (its topics: {others}): '
+                f'{self._path} has no topic of type {type_names} (its topics: {others}): '
                 'give another bag'
             )
-        found = 'several topics' if topic is None else f'no topic {topic}'
-        raise DataError(
-            f'{self._path} has {found} of type {kinds}: give {option} with one of '
-            + ', '.join(fitting)
+        problem = 'several topics' if topic is None else f'no topic {topic}'
+        raise ConfigError(
+            f'{self._path} has {problem} of type {type_names}: give {option} with one of '
+            + ', '.join(matching)
         )
 
     def read(self, topic: str) -> Iterator[tuple[int, Any]]:
-        """Yield record time in nanoseconds and message of one topic, in order of time.
+        """Yield (record time in nanoseconds, message) of one topic, in order of record time.
 
-        Raises `DataError` for a damaged bag, and a type that is not installed or was another.
+        Raises `DependencyError` if the message type is not installed, and `DataError` for a damaged
+        bag or messages that were recorded with another version of the type.
         """
-        name = self.topics[topic]
-        kind = message_class(name)
-        for found, stamp, data in self.messages():
-            if found == topic:
+        type_name = self.topics[topic]
+        type_class = message_class(type_name)
+        for name, stamp, data in self.messages():
+            if name == topic:
                 try:
-                    message = deserialize_message(data, kind)
-                except Exception as error:  # of rclpy's own, which it does not export
+                    message = deserialize_message(data, type_class)
+                except Exception as error:  # rclpy does not export the class of this error
                     raise DataError(
-                        f'{self._path}: a message on {topic} is no {name} as it is installed here: '
-                        'install the version that it was recorded with'
+                        f'{self._path}: a message on {topic} does not match the installed version '
+                        f'of {type_name}: install the version that it was recorded with'
                     ) from error
                 yield stamp, message
 
     def messages(self) -> Iterator[tuple[str, int, bytes]]:
-        """Yield topic, record time in nanoseconds and serialised message, in order of time."""
+        """Yield (topic, record time in nanoseconds, serialised message), in order of record time.
+
+        Raises `DataError` for a damaged bag.
+        """
         try:
             for connection, stamp, data in self._reader.messages():
                 yield connection.topic, stamp, data
-        except Exception as error:  # rosbags raises many kinds for damaged files
-            raise _damaged(self._path, error) from error
+        except Exception as error:  # rosbags raises many types of errors for damaged files
+            raise _damaged_bag(self._path, error) from error
 
 
 @contextmanager
 def open_bag(path: Path) -> Iterator[BagReader]:
-    """Open a bag: an .mcap or .db3 file, or a rosbag2 folder; raises `DataError`."""
+    """Open a bag: an .mcap or .db3 file, or a rosbag2 folder.
+
+    Raises `DataError` if it is missing or damaged.
+    """
     try:
         reader = Reader(path)
         reader.open()
     except FileNotFoundError:
         raise DataError(f'{path} does not exist: give an .mcap file or a rosbag2 folder') from None
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise _damaged_bag(path, error) from error
     try:
         yield BagReader(path, reader)
     finally:
         reader.close()
 
 
-def _damaged(path: Path, error: Exception) -> DataError:
-    kind = '' if isinstance(error, ReaderError) else f'{type(error).__name__}: '
-    return DataError(f'{path} is truncated or not a bag ({kind}{error}): record or create it again')
+def _damaged_bag(path: Path, error: Exception) -> DataError:
+    prefix = '' if isinstance(error, ReaderError) else f'{type(error).__name__}: '
+    return DataError(
+        f'{path} is truncated or not a bag ({prefix}{error}): record or create it again'
+    )
 
 
 def message_class(name: str) -> Any:
-    """Return the class of a type such as 'sensor_msgs/msg/Image'; raises `DataError`."""
+    """Return the class of a message type such as 'sensor_msgs/msg/Image'.
+
+    Raises `DependencyError` if it is not installed.
+    """
     try:
         package, kind = name.split('/msg/')
         return getattr(import_module(f'{package}.msg'), kind)
     except (ImportError, AttributeError, ValueError):
-        raise DataError(
+        raise DependencyError(
             f'message type {name} is not installed: install and source its package'
         ) from None
 
@@ -193,28 +203,29 @@ def _type_name(kind: type) -> str:
     return f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
 
 
-def _define(types: Typestore, name: str) -> None:
-    """Register the definitions of the type's package, from the installed .msg files."""
+def _register_types(types: Typestore, name: str) -> None:
+    """Register all types of the package of type `name`, from its installed .msg files."""
     if name in types.fielddefs:
         return
     package = name.split('/')[0]
-    for file in sorted((_share(package) / 'msg').glob('*.msg')):
-        kind = f'{package}/msg/{file.stem}'
-        types.register(get_types_from_msg(file.read_text(), kind))
+    for file in sorted((_share_folder(package) / 'msg').glob('*.msg')):
+        types.register(get_types_from_msg(file.read_text(), f'{package}/msg/{file.stem}'))
 
 
-def _share(package: str) -> Path:
+def _share_folder(package: str) -> Path:
     try:
         return Path(get_package_share_directory(package))
-    except (PackageNotFoundError, OSError):  # ROS from wheels: nothing sourced
+    except (PackageNotFoundError, OSError):  # ROS from wheels: no set-up file is sourced
         return Path(sys.prefix) / 'share' / package
 
 
 def create_from(frames: Frames, output: Path) -> int:
-    """Write images, and ground truth where there is any, to a bag; returns the number of images.
+    """Write images and their ground truth, if any, to a bag; return the number of images.
 
-    Images go to /image as bgr8, stamped at the source's frame rate; ground truth goes to
-    /ground_truth as detections with the same headers. Raises `DataError`, `ImageError`.
+    Images are on /image as bgr8, with stamps at the frame rate of the source; ground truth is on
+    /ground_truth as Detection2DArray with the same headers.
+
+    Raises `ImageError` for an image that cannot be read, and the errors of `create_bag`.
     """
     count = 0
     with create_bag(output) as bag:
@@ -223,106 +234,11 @@ def create_from(frames: Frames, output: Path) -> int:
             header = Header(stamp=to_stamp(stamp), frame_id='camera')
             bag.write(IMAGE_TOPIC, to_image(image, header), stamp)
             if frames.groundtruth is not None:
-                bag.write(TRUTH_TOPIC, _truth(frames.groundtruth[count], header), stamp)
+                bag.write(TRUTH_TOPIC, _truth_message(frames.groundtruth[count], header), stamp)
             count += 1
     return count
 
 
-def _truth(box: Box | None, header: Header) -> Detection2DArray:
+def _truth_message(box: Box | None, header: Header) -> Detection2DArray:
     detections = [] if box is None else [to_detection('1', box, 1.0, header)]
     return Detection2DArray(header=header, detections=detections)
-
-
-def play(
-    path: Path,
-    rate: float = 1.0,
-    clock: bool = False,
-    loop: bool = False,
-    wait: float = 0.0,
-    published: Callable[[str, int], None] = lambda topic, stamp: None,
-    topic: str | None = None,
-) -> int:
-    """Publish a bag over DDS at `rate` times the recorded rate; returns the number of messages.
-
-    Args:
-        path: an .mcap or .db3 file, or a rosbag2 folder.
-        rate: speed, 1 as recorded.
-        clock: publish each record time on /clock too, before its message.
-        loop: start again at the end, until interrupted.
-        wait: seconds to wait for a subscriber of the first topic; then it plays without.
-        published: called with topic and record time just before each message.
-        topic: publish this one only; None for all.
-
-    Raises `DataError` for a missing or damaged bag, one without messages to play, or an unknown
-    message type.
-    """
-    use_profile()
-    with open_bag(path) as bag:
-        if not bag.count:
-            raise DataError(f'{path} holds no message: record or create it again')
-        if topic and not bag.counts[topic]:
-            topics = ', '.join(sorted(bag.topics))
-            raise DataError(f'{path} holds no message on {topic}: give one of its topics, {topics}')
-        played = [topic] if topic else list(bag.topics)
-        kinds = {name: message_class(bag.topics[name]) for name in played}
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        node = rclpy.create_node('bag_player')
-        try:
-            publishers = {
-                name: node.create_publisher(kind, name, QoSProfile(depth=QUEUE))
-                for name, kind in kinds.items()
-            }
-            if clock:
-                clock_publisher = node.create_publisher(Clock, '/clock', QUEUE)
-
-            def publish(name: str, stamp: int, data: bytes) -> None:
-                if clock:
-                    clock_publisher.publish(Clock(clock=to_stamp(stamp)))
-                published(name, stamp)
-                publishers[name].publish(data)
-
-            first = next(name for name, _, _ in bag.messages() if name in publishers)
-            _wait_for_subscriber(publishers[first], wait)
-            count = _play_once(bag, played, rate, publish)
-            while loop:
-                count += _play_once(bag, played, rate, publish)
-            _wait_for_delivery(publishers.values())
-            return count
-        finally:
-            node.destroy_node()
-            rclpy.shutdown()
-
-
-def _wait_for_subscriber(publisher: Publisher[Any], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not publisher.get_subscription_count() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    if seconds:
-        time.sleep(SETTLE)
-
-
-def _wait_for_delivery(publishers: Iterable[Publisher[Any]]) -> None:
-    """Let the last messages arrive: with their publisher they would go."""
-    for publisher in publishers:
-        publisher.wait_for_all_acked(Duration(seconds=DELIVERY))
-    time.sleep(SETTLE)  # best effort acknowledges nothing
-
-
-def _play_once(
-    bag: BagReader,
-    topics: Collection[str],
-    rate: float,
-    publish: Callable[[str, int, bytes], None],
-) -> int:
-    """Publish each message of these topics when it is due; returns their number."""
-    begin, first = time.monotonic(), None
-    count = 0
-    chosen = (message for message in bag.messages() if message[0] in topics)
-    total = sum(bag.counts[topic] for topic in topics)
-    for topic, stamp, data in tqdm(chosen, total=total, desc='playing', unit='msg', disable=None):
-        first = stamp if first is None else first
-        due = begin + (stamp - first) / 1e9 / rate
-        time.sleep(max(due - time.monotonic(), 0.0))
-        publish(topic, stamp, data)
-        count += 1
-    return count

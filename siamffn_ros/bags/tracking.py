@@ -1,4 +1,4 @@
-"""A target followed through the images of a bag: no graph, no dropped frames, always the same."""
+"""Track a target through the images of a bag offline, without dropped frames, deterministically."""
 
 from __future__ import annotations
 
@@ -13,28 +13,22 @@ from siamffn_model.imaging.geometry import Box
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, Track, Tracker
 from siamffn_ros.bags.io import TRUTH_TOPIC, create_bag, open_bag
-from siamffn_ros.messages.conversions import (
-    IMAGE_TYPES,
-    to_bgr,
-    to_box,
-    to_detections,
-    to_nanoseconds,
-    to_status,
-)
+from siamffn_ros.messages.conversions import to_box, to_detections, to_nanoseconds, to_status
+from siamffn_ros.messages.images import IMAGE_TYPES, check_image, to_bgr
 
 DETECTIONS_TOPIC = '/tracker/detections'
 STATUS_TOPIC = '/tracker/status'
 TARGET = '1'
 
 
-class Tracked(NamedTuple):
-    """What came of it.
+class TrackingSummary(NamedTuple):
+    """Statistics of tracking through a bag.
 
     Attributes:
-        images: how many the target was looked for in, the first included.
-        lost: in how many of them it was not found.
-        bad: how many images could not be used and were skipped.
-        first_bad: the first of these, and what is wrong with it.
+        images: number of images in which the target was searched, including the first.
+        lost: number of these in which it is lost.
+        bad: number of images that were skipped because they cannot be used.
+        first_bad: the first skipped image and the reason.
     """
 
     images: int
@@ -45,23 +39,24 @@ class Tracked(NamedTuple):
 
 def track_bag(
     model: Runtime, source: Path, output: Path, box: Box | None = None, topic: str | None = None
-) -> Tracked:
-    """Follow one target through every image of a bag, in the order of record time.
+) -> TrackingSummary:
+    """Track one target through every image of a bag, in the order of record time.
 
-    For each image the bag `output` gets, at the image's record time and with its header, a
-    Detection2DArray on /tracker/detections and a TrackStatus on /tracker/status, as the node
-    publishes them, but without processing times, so that the same input gives the same messages.
+    For each image, a Detection2DArray on /tracker/detections and a TrackStatus on /tracker/status
+    are written as the node publishes them, with the header and the record time of the image. They
+    have no processing times: the same input always gives the same messages.
 
     Args:
-        model: what `load_model` returned.
+        model: the model, from `load_model`.
         source: bag with images.
-        output: the bag to write, a .mcap file; there when it is complete.
-        box: the target in the first image that can be used, in pixels; None for the only one
-            that /ground_truth has at this image's stamp.
-        topic: topic of Image or CompressedImage; None for the only one.
+        output: the bag to write, a .mcap file, which appears when it is complete.
+        box: the target in the first usable image, in pixels; None for the only box on
+            /ground_truth with the stamp of this image.
+        topic: topic of type Image or CompressedImage; None for the only one.
 
-    Raises `DataError` for a bag that is damaged or without usable images, a topic or box that has
-    to be given, or an output that cannot be written; `BoxError` for a box that does not fit.
+    Raises `DataError` for a bag that is damaged, without usable images or without a box for the
+    first one, and for an output that cannot be written; `ConfigError` if the topic has to be given;
+    `BoxError` for a box outside the image.
     """
     tracker = Tracker(model)
     images = lost = bad = 0
@@ -73,6 +68,7 @@ def track_bag(
         for recorded, message in messages:
             header = message.header
             try:
+                check_image(message)
                 image = to_bgr(message)
                 if images:
                     track = tracker.update(image)
@@ -90,20 +86,23 @@ def track_bag(
             out.write(STATUS_TOPIC, status, recorded)
         if not images:
             raise DataError(
-                f'{source}: no image on {topic} can be used; {first_bad or "there is none"}: '
+                f'{source}: no image on {topic} can be used; {first_bad or "the topic is empty"}: '
                 'record it again'
             )
-    return Tracked(images, lost, bad, first_bad)
+    return TrackingSummary(images, lost, bad, first_bad)
 
 
 def true_box(path: Path, header: Header) -> Box:
-    """Return the only box of the ground truth at this stamp."""
+    """Return the only box on /ground_truth of a bag with the stamp of a header.
+
+    Raises `DataError` if there is not exactly one.
+    """
     with open_bag(path) as bag:
         if bag.topics.get(TRUTH_TOPIC) == 'vision_msgs/msg/Detection2DArray':
             for _, array in bag.read(TRUTH_TOPIC):
                 if array.header.stamp == header.stamp and len(array.detections) == 1:
                     return to_box(array.detections[0].bbox)
     raise DataError(
-        f'{path}: {TRUTH_TOPIC} has no single box for the first image (stamp '
+        f'{path}: {TRUTH_TOPIC} has not exactly one box for the first image (stamp '
         f'{to_nanoseconds(header.stamp) / 1e9:.3f} s): give the target with --init x,y,w,h'
     )

@@ -1,1 +1,1 @@
-"""Conversions between ROS messages and arrays or boxes."""
+"""Conversions between ROS messages and images, boxes and tracks."""

@@ -6,26 +6,17 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from siamffn_model.live.targets import TargetStatus
 from siamffn_model.runtimes.devices import gpu_memory, memory
 from siamffn_model.tracking import State
+from siamffn_ros.latency import Latency
 
 SLOW = 0.1  # fraction of dropped images above which the node is reported as slow
 MAX_LATENCIES = 1000  # kept between two reports
 IMAGE_EVENTS = ('received', 'tracked', 'dropped', 'out of order', 'bad')
-
-
-class Latency(NamedTuple):
-    """Milliseconds from the arrival of images to the publishing of their results."""
-
-    median: float
-    p95: float
-    max: float
 
 
 class NodeStatistics:
@@ -60,7 +51,7 @@ class NodeStatistics:
         self._latencies.append(1e3 * (time.monotonic() - arrival))
 
     def take_recent(self) -> tuple[Counter[str], float, Latency | None]:
-        """Return events, seconds and latency since the last call."""
+        """Return events, seconds and latency (arrival to publishing) since the last call."""
         with self._lock:
             recent, self._recent = self._recent, Counter()
             latencies, self._latencies = self._latencies, deque(maxlen=MAX_LATENCIES)
@@ -68,7 +59,7 @@ class NodeStatistics:
             seconds, self._since = now - self._since, now
         if not latencies:
             return recent, seconds, None
-        return recent, seconds, Latency(*map(float, np.percentile(latencies, (50, 95, 100))))
+        return recent, seconds, Latency.from_milliseconds(latencies)
 
 
 def diagnostic_status(

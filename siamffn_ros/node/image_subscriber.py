@@ -12,7 +12,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
 from siamffn_model.live.frame_buffer import Frame
-from siamffn_ros.messages.conversions import IMAGE_TYPES, check_image, to_bgr, to_nanoseconds
+from siamffn_ros.messages.conversions import to_nanoseconds
+from siamffn_ros.messages.images import IMAGE_TYPES, check_image, to_bgr
 from siamffn_ros.node.qos import (
     NO_SUBSCRIPTION_EVENTS,
     OVERRIDING_OPTIONS,

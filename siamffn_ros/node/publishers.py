@@ -17,7 +17,8 @@ from siamffn_model.imaging.drawing import draw_track, nth_colour
 from siamffn_model.live.frame_buffer import Frame
 from siamffn_model.live.targets import TargetStatus
 from siamffn_model.tracking import State
-from siamffn_ros.messages.conversions import to_detections, to_image, to_status
+from siamffn_ros.messages.conversions import to_detections, to_status
+from siamffn_ros.messages.images import to_image
 from siamffn_ros.node.qos import (
     NO_PUBLISHER_EVENTS,
     OVERRIDING_OPTIONS,

@@ -44,6 +44,18 @@ def test_center_and_size_give_the_box_back(box: Box) -> None:
 
 
 @given(boxes)
+def test_a_box_is_parsed_from_its_text(box: Box) -> None:
+    assert Box.parse(','.join(map(str, box))) == box
+    assert Box.parse(' 1, 2.5,3,4e1 ') == (1, 2.5, 3, 40)
+
+
+@pytest.mark.parametrize('text', ['', '1,2,3', '1,2,3,4,5', '1 2 3 4', '1,2,3,wide', 'x'])
+def test_text_that_is_not_a_box_is_refused(text: str) -> None:
+    with pytest.raises(BoxError, match=r'is not a box: give x,y,w,h in pixels, such as 73,25,63'):
+        Box.parse(text)
+
+
+@given(boxes)
 def test_clip_stays_inside_and_never_grows(box: Box) -> None:
     part = box.clip(200, 100)
     assert 0 <= part.x <= part.x + part.w <= 200 + 1e-9

@@ -40,7 +40,8 @@ from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
 from siamffn_ros.bags.io import create_from
 from siamffn_ros.dds import use_profile
-from siamffn_ros.messages.conversions import to_bbox, to_image, to_nanoseconds, to_stamp
+from siamffn_ros.messages.conversions import to_bbox, to_nanoseconds, to_stamp
+from siamffn_ros.messages.images import to_image
 
 TIMEOUT = 40.0  # seconds to wait for any event; these tests do not measure speed
 

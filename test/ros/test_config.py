@@ -1,4 +1,4 @@
-"""config/: what shows the node's topics, and what it is told, can be read and fits the node."""
+"""config/: the layouts of RViz and Foxglove are valid and match the topics of the node."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOPIC = re.compile(r'(/[a-z_/]+)(\.[a-z_.]+)?')  # and a field of its messages
 
 
 def texts(value: Any) -> Iterator[str]:
-    """All texts in what JSON or YAML holds, keys left out."""
+    """Yield all texts in a JSON or YAML value, except keys."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
@@ -34,8 +34,8 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def topics(value: Any) -> set[str]:
-    found = (TOPIC.fullmatch(text) for text in texts(value))
-    return {match[1] for match in found if match}
+    matches = (TOPIC.fullmatch(text) for text in texts(value))
+    return {match[1] for match in matches if match}
 
 
 def test_foxglove_layout() -> None:
@@ -48,7 +48,7 @@ def test_foxglove_layout() -> None:
     assert topics(panels) == TOPICS - {'/tracker/detection', '/tracker/init_box'}
 
 
-def test_foxglove_fields_are_there() -> None:
+def test_foxglove_fields_exist() -> None:
     from siamffn.msg import TrackStatus
 
     panels = (CONFIG / 'foxglove.json').read_text()
@@ -66,7 +66,7 @@ def test_rviz_shows_the_debug_image() -> None:
     assert topics(display) == {'/tracker/debug_image'} <= TOPICS
 
 
-def test_topics_are_those_of_the_node(peer: Any, start_node: Any) -> None:
+def test_the_node_has_all_topics(peer: Any, start_node: Any) -> None:
     start_node()
     inputs = {'/tracker/init_box'}
     peer.until(lambda: all(map(peer.node.count_publishers, TOPICS - inputs)), 'its outputs')

@@ -12,7 +12,7 @@ from siamffn_ros.dds import FAST_DDS_2, FAST_DDS_3, profile_path, use_profile
 
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment without a profile, put right again after the test."""
+    """Remove the profile from the environment for the duration of the test."""
     for name in (FAST_DDS_2, FAST_DDS_3, 'ROS_DISTRO'):
         monkeypatch.setenv(name, '')
         monkeypatch.delenv(name)
@@ -33,14 +33,14 @@ def test_profile_is_set_for_each_distribution(
 
 
 @pytest.mark.parametrize('name', [FAST_DDS_2, FAST_DDS_3])
-def test_the_profile_of_the_user_stays(clean: pytest.MonkeyPatch, name: str) -> None:
+def test_the_profile_of_the_user_is_kept(clean: pytest.MonkeyPatch, name: str) -> None:
     clean.setenv(name, '/my/own.xml')
     use_profile()
     assert os.environ[name] == '/my/own.xml'
     assert sum(bool(os.environ.get(each)) for each in (FAST_DDS_2, FAST_DDS_3)) == 1
 
 
-def test_profile_is_there_and_well_formed() -> None:
+def test_profile_exists_and_is_well_formed() -> None:
     root = ElementTree.parse(profile_path()).getroot()
     space = {'dds': 'http://www.eprosima.com'}
     used = {item.text for item in root.findall('.//dds:userTransports/dds:transport_id', space)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,17 +13,20 @@ from click.testing import CliRunner
 from siamffn.msg import TrackStatus
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import DataError
+from siamffn_model.errors import DependencyError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.tracking import State
 from siamffn_ros import demo
-from siamffn_ros.bags.replay import Observation, ReplayResult
+from siamffn_ros.bags.recorder import Observation, ReplayResult
+from siamffn_ros.bags.replay import play_and_record
 
 
-def test_demo_leaves_everything_behind(
-    tmp_path: Path, sequence: Path, weights: Path, clip: Scene
+def test_demo_writes_all_outputs(
+    tmp_path: Path, sequence: Path, weights: Path, clip: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    slowly = partial(play_and_record, rate=0.25)  # for a node on a busy machine
+    monkeypatch.setattr(demo, 'play_and_record', slowly)
     out = tmp_path / 'out'
     arguments = ['--video', sequence, '--out', out, '--weights', weights]
     result = CliRunner().invoke(demo.main, [str(argument) for argument in arguments])
@@ -47,12 +51,12 @@ def test_demo_leaves_everything_behind(
     assert cv2.imread(str(out / 'sheet.png')).shape[1] > 4 * 320
 
 
-def test_figures_of_a_run() -> None:
+def test_summary_of_a_replay() -> None:
     ms = 1_000_000
     box = Box(1, 2, 3, 4)
     run = ReplayResult(
         published={stamp: stamp for stamp in (0, 40 * ms, 80 * ms, 120 * ms)},
-        seen={
+        observations={
             40 * ms: Observation(box, 0.9, State.TRACKING, 50 * ms),
             80 * ms: Observation(box, 0.4, State.UNCERTAIN, 110 * ms),
             120 * ms: Observation(None, 0.2, State.LOST, 150 * ms),
@@ -84,14 +88,21 @@ def test_video_without_a_box_is_refused(tmp_path: Path, sequence: Path) -> None:
     assert not out.exists()
 
 
-def test_the_default_video_is_found_or_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_that_is_not_a_box_is_refused(tmp_path: Path) -> None:
+    arguments = ['--init', '1,2,3', '--out', str(tmp_path / 'out')]
+    result = CliRunner().invoke(demo.main, arguments)
+    assert result.exit_code == 2 and "'1,2,3' is not a box: give x,y,w,h" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_default_video_is_found_or_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
-        found = demo.find_video()
-    except DataError:
+        path = demo.find_video()
+    except DependencyError:
         pytest.skip(f'{demo.VIDEO[0]}, which carries the demo video, is not installed')
-    frames = open_frames(found)
+    frames = open_frames(path)
     assert frames.count == 120
     demo.FACE.check(*frames.size)
     monkeypatch.setattr(demo, 'VIDEO', ('no-such-package', 'x.mp4'))
-    with pytest.raises(DataError, match='pip install no-such-package'):
+    with pytest.raises(DependencyError, match='pip install no-such-package'):
         demo.find_video()

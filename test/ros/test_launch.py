@@ -54,7 +54,7 @@ def load(name: str) -> Any:
 
 
 def visit(name: str, **given: str) -> tuple[list[Any], LaunchContext]:
-    """Return the actions that a launch file comes to, with what they are in."""
+    """Return the actions of a launch file, and their context."""
     context = LaunchContext()
     context.launch_configurations.update({**REQUIRED[name], **given})
     actions = []
@@ -80,7 +80,7 @@ def words(node: Any, context: LaunchContext) -> list[str]:
     for part in node.cmd[1:]:
         try:
             texts.append(perform_substitutions(context, part))
-        except Exception:  # a place holder of the node's own, for its name and namespace
+        except Exception:  # a placeholder for name or namespace
             texts.append('')
     return texts
 
@@ -106,40 +106,40 @@ def test_dds_profile(clean: pytest.MonkeyPatch, name: str, profile: str) -> None
 def test_tracker(clean: pytest.MonkeyPatch) -> None:
     actions, context = visit('tracker', image_topic='/camera', device='cpu', namespace='left')
     (node,) = processes(actions)
-    told = words(node, context)
+    arguments = words(node, context)
     assert node.node_package == 'siamffn' and node.node_executable == 'tracker_node'
     assert node.node_name == '/left/tracker'
-    assert 'image:=/camera' in told and told[told.index('--log-level') + 1] == 'info'
-    assert told.count('--params-file') == 2, "the user's file, then what is given"
-    overrides = Path(told[len(told) - told[::-1].index('--params-file')])
+    assert 'image:=/camera' in arguments and arguments[arguments.index('--log-level') + 1] == 'info'
+    assert arguments.count('--params-file') == 2, "the user's file, then the overrides"
+    overrides = Path(arguments[len(arguments) - arguments[::-1].index('--params-file')])
     assert '/left/tracker:' in overrides.read_text() and 'device: cpu' in overrides.read_text()
 
 
 def test_tracker_with_rviz(clean: pytest.MonkeyPatch) -> None:
     actions, context = visit('tracker', rviz='true', namespace='left')
     _, rviz = processes(actions)
-    told = words(rviz, context)
+    arguments = words(rviz, context)
     assert rviz.node_name == '/left/rviz'
-    assert '/tracker/debug_image:=tracker/debug_image' in told, 'relative: in the namespace'
-    assert Path(told[told.index('-d') + 1]).name == 'tracker.rviz'
+    assert '/tracker/debug_image:=tracker/debug_image' in arguments, 'relative: in the namespace'
+    assert Path(arguments[arguments.index('-d') + 1]).name == 'tracker.rviz'
 
 
 def test_cameras_share_a_process(clean: pytest.MonkeyPatch) -> None:
     actions, context = visit('multi_camera')
     (node,) = processes(actions)
-    told = words(node, context)
-    assert told[:5] == ['--camera', 'front=/a', '--camera', 'rear=/b', '--ros-args']
-    assert not any('__node' in word for word in told), 'each keeps its name'
-    assert told.count('--params-file') == 1
+    arguments = words(node, context)
+    assert arguments[:5] == ['--camera', 'front=/a', '--camera', 'rear=/b', '--ros-args']
+    assert not any('__node' in word for word in arguments), 'each keeps its name'
+    assert arguments.count('--params-file') == 1
 
 
 def test_replay(clean: pytest.MonkeyPatch) -> None:
     actions, context = visit('replay', min_success='0.5', params_file='p')
     (process,) = processes(actions)
     assert not isinstance(process, Node)
-    told = [perform_substitutions(context, part) for part in process.cmd[1:]]
-    assert told[:5] == ['bag', 'replay', 'x', '--output', 'out/replay']
-    assert told[5:] == ['--params-file', 'p', '--min-success', '0.5']
+    arguments = [perform_substitutions(context, part) for part in process.cmd[1:]]
+    assert arguments[:5] == ['bag', 'replay', 'x', '--output', 'out/replay']
+    assert arguments[5:] == ['--params-file', 'p', '--min-success', '0.5']
 
 
 @pytest.mark.parametrize('code', [0, 1])

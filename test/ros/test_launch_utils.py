@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError
 from siamffn_ros.launch_utils import camera_arguments, parameters, replay_arguments
 
 
@@ -20,12 +20,12 @@ def file(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_empty_arguments_leave_the_file_alone(file: str) -> None:
+def test_empty_arguments_do_not_override_the_file(file: str) -> None:
     given = {'params_file': file, 'model': '', 'autostart': '', 'image_topic': '/camera'}
     assert parameters(given) == [file]
 
 
-def test_given_arguments_come_after_the_file(file: str) -> None:
+def test_given_arguments_override_the_file(file: str) -> None:
     given = {
         'params_file': file,
         'image_topic': '/camera',
@@ -50,13 +50,14 @@ def test_given_arguments_come_after_the_file(file: str) -> None:
     assert parameters(given) == [file, overrides]
 
 
-def test_missing_file_is_told_of(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"params_file '.*nowhere\.yaml' is no file: give the path"):
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    message = r"params_file '.*nowhere\.yaml' is not a file: give the path"
+    with pytest.raises(ConfigError, match=message):
         parameters({'params_file': str(tmp_path / 'nowhere.yaml')})
 
 
-def test_switch_that_is_none_is_told_of(file: str) -> None:
-    with pytest.raises(DataError, match="use_sim_time is 'maybe': give true or false"):
+def test_invalid_boolean_is_refused(file: str) -> None:
+    with pytest.raises(ConfigError, match="use_sim_time is 'maybe': give true or false"):
         parameters({'params_file': file, 'use_sim_time': 'maybe'})
 
 
@@ -67,30 +68,30 @@ def test_each_camera_is_a_pair() -> None:
 
 
 @pytest.mark.parametrize(
-    ('cameras', 'told'),
+    ('cameras', 'error'),
     [
         (' ', r"cameras is empty: give 'NAME=TOPIC \.\.\.'"),
         ('/front/image_raw', "'/front/image_raw' is not NAME=TOPIC"),
         ('front=/a rear=', "'rear=' is not NAME=TOPIC"),
         ('=/a', "'=/a' is not NAME=TOPIC"),
         ('1st=/a', "'1st=/a' is not NAME=TOPIC"),
-        ('front=/a rear=/b front=/c', "'front' is there twice"),
+        ('front=/a rear=/b front=/c', "'front' is given twice"),
         ('front=/a,rear=/b', 'is not NAME=TOPIC'),
     ],
 )
-def test_cameras_that_are_none_are_told_of(cameras: str, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_invalid_cameras_are_refused(cameras: str, error: str) -> None:
+    with pytest.raises(ConfigError, match=error):
         camera_arguments(cameras)
 
 
-def test_replay_gets_what_is_given() -> None:
+def test_replay_arguments() -> None:
     given = {'bag': 'x.mcap', 'out': 'y', 'init': '', 'model': '', 'min_success': '0.5'}
     words = ['bag', 'replay', 'x.mcap', '--output', 'y', '--min-success', '0.5']
     assert replay_arguments(given) == words
 
 
-def test_replay_arguments_are_those_of_the_command(tmp_path: Path) -> None:
-    """Click knows them all: it goes on to look for the bag."""
+def test_replay_arguments_are_accepted_by_the_command(tmp_path: Path) -> None:
+    """The command accepts all of them: the error is about the missing bag."""
     from click.testing import CliRunner
 
     from siamffn_model.cli.main import main as siamffn
@@ -110,11 +111,13 @@ def test_replay_arguments_are_those_of_the_command(tmp_path: Path) -> None:
     assert result.exit_code == 2 and 'nowhere.mcap does not exist' in result.output
 
 
-def test_launch_files_need_no_more_than_ros_brings() -> None:
+def test_launch_files_need_only_what_ros_brings() -> None:
     """`ros2 launch` runs in the system's Python, the node in that of a virtual environment."""
     code = (
         'import siamffn_ros.dds, siamffn_ros.launch_utils, sys; '
         'print(*{"torch", "cv2", "numpy", "click", "rosbags", "tqdm"} & sys.modules.keys())'
     )
-    found = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == []
+    result = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == []

@@ -19,7 +19,7 @@ from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.cli.main import main as siamffn
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.errors import BoxError, DataError
+from siamffn_model.errors import BoxError, ConfigError, DataError
 from siamffn_model.evaluation.metrics import score
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.live.targets import Target
@@ -27,8 +27,9 @@ from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, Track, Tracker
 from siamffn_ros.bags.evaluation import evaluate
 from siamffn_ros.bags.io import IMAGE_TOPIC, START, TRUTH_TOPIC, create_bag, open_bag
-from siamffn_ros.bags.tracking import DETECTIONS_TOPIC, STATUS_TOPIC, Tracked, track_bag
-from siamffn_ros.messages.conversions import to_box, to_detection, to_image, to_stamp
+from siamffn_ros.bags.tracking import DETECTIONS_TOPIC, STATUS_TOPIC, TrackingSummary, track_bag
+from siamffn_ros.messages.conversions import to_box, to_detection, to_stamp
+from siamffn_ros.messages.images import to_image
 from siamffn_ros.node.publishers import status_of
 
 STEP = 40_000_000  # nanoseconds from image to image
@@ -53,7 +54,7 @@ def images_of(scene: Scene) -> list[Image]:
 
 
 def follow(model: Runtime, images: Iterable[np.ndarray], box: Box) -> list[Track]:
-    """What the tracker itself says of these images."""
+    """Return the tracks of the tracker itself on these images."""
     first, *others = images
     tracker = Tracker(model)
     tracker.init(first, box)
@@ -62,26 +63,26 @@ def follow(model: Runtime, images: Iterable[np.ndarray], box: Box) -> list[Track
 
 def read(path: Path) -> tuple[dict[int, Detection2DArray], dict[int, TrackStatus]]:
     """Return detections and status by record time."""
-    told: dict[str, dict[int, Any]] = {DETECTIONS_TOPIC: {}, STATUS_TOPIC: {}}
+    messages: dict[str, dict[int, Any]] = {DETECTIONS_TOPIC: {}, STATUS_TOPIC: {}}
     kinds = {DETECTIONS_TOPIC: Detection2DArray, STATUS_TOPIC: TrackStatus}
     with open_bag(path) as bag:
-        assert set(bag.topics) == set(told)
+        assert set(bag.topics) == set(messages)
         for topic, stamp, data in bag.messages():
-            told[topic][stamp] = deserialize_message(data, kinds[topic])
-    return told[DETECTIONS_TOPIC], told[STATUS_TOPIC]
+            messages[topic][stamp] = deserialize_message(data, kinds[topic])
+    return messages[DETECTIONS_TOPIC], messages[STATUS_TOPIC]
 
 
-def test_tells_what_the_tracker_tells(tmp_path: Path, model: Runtime, clip: Scene) -> None:
+def test_output_is_that_of_the_tracker(tmp_path: Path, model: Runtime, clip: Scene) -> None:
     """Box, score and state of every image, in the messages of the node."""
     source = write_images(tmp_path / 'in.mcap', images_of(clip))
     result = track_bag(model, source, tmp_path / 'out.mcap', clip.boxes[0])
     detections, statuses = read(tmp_path / 'out.mcap')
     assert list(detections) == list(statuses)
     assert list(detections) == [START + number * STEP + DELAY for number in range(FEW)]
-    wanted = follow(model, clip.images[:FEW], clip.boxes[0])
-    assert result == Tracked(FEW, lost=0, bad=0, first_bad='')
+    expected = follow(model, clip.images[:FEW], clip.boxes[0])
+    assert result == TrackingSummary(FEW, lost=0, bad=0, first_bad='')
     for number, (track, array, status) in enumerate(
-        zip(wanted, detections.values(), statuses.values(), strict=True)
+        zip(expected, detections.values(), statuses.values(), strict=True)
     ):
         head = header(number)
         detection = to_detection('1', track.box, track.score, head)
@@ -91,39 +92,39 @@ def test_tells_what_the_tracker_tells(tmp_path: Path, model: Runtime, clip: Scen
 
 
 def test_lost_target_has_no_detection(tmp_path: Path, model: Runtime, clip: Scene) -> None:
-    """Of grey images; what follows is told of as before."""
+    """The target is lost in grey images, and detected again afterwards."""
     images = [*clip.images[:2], *[np.full_like(clip.images[0], 90)] * 3, clip.images[2]]
     messages = [to_image(image, header(n)) for n, image in enumerate(images)]
     source = write_images(tmp_path / 'in.mcap', messages)
     result = track_bag(model, source, tmp_path / 'out.mcap', clip.boxes[0])
-    wanted = [track.state for track in follow(model, images, clip.boxes[0])]
+    expected = [track.state for track in follow(model, images, clip.boxes[0])]
     detections, statuses = read(tmp_path / 'out.mcap')
-    assert [State(status.state) for status in statuses.values()] == wanted
-    lost = [state == State.LOST for state in wanted]
+    assert [State(status.state) for status in statuses.values()] == expected
+    lost = [state == State.LOST for state in expected]
     assert [not array.detections for array in detections.values()] == lost
     assert lost == [False, False, True, True, True, False] and result.lost == 3
 
 
-def test_twice_the_same_bytes(tmp_path: Path, model: Runtime, clip: Scene) -> None:
-    """Without processing times, and without what ROS leaves between fields that it aligns."""
+def test_tracking_twice_gives_the_same_bytes(tmp_path: Path, model: Runtime, clip: Scene) -> None:
+    """The messages have no processing times and no uninitialised alignment bytes."""
     source = write_images(tmp_path / 'in.mcap', images_of(clip))
-    told = []
+    outputs = []
     for name in ('a.mcap', 'b.mcap'):
         track_bag(model, source, tmp_path / name, clip.boxes[0])
         with open_bag(tmp_path / name) as reader:
-            told.append(list(reader.messages()))
-    assert told[0] == told[1] and len(told[0]) == 2 * FEW
+            outputs.append(list(reader.messages()))
+    assert outputs[0] == outputs[1] and len(outputs[0]) == 2 * FEW
 
 
 def test_starts_from_ground_truth(tmp_path: Path, model: Runtime, bag: Path, clip: Scene) -> None:
-    """And what comes out is evaluated against the very bag that went in."""
+    """The output is evaluated against the input bag."""
     assert track_bag(model, bag, tmp_path / 'out.mcap').images == 30
     with open_bag(bag) as reader:
         truth = [to_box(array.detections[0].bbox) for _, array in reader.read(TRUTH_TOPIC)]
     boxes = [track.box for track in follow(model, clip.images, truth[0])]
     result = evaluate(tmp_path / 'out.mcap', bag)
-    wanted = score(truth, boxes)
-    assert (result.success, result.precision, result.norm_precision) == pytest.approx(wanted)
+    expected = score(truth, boxes)
+    assert (result.success, result.precision, result.norm_precision) == pytest.approx(expected)
     assert result.success > 0.6
     assert (result.frames, result.missing, result.lost, result.before) == (30, 0, 0, 0)
     assert result.latency == (0, 0, 0), 'recorded at the time of its image'
@@ -139,8 +140,8 @@ def test_box_that_must_be_given(tmp_path: Path, model: Runtime, clip: Scene, cas
         bag.write(IMAGE_TOPIC, to_image(clip.images[0], header(0)), START)
         if case != 'none':
             bag.write(TRUTH_TOPIC, head if case == 'other type' else truth, START)
-    told = r'in.mcap: /ground_truth has no .*stamp 1.000 s.*: give the target with --init'
-    with pytest.raises(DataError, match=told):
+    error = r'in.mcap: /ground_truth has not exactly one box .*stamp 1.000 s.*: give .* --init'
+    with pytest.raises(DataError, match=error):
         track_bag(model, tmp_path / 'in.mcap', tmp_path / 'out.mcap')
     assert [file.name for file in tmp_path.iterdir()] == ['in.mcap']
 
@@ -158,12 +159,12 @@ def test_bad_images_are_skipped(tmp_path: Path, model: Runtime, clip: Scene) -> 
     good = [1, 2, 4, 5]
     assert [array.header for array in detections.values()] == [header(n) for n in good]
     assert [status.frames_processed for status in statuses.values()] == [1, 2, 3, 4]
-    wanted = follow(model, [clip.images[n] for n in good], clip.boxes[1])
-    for array, track in zip(detections.values(), wanted, strict=True):
+    expected = follow(model, [clip.images[n] for n in good], clip.boxes[1])
+    for array, track in zip(detections.values(), expected, strict=True):
         assert to_box(array.detections[0].bbox) == pytest.approx(track.box)
 
 
-def test_no_good_image_is_told_of(tmp_path: Path, model: Runtime, clip: Scene) -> None:
+def test_bag_without_a_good_image_is_refused(tmp_path: Path, model: Runtime, clip: Scene) -> None:
     messages = images_of(clip)
     for message in messages:
         message.step = 7
@@ -184,13 +185,13 @@ def test_compressed_images(tmp_path: Path, model: Runtime, clip: Scene) -> None:
     result = track_bag(model, source, tmp_path / 'out.mcap', clip.boxes[0])
     assert (result.images, result.bad) == (4, 2)
     assert "image 3 on /camera: 50 bytes of format 'bgr8; png'" in result.first_bad
-    wanted = follow(model, [clip.images[n] for n in (0, 1, 4, 5)], clip.boxes[0])
+    expected = follow(model, [clip.images[n] for n in (0, 1, 4, 5)], clip.boxes[0])
     detections, _ = read(tmp_path / 'out.mcap')
-    for array, track in zip(detections.values(), wanted, strict=True):
+    for array, track in zip(detections.values(), expected, strict=True):
         assert to_box(array.detections[0].bbox) == pytest.approx(track.box)
 
 
-def test_box_outside_is_told_of(tmp_path: Path, model: Runtime, bag: Path) -> None:
+def test_box_outside_is_refused(tmp_path: Path, model: Runtime, bag: Path) -> None:
     with pytest.raises(BoxError, match='lies outside the 320x240 image'):
         track_bag(model, bag, tmp_path / 'out.mcap', Box(400, 10, 20, 20))
     assert list(tmp_path.iterdir()) == []
@@ -201,16 +202,18 @@ def test_topic_is_chosen(tmp_path: Path, model: Runtime, clip: Scene) -> None:
         for topic, scene in (('/left', clip), ('/right', render_scene(1, size=(100, 80)))):
             bag.write(topic, to_image(scene.images[0], header(0)), START)
     box = Box(80, 60, 10, 10)
-    for topic, told in ((None, 'several topics'), ('/up', 'no topic /up')):
-        with pytest.raises(DataError, match=rf'{told} .* give --topic with one of /left, /right$'):
+    for topic, error in ((None, 'several topics'), ('/up', 'no topic /up')):
+        with pytest.raises(
+            ConfigError, match=rf'{error} .* give --topic with one of /left, /right$'
+        ):
             track_bag(model, tmp_path / 'in.mcap', tmp_path / 'out.mcap', box, topic)
     result = track_bag(model, tmp_path / 'in.mcap', tmp_path / 'out.mcap', box, '/right')
     assert result.images == 1
 
 
-def test_truncated_bag_is_told_of(tmp_path: Path, model: Runtime, bag: Path) -> None:
-    whole = bag.read_bytes()
-    (tmp_path / 'in.mcap').write_bytes(whole[: len(whole) // 2])
+def test_truncated_bag_is_refused(tmp_path: Path, model: Runtime, bag: Path) -> None:
+    content = bag.read_bytes()
+    (tmp_path / 'in.mcap').write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=r'in.mcap is truncated or not a bag'):
         track_bag(model, tmp_path / 'in.mcap', tmp_path / 'out.mcap', Box(1, 2, 30, 40))
     assert [file.name for file in tmp_path.iterdir()] == ['in.mcap']
@@ -219,7 +222,7 @@ def test_truncated_bag_is_told_of(tmp_path: Path, model: Runtime, bag: Path) -> 
 def test_bag_is_not_overwritten(tmp_path: Path, model: Runtime, bag: Path) -> None:
     """Not even by itself."""
     before = bag.read_bytes()
-    with pytest.raises(DataError, match='exists already'):
+    with pytest.raises(DataError, match='already exists'):
         track_bag(model, bag, bag)
     assert bag.read_bytes() == before
 
@@ -228,7 +231,7 @@ def test_bag_is_not_overwritten(tmp_path: Path, model: Runtime, bag: Path) -> No
 
 
 def test_track_then_evaluate(tmp_path: Path, weights: Path, clip: Scene) -> None:
-    """The whole way on the command line; one image is bad."""
+    """Both commands, one after the other; one image is bad."""
     messages = images_of(clip)
     messages[2].encoding = 'nonsense'
     with create_bag(tmp_path / 'in.mcap') as bag:
@@ -248,22 +251,22 @@ def test_track_then_evaluate(tmp_path: Path, weights: Path, clip: Scene) -> None
     words = ['bag', 'evaluate', output, '--truth', source, '--json', scores]
     result = CliRunner().invoke(siamffn, words)
     assert result.exit_code == 0, result.output
-    told = json.loads(Path(scores).read_text())
-    assert (told['frames'], told['missing'], told['lost']) == (6, 1, 0)
-    assert told['precision'] == pytest.approx(5 / 6, abs=1e-4)
+    summary = json.loads(Path(scores).read_text())
+    assert (summary['frames'], summary['missing'], summary['lost']) == (6, 1, 0)
+    assert summary['precision'] == pytest.approx(5 / 6, abs=1e-4)
 
 
 @pytest.mark.parametrize(
-    ('options', 'told'),
+    ('options', 'error'),
     [
         (['--init', '1,2,3'], "'1,2,3' is not a box"),
         (['--model', 'nonsense'], 'nonsense'),
     ],
 )
-def test_wrong_options_are_told_of(
-    tmp_path: Path, bag: Path, options: list[str], told: str
+def test_wrong_options_are_refused(
+    tmp_path: Path, bag: Path, options: list[str], error: str
 ) -> None:
     words = ['bag', 'track', str(bag), '-o', str(tmp_path / 'out.mcap'), *options]
     result = CliRunner().invoke(siamffn, words)
-    assert result.exit_code == 2 and told in result.output
+    assert result.exit_code == 2 and error in result.output
     assert list(tmp_path.iterdir()) == []

@@ -42,13 +42,8 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.imaging.geometry import Box
 from siamffn_ros.dds import use_profile
-from siamffn_ros.messages.conversions import (
-    to_bbox,
-    to_detection,
-    to_image,
-    to_nanoseconds,
-    to_stamp,
-)
+from siamffn_ros.messages.conversions import to_bbox, to_detection, to_nanoseconds, to_stamp
+from siamffn_ros.messages.images import to_image
 
 if TYPE_CHECKING:
     from conftest import NodeProcess, Peer

@@ -21,10 +21,10 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2D
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import DataError, ImageError
+from siamffn_model.errors import ConfigError, ImageError
 from siamffn_model.live.frame_buffer import Frame
 from siamffn_model.tracking import State
-from siamffn_ros.messages.conversions import to_image
+from siamffn_ros.messages.images import to_image
 from siamffn_ros.node import publishers
 from siamffn_ros.node.main import make_nodes
 from siamffn_ros.node.tracker_node import TrackerNode
@@ -208,5 +208,5 @@ def test_several_cameras_share_a_process(
     ],
 )
 def test_invalid_camera_arguments_are_refused(cameras: list[str], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(ConfigError, match=message):
         make_nodes(cameras)

@@ -19,7 +19,8 @@ from vision_msgs.msg import Detection2D
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking import State
-from siamffn_ros.messages.conversions import to_bgr, to_detection, to_nanoseconds, to_stamp
+from siamffn_ros.messages.conversions import to_detection, to_nanoseconds, to_stamp
+from siamffn_ros.messages.images import to_bgr
 from siamffn_ros.node.tracker_node import LOG_PERIOD
 
 if TYPE_CHECKING:

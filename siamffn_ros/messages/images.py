@@ -1,0 +1,285 @@
+"""Validate and decode image messages, and build them from arrays."""
+
+from __future__ import annotations
+
+import re
+import struct
+from array import array
+from collections.abc import Callable
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from siamffn_model.errors import ImageError
+from siamffn_model.imaging.sources import decode_image
+
+try:
+    from cv_bridge import CvBridge
+except ImportError:
+    CvBridge = None
+
+ALIASES = {'uyvy': 'yuv422', 'yuyv': 'yuv422_yuy2'}  # names of newer drivers -> common names
+
+BYTES_PER_PIXEL = {
+    'bgr8': 3,
+    'rgb8': 3,
+    'bgra8': 4,
+    'rgba8': 4,
+    'mono8': 1,
+    'mono16': 2,
+    'yuv422': 2,
+    'yuv422_yuy2': 2,
+    **dict.fromkeys(ALIASES, 2),
+    **{f'bayer_{order}8': 1 for order in ('rggb', 'bggr', 'gbrg', 'grbg')},
+    **{f'bayer_{order}16': 2 for order in ('rggb', 'bggr', 'gbrg', 'grbg')},
+}
+
+IMAGE_TYPES = {f'sensor_msgs/msg/{kind.__name__}': kind for kind in (Image, CompressedImage)}
+
+MAX_PIXELS = 50_000_000  # 8K has 33 million
+MAX_FRAME_ID = 256  # characters
+
+RANGE_SAMPLES = 20_000  # pixels of a 16 bit image from which its range of values is estimated
+MIN_RANGE = 255  # of 16 bit values: stretching a narrower range would amplify noise
+
+# Boxes refer to the pixels of the camera, so the EXIF orientation must not rotate the image.
+DECODE_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+PNG_START = PNG_SIGNATURE + b'\x00\x00\x00\x0dIHDR'
+JPEG_START = b'\xff\xd8\xff'
+JPEG_MARKER = re.compile(rb'\xff([\x01-\xfe])')
+JPEG_FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15
+JPEG_MARKERS_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}  # TEM, RST0 to RST7
+JPEG_SCAN = 0xDA  # SOS
+JPEG_END = b'\xff\xd9'  # EOI
+JPEG_PADDING = 64  # bytes that cameras usually add after EOI, at most
+
+
+def check_image(message: Image | CompressedImage) -> None:
+    """Validate an image message; call it once, when the message arrives, and before `to_bgr`.
+
+    It checks what the fields and, of a JPEG or PNG, the header and the length show. It neither
+    decodes nor copies the data.
+
+    Raises `ImageError` for a raw image with an unknown encoding or inconsistent sizes, for a
+    compressed image that is truncated or neither JPEG nor PNG, and for any image that is empty,
+    has more than `MAX_PIXELS` pixels, or a frame_id of more than `MAX_FRAME_ID` characters.
+    """
+    if len(message.header.frame_id) > MAX_FRAME_ID:
+        raise ImageError(
+            f'frame_id {message.header.frame_id[:40]!r}... has {len(message.header.frame_id)} '
+            f'characters, at most {MAX_FRAME_ID} are possible: give the camera a shorter one'
+        )
+    if isinstance(message, CompressedImage):
+        _check_compressed(message)
+    else:
+        _check_raw(message)
+
+
+def _check_raw(message: Image) -> None:
+    encoding, height, width, step = message.encoding, message.height, message.width, message.step
+    if encoding not in BYTES_PER_PIXEL:
+        raise ImageError(
+            f'image encoding {encoding[:40]!r} is not supported: publish one of '
+            + ', '.join(BYTES_PER_PIXEL)
+        )
+    _check_size(width, height)
+    row = width * BYTES_PER_PIXEL[encoding]
+    if step < row:
+        raise ImageError(
+            f'image step is {step}, but a row of {width} {encoding} pixels has {row} bytes: '
+            'the publisher must set step to the bytes of a row, including padding'
+        )
+    if len(message.data) != height * step:
+        raise ImageError(
+            f'{width}x{height} {encoding} image has {len(message.data)} bytes instead of '
+            f'height * step = {height * step}: the publisher must send complete images'
+        )
+
+
+def _check_compressed(message: CompressedImage) -> None:
+    if 'compressedDepth' in message.format:
+        raise ImageError(
+            f'format {message.format[:40]!r} is a depth image: give the topic of a colour image'
+        )
+    size = _compressed_size(memoryview(message.data))
+    if size is None:
+        raise _decoding_error(message)
+    _check_size(*size)
+
+
+def _check_size(width: int, height: int) -> None:
+    if height < 1 or width < 1:
+        raise ImageError(f'image of {width}x{height} pixels is empty: check the camera')
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f'image of {width}x{height} pixels is too large, at most {MAX_PIXELS:,} pixels are '
+            'possible: publish smaller images'
+        )
+
+
+def _decoding_error(message: CompressedImage) -> ImageError:
+    return ImageError(
+        f'{len(message.data)} bytes of format {message.format[:40]!r} are damaged, or neither JPEG '
+        'nor PNG: publish jpeg or png'
+    )
+
+
+def _compressed_size(data: memoryview) -> tuple[int, int] | None:
+    """Return (width, height) from the header of a JPEG or PNG; None if it is neither or truncated.
+
+    Decoders allocate memory for the size in the header, however little data follows, so the size
+    is checked before decoding.
+    """
+    start = bytes(data[: len(PNG_START)])
+    try:
+        if start == PNG_START:
+            return _png_size(data)
+        if start.startswith(JPEG_START):
+            return _jpeg_size(data)
+    except struct.error:  # the data ends within a header
+        pass
+    return None
+
+
+def _png_size(data: memoryview) -> tuple[int, int] | None:
+    """Return None also if a chunk is longer than the data: OpenCV allocates its length, too."""
+    position = len(PNG_SIGNATURE)
+    kind = b''
+    while kind != b'IEND' and position < len(data):
+        length, kind = struct.unpack_from('>I4s', data, position)
+        position += 4 + 4 + length + 4  # length, type, content, checksum
+    if position > len(data):
+        return None
+    width, height = struct.unpack_from('>II', data, len(PNG_START))
+    return width, height
+
+
+def _jpeg_size(data: memoryview) -> tuple[int, int] | None:
+    """Visit the markers in the order in which libjpeg does, so that both find the same size.
+
+    Returns None also for truncated data: OpenCV 4 would fill in the missing part of the image.
+    """
+    position = 2
+    while match := JPEG_MARKER.search(data, position):
+        position = match.end()
+        marker = data[position - 1]
+        if marker in JPEG_FRAME_MARKERS:
+            height, width = struct.unpack_from('>HH', data, position + 3)
+            return (width, height) if _has_jpeg_end(data[position:]) else None
+        if marker == JPEG_SCAN:
+            return None
+        if marker not in JPEG_MARKERS_WITHOUT_LENGTH:
+            position += struct.unpack_from('>H', data, position)[0]
+    return None
+
+
+def _has_jpeg_end(data: memoryview) -> bool:
+    """Search the last bytes first, so that the data is copied only if there is more padding."""
+    return JPEG_END in bytes(data[-JPEG_PADDING:]) or JPEG_END in bytes(data)
+
+
+def to_bgr(message: Image | CompressedImage) -> NDArray[np.uint8]:
+    """Decode an image message that `check_image` has accepted, to BGR uint8 (H, W, 3).
+
+    The array is a view of the message's data if this is `bgr8` without padding. Raw images of 16
+    bit are stretched linearly to 8 bit, from their 0.1th percentile to their 99.9th, or over 255
+    values if that range is narrower: thermal cameras use a small part of the 16 bit, which a
+    division by 256 would leave nearly black. Compressed images are JPEG or PNG of any bit depth;
+    their EXIF orientation is ignored.
+
+    Raises `ImageError` for damaged data or a failed conversion.
+    """
+    if isinstance(message, CompressedImage):
+        return _decompress(message)
+    try:
+        if message.encoding == 'bgr8':
+            return _rows(message).reshape(message.height, message.width, 3)
+        return np.ascontiguousarray(_convert(_to_8_bit(message)), np.uint8)
+    except Exception as error:  # each library has its own errors
+        raise ImageError(
+            f'cannot convert a {message.width}x{message.height} {message.encoding[:40]} image to '
+            f'bgr8 ({error}): publish bgr8 or rgb8'
+        ) from error
+
+
+def _decompress(message: CompressedImage) -> NDArray[np.uint8]:
+    try:
+        image = decode_image(np.frombuffer(message.data, np.uint8), DECODE_FLAGS)
+    except cv2.error as error:
+        raise _decoding_error(message) from error
+    if image is None:
+        raise _decoding_error(message)
+    return image
+
+
+def _rows(message: Image) -> NDArray[np.uint8]:
+    """Return the bytes of each row (H, bytes) without padding; a view if there is no padding."""
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    return np.ascontiguousarray(rows[:, : message.width * BYTES_PER_PIXEL[message.encoding]])
+
+
+def _to_8_bit(message: Image) -> SimpleNamespace:
+    """Return the image in a form that both libraries convert: 8 bit, no padding, a common name."""
+    encoding = ALIASES.get(message.encoding, message.encoding)
+    rows = _rows(message)
+    if encoding.endswith('16'):
+        pixels = rows.view('>u2' if message.is_bigendian else '<u2')
+        rows = _stretch(pixels.astype(np.uint16, copy=False))
+        encoding = encoding.removesuffix('16') + '8'
+    return SimpleNamespace(
+        height=message.height,
+        width=message.width,
+        encoding=encoding,
+        is_bigendian=False,
+        step=rows.shape[1],
+        data=rows,
+    )
+
+
+def _stretch(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Return pixels (H, W) stretched to 8 bit as described at `to_bgr`."""
+    stride = -(-pixels.size // RANGE_SAMPLES) | 1  # odd, to sample every colour of a Bayer image
+    low, high = np.percentile(pixels.reshape(-1)[::stride], (0.1, 99.9))
+    low = int(low)
+    shifted = np.maximum(pixels, low)
+    shifted -= low
+    scaled = cv2.convertScaleAbs(shifted, alpha=255 / max(high - low, MIN_RANGE))  # clips at 255
+    return np.asarray(scaled, np.uint8)
+
+
+@cache
+def _bridge() -> Any:
+    return CvBridge()
+
+
+def _convert_with_cv_bridge(image: SimpleNamespace) -> Any:
+    return _bridge().imgmsg_to_cv2(image, 'bgr8')
+
+
+def _convert_with_rosbags(image: SimpleNamespace) -> Any:
+    from rosbags.image import image_to_cvimage
+
+    return image_to_cvimage(image, 'bgr8')  # type: ignore[arg-type]
+
+
+_convert: Callable[[SimpleNamespace], Any] = (
+    _convert_with_rosbags if CvBridge is None else _convert_with_cv_bridge
+)
+
+
+def to_image(image: NDArray[np.uint8], header: Header) -> Image:
+    """Return the `bgr8` message of an image, BGR uint8 (H, W, 3)."""
+    height, width = image.shape[:2]
+    data = array('B')
+    data.frombytes(np.ascontiguousarray(image).reshape(-1).data)
+    return Image(
+        header=header, height=height, width=width, encoding='bgr8', step=3 * width, data=data
+    )
