@@ -1,8 +1,13 @@
-"""Fixtures that several tests use."""
+"""Fixtures shared by several test files, and the profiles of Hypothesis.
+
+The environment variable HYPOTHESIS_PROFILE selects the profile: `ci` (default) runs the same
+examples each time, `deep` runs more and different ones.
+"""
 
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -11,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.imaging.geometry import Box
@@ -19,43 +25,47 @@ from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import WEIGHTS
 from siamffn_model.tracking import State, Track, load_model
 
+settings.register_profile('ci', derandomize=True, deadline=None)
+settings.register_profile('deep', max_examples=2000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
+
 
 @pytest.fixture(scope='session')
 def shared() -> Path:
-    """The folder of development data that lies beside a checkout, not inside it."""
+    """The folder of development data beside the checkout."""
     path = Path(__file__).resolve().parents[2] / 'shared'
     if not path.is_dir():
-        pytest.skip(f'development data absent: no folder {path}')
+        pytest.skip(f'no development data: {path} does not exist')
     return path
 
 
 @pytest.fixture(scope='session')
 def scene() -> Scene:
-    """A rendered clip of 40 frames; do not write to its images."""
+    """A rendered clip of 40 frames; tests must not modify its images."""
     return render_scene(40)
 
 
 @pytest.fixture(scope='session')
 def weights() -> Path:
-    """The weights that ship."""
+    """The weight file that is part of the package."""
     return WEIGHTS / 'siamffn_lite0.safetensors'
 
 
 @pytest.fixture(scope='session')
 def model(weights: Path) -> Runtime:
-    """The model that ships."""
+    """The default model with the packaged weights, on the CPU."""
     return load_model('siamffn_lite0', weights, 'cpu')
 
 
 @pytest.fixture(scope='session')
 def clip() -> Scene:
-    """A rendered clip with known boxes, no longer than what the node and the player queue."""
+    """A rendered clip with known boxes, short enough for the queues of node and player."""
     return render_scene(30, seed=3)
 
 
 @pytest.fixture(scope='session')
 def sequence(clip: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The clip as a sequence folder."""
+    """The `clip` as a sequence folder."""
     folder = tmp_path_factory.mktemp('sequence')
     (folder / 'img').mkdir()
     for number, image in enumerate(clip.images):
@@ -67,7 +77,7 @@ def sequence(clip: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='session')
 def rendered_sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `sequence_folder` copies."""
+    """The two sequences that `sequence_folder` copies."""
     sequences = tmp_path_factory.mktemp('rendered') / 'sequences'
     for name, seed, absent in (('clip1', 3, range(0)), ('clip2', 4, range(10, 14))):
         images, boxes = render_scene(30, seed=seed)
@@ -84,13 +94,13 @@ def rendered_sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sequence_folder(rendered_sequences: Path, tmp_path: Path) -> Path:
-    """Two rendered sequences of 30 frames; in the second the target is absent in four."""
+    """Two rendered sequences of 30 frames; in the second, the target is absent in four frames."""
     return shutil.copytree(rendered_sequences, tmp_path / 'sequences')
 
 
 @pytest.fixture
 def clips(sequence_folder: Path) -> Path:
-    """The two sequences, cut to six frames: as long as these tests need the network to run."""
+    """The sequences of `sequence_folder`, shortened to six frames."""
     for clip in sequence_folder.iterdir():
         for image in sorted((clip / 'img').iterdir())[6:]:
             image.unlink()
@@ -100,15 +110,15 @@ def clips(sequence_folder: Path) -> Path:
 
 
 class TemplateMatcher:
-    """The simplest tracker: looks for the first frame's patch near the last place."""
+    """A simple tracker: matches the patch of the first frame near the last box."""
 
     def init(self, image: np.ndarray, box: Box) -> None:
-        """Cut out the patch."""
+        """Crop the patch of the target."""
         x, y, w, h = map(round, box)
         self.patch, self.box = image[y : y + h, x : x + w].copy(), Box(x, y, w, h)
 
     def update(self, image: np.ndarray) -> Track:
-        """Return where it matches best."""
+        """Return the best match in a region of twice the box's size."""
         x, y, w, h = map(round, self.box)
         left, top = max(0, x - w // 2), max(0, y - h // 2)
         window = image[top : y + h + h // 2, left : x + w + w // 2]
@@ -120,13 +130,13 @@ class TemplateMatcher:
 
 @pytest.fixture
 def template_matcher() -> TemplateMatcher:
-    """A tracker without weights."""
+    """A tracker that needs no weights."""
     return TemplateMatcher()
 
 
 @pytest.fixture(scope='session')
 def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weight file of siamffn_lite0 that has learned nothing, but runs."""
+    """A weight file of siamffn_lite0 with random weights."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp('weights') / 'random.safetensors'
     save_weights(create_model('siamffn_lite0'), 'siamffn_lite0', path, {'data': 'none'})
@@ -135,7 +145,7 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='session')
 def onnx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model, exported to ONNX, which takes seconds."""
+    """The default model, exported to ONNX."""
     for package in ('onnxruntime', 'onnxscript'):
         pytest.importorskip(package, reason='extra [export] not installed')
     from siamffn_model.export.export_model import export_model
@@ -147,7 +157,7 @@ def onnx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='session')
 def tiny_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training pack in the layout of the real one: 3 objects, 2 backgrounds, 1 video."""
+    """A training pack with 3 objects, 2 backgrounds and 1 video."""
     folder = tmp_path_factory.mktemp('pack')
     files: dict[str, dict[str, bytes]] = {'objects_1': {}, 'objects_2': {}}
     lists = {'objects': ['image,mask,x,y,w,h,source,tar']}
@@ -181,7 +191,7 @@ def tiny_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _encoded(ending: str, image: np.ndarray) -> bytes:
-    good, data = cv2.imencode(ending, image)
-    assert good
+def _encoded(suffix: str, image: np.ndarray) -> bytes:
+    success, data = cv2.imencode(suffix, image)
+    assert success
     return data.tobytes()

@@ -1,18 +1,18 @@
-"""The structure that ARCHITECTURE and CONTRIBUTING describe: what may import what."""
+"""The dependencies between modules that CONTRIBUTING describes."""
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
-from itertools import chain
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# A file or folder of siamffn_model imports only itself and what stands above it here.
+# From the lowest to the highest: a layer of siamffn_model imports only itself and lower layers.
 LAYERS = (
     'errors',
     'atomic_io',
@@ -30,7 +30,7 @@ LAYERS = (
     'benchmarking',
     'cli',
 )
-FILES = sorted(chain(*(ROOT.glob(f'{package}/**/*.py') for package in ('siamffn_*',))))
+FILES = sorted(ROOT.glob('siamffn_*/**/*.py'))
 
 
 def module_name(path: Path) -> str:
@@ -42,7 +42,7 @@ MODULES = {module_name(path): path for path in FILES}
 
 
 def imports(path: Path) -> set[str]:
-    """Return the modules a file imports anywhere, those under TYPE_CHECKING left out."""
+    """Return the modules that a file imports, in functions too, except under TYPE_CHECKING."""
     tree = ast.parse(path.read_text(encoding='utf-8'))
     typing_only = {
         id(node)
@@ -50,17 +50,17 @@ def imports(path: Path) -> set[str]:
         if isinstance(branch, ast.If) and ast.unparse(branch.test) == 'TYPE_CHECKING'
         for node in ast.walk(branch)
     }
-    found: set[str] = set()
+    modules: set[str] = set()
     for node in ast.walk(tree):
         if id(node) in typing_only:
             continue
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f'{path}: relative import'
             submodules = {f'{node.module}.{alias.name}' for alias in node.names}
-            found |= submodules & MODULES.keys() or {str(node.module)}
-    return found
+            modules |= submodules & MODULES.keys() or {str(node.module)}
+    return modules
 
 
 GRAPH = {name: imports(path) & MODULES.keys() - {name} for name, path in MODULES.items()}
@@ -99,7 +99,7 @@ def test_the_model_imports_no_ros() -> None:
         for other in imports(path)
         if other.split('.')[0] in ros or other in messages
     ]
-    assert messages, 'the ROS side imports messages'
+    assert messages, 'siamffn_ros imports messages'
     assert foreign == []
 
 
@@ -107,7 +107,7 @@ def test_the_demo_imports_no_command_line() -> None:
     assert not [name for name in GRAPH['siamffn_ros.demo'] if name.startswith('siamffn_model.cli')]
 
 
-@pytest.mark.skipif(not any((ROOT / '.venv').glob('**/rclpy')), reason='ROS 2 is not installed')
+@pytest.mark.skipif(importlib.util.find_spec('rclpy') is None, reason='rclpy is not installed')
 def test_starting_the_node_imports_no_pytorch() -> None:
     program = 'import sys, siamffn_ros.node.main; print("torch" in sys.modules)'
     done = subprocess.run(

@@ -9,7 +9,7 @@ from siamffn_model.atomic_io import cache_folder, write_text
 from siamffn_model.errors import DataError
 
 
-def test_writes_and_makes_the_folder(tmp_path: Path) -> None:
+def test_text_is_written_and_folders_are_created(tmp_path: Path) -> None:
     path = tmp_path / 'a' / 'b' / 'scores.json'
     write_text(path, 'first\n')
     write_text(path, 'Füße\n')
@@ -17,7 +17,7 @@ def test_writes_and_makes_the_folder(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ['scores.json']
 
 
-def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('a file, not a folder')
     with pytest.raises(DataError, match=r'file/scores.json: cannot be written \(.*\); choose'):
         write_text(tmp_path / 'file' / 'scores.json', 'x')

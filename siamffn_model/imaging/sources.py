@@ -142,7 +142,7 @@ class ImageFiles(Frames):
             if size != self.size:
                 raise ImageError(
                     f'{file}: {size[0]}x{size[1]}, but the first image is '
-                    """Decode an image file's bytes (N) with OpenCV's `flag`; return None if that fails."""
+                    f'{self.size[0]}x{self.size[1]}; all images must have the same size'
                 )
             yield image
 

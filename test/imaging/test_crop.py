@@ -1,4 +1,4 @@
-"""Crops round a target."""
+"""Crops around a target."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_crop_at_scale_one_is_the_image() -> None:
     assert np.array_equal(crop, image[20:41, 30:51])
 
 
-def test_outside_is_filled_with_the_mean() -> None:
+def test_the_outside_is_filled_with_the_mean() -> None:
     image = np.full((20, 20, 3), (10, 20, 30), np.uint8)
     image[:, 10:] = (30, 40, 50)
     fill = mean_colour(image)
@@ -39,28 +39,28 @@ def test_the_box_in_the_crop_is_where_the_target_is(scale: float) -> None:
     box = Box(100, 120, 40, 60)
     image[120:180, 100:140] = 255
     crop = View(image, 130, 140, 127 * scale, (0, 0, 0)).crop(127)
-    assert seen_box(crop) == pytest.approx(
-        shown_edges(crop_box(box, (130, 140), (127 * scale, 127 * scale), 127)), abs=0.75
+    assert white_edges(crop) == pytest.approx(
+        expected_edges(crop_box(box, (130, 140), (127 * scale, 127 * scale), 127)), abs=0.75
     )
 
 
-def test_a_window_is_stretched_to_a_square_and_the_box_with_it() -> None:
+def test_a_window_and_its_box_are_stretched_to_a_square() -> None:
     image = np.zeros((300, 300, 3), np.uint8)
     image[120:180, 100:140] = 255
     sides = (200.0, 90.0)
     crop = crop_window(image, (130, 140), sides, 127, (0, 0, 0))
     box = crop_box(Box(100, 120, 40, 60), (130, 140), sides, 127)
-    assert seen_box(crop) == pytest.approx(shown_edges(box), abs=0.75)
+    assert white_edges(crop) == pytest.approx(expected_edges(box), abs=0.75)
     assert box.w / box.h == pytest.approx(40 / 60 * 90 / 200)
 
 
-def seen_box(crop: np.ndarray) -> tuple[int, ...]:
-    """Left, right, top and bottom edge of what is white, counted from the first pixel's edge."""
+def white_edges(crop: np.ndarray) -> tuple[int, ...]:
+    """Return the left, right, top and bottom edge of the white area in pixels."""
     rows, columns = np.nonzero(crop[..., 0] > 127)
     return columns.min(), columns.max() + 1, rows.min(), rows.max() + 1
 
 
-def shown_edges(box: Box) -> np.ndarray:
+def expected_edges(box: Box) -> np.ndarray:
     x, y, w, h = box
     return np.clip([x, x + w, y, y + h], -0.5, 126.5) + 0.5
 
@@ -80,6 +80,6 @@ def test_context_side_is_that_of_siamfc() -> None:
         np.zeros((4, 4, 3), np.float32),
     ],
 )
-def test_a_bad_image_is_named(image: object) -> None:
+def test_a_bad_image_is_reported(image: object) -> None:
     with pytest.raises(ImageError, match='give a BGR uint8 array'):
         check_image(image)

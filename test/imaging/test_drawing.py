@@ -29,19 +29,19 @@ def test_box_is_drawn_on_its_border_only(size: tuple[int, int]) -> None:
     'box',
     [None, Box(100, 100, 40, 40), Box(0, 0, 320, 240), Box(300, 230, 40, 40), Box(-9, 2, 9, 9)],
 )
-def test_label_is_readable_on_any_ground(box: Box | None, ground: int) -> None:
+def test_label_is_readable_on_any_background(box: Box | None, ground: int) -> None:
     plain, labelled = grey(320, 240, ground), grey(320, 240, ground)
     draw_track(plain, box, '')
     draw_track(labelled, box, '12 TRACKING 0.93')
     y, x = np.nonzero((plain != labelled).any(axis=2))
     strip = labelled[y.min() : y.max() + 1, x.min() : x.max() + 1]
     assert strip.shape[0] > 10 and strip.shape[1] > 60
-    assert (strip < 40).mean() > 0.3, 'dark ground'
+    assert (strip < 40).mean() > 0.3, 'dark background'
     assert (strip > 240).mean() > 0.02, 'white letters'
 
 
-def test_lines_and_letters_stop_growing() -> None:
-    """OpenCV refuses lines of more than some thousand pixels."""
+def test_line_width_and_text_size_are_limited() -> None:
+    """OpenCV refuses lines wider than a few thousand pixels."""
     image = grey(6_000_000, 1)
     draw_track(image, Box(10, 0, 3_000_000, 1), '12 TRACKING 0.93')
     assert (image != 128).any()
@@ -61,6 +61,6 @@ def test_contact_sheet_of_fewer_images_than_columns_is_narrow() -> None:
     assert contact_sheet([grey(32, 24)], columns=4, width=64).shape == (48 + 8, 64 + 8, 3)
 
 
-def test_contact_sheet_of_nothing() -> None:
+def test_contact_sheet_without_images() -> None:
     with pytest.raises(ImageError, match='give at least one'):
         contact_sheet([])

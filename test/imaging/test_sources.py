@@ -13,7 +13,7 @@ from siamffn_model.imaging.sources import image_files, open_frames, read_groundt
 
 
 def write_images(folder: Path, names: list[str], size: tuple[int, int] = (32, 24)) -> None:
-    """Write plain images whose grey value is 10 times their place in `names`."""
+    """Write plain images whose grey value is 10 times their index in `names`."""
     folder.mkdir(parents=True, exist_ok=True)
     for value, name in enumerate(names):
         image = np.full((size[1], size[0], 3), 10 * value, np.uint8)
@@ -29,7 +29,7 @@ def write_video(path: Path, images: list[np.ndarray], fps: float = 25.0) -> None
     writer.release()
 
 
-def test_folder_is_sorted_as_a_person_would(tmp_path: Path) -> None:
+def test_folder_is_in_natural_order(tmp_path: Path) -> None:
     write_images(tmp_path, ['img1.png', 'img2.png', 'img10.png', 'img11.png'])
     (tmp_path / 'notes.txt').write_text('not an image')
     frames = open_frames(tmp_path)
@@ -37,7 +37,7 @@ def test_folder_is_sorted_as_a_person_would(tmp_path: Path) -> None:
     assert (frames.count, frames.fps, frames.size) == (4, 30.0, (32, 24))
     assert frames.expected == 4
     assert frames.groundtruth is None
-    assert len(list(frames)) == 4, 'a second pass starts anew'
+    assert len(list(frames)) == 4, 'a second iteration starts at the first image'
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_groundtruth_separators(tmp_path: Path, separator: str, line_end: str) -
 
 
 @pytest.mark.parametrize('row', ['1,2,3', '1,2,3,4,5', 'a,b,c,d', ''])
-def test_groundtruth_bad_row_is_named(tmp_path: Path, row: str) -> None:
+def test_groundtruth_bad_row_is_reported(tmp_path: Path, row: str) -> None:
     file = tmp_path / 'groundtruth.txt'
     file.write_text(f'1,2,3,4\n{row}\n1,2,3,4\n')
     with pytest.raises(DataError, match=r'groundtruth.txt: row 2 .*must be x,y,w,h'):
@@ -83,7 +83,9 @@ def test_groundtruth_bad_row_is_named(tmp_path: Path, row: str) -> None:
 def test_groundtruth_of_another_length(tmp_path: Path) -> None:
     write_images(tmp_path / 'img', ['1.png', '2.png', '3.png'])
     (tmp_path / 'groundtruth.txt').write_text('1,2,3,4\n1,2,3,4\n')
-    with pytest.raises(DataError, match=r'groundtruth.txt: 2 rows for 3 images .*one row an image'):
+    with pytest.raises(
+        DataError, match=r'groundtruth.txt: 2 rows for 3 images .*one row per image'
+    ):
         open_frames(tmp_path)
 
 
@@ -98,7 +100,7 @@ def test_empty_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('content', [b'', b'no picture', b'\xff\xd8\xff\xe0 cut short'])
-def test_damaged_image_is_named_when_reached(tmp_path: Path, content: bytes) -> None:
+def test_damaged_image_is_reported_when_reached(tmp_path: Path, content: bytes) -> None:
     write_images(tmp_path, ['1.png', '2.png', '3.png'])
     (tmp_path / '2.png').write_bytes(content)
     images = iter(open_frames(tmp_path))
@@ -107,7 +109,7 @@ def test_damaged_image_is_named_when_reached(tmp_path: Path, content: bytes) -> 
         next(images)
 
 
-def test_image_of_another_size_is_named(tmp_path: Path) -> None:
+def test_image_of_another_size_is_reported(tmp_path: Path) -> None:
     write_images(tmp_path, ['1.png'])
     write_images(tmp_path, ['2.png'], size=(16, 16))
     with pytest.raises(ImageError, match=r'2\.png: 16x16, but the first image is 32x24'):
@@ -126,7 +128,7 @@ def test_video(tmp_path: Path, scene: Scene) -> None:
 
 
 def test_truncated_video_yields_what_decodes(tmp_path: Path, scene: Scene) -> None:
-    """The header of an .avi says 40 frames; half of the file is gone."""
+    """The header of the .avi file says 40 frames, but half of the file is missing."""
     file = tmp_path / 'scene.avi'
     write_video(file, scene.images)
     data = file.read_bytes()
@@ -139,7 +141,7 @@ def test_truncated_video_yields_what_decodes(tmp_path: Path, scene: Scene) -> No
 
 
 @pytest.mark.parametrize('content', [b'', b'this is no video at all' * 100])
-def test_unreadable_video_is_named(tmp_path: Path, content: bytes) -> None:
+def test_unreadable_video_is_reported(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / 'broken.mp4'
     file.write_bytes(content)
     with pytest.raises(ImageError, match=r'broken\.mp4: not a video that OpenCV can decode'):

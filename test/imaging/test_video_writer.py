@@ -69,7 +69,7 @@ def test_opencv_reads_the_video(tmp_path: Path, scene: Scene) -> None:
         assert np.abs(image.astype(float) - expected).mean() < 6
 
 
-def test_players_can_start_before_they_have_the_file(tmp_path: Path) -> None:
+def test_the_index_precedes_the_images(tmp_path: Path) -> None:
     path = tmp_path / 'overlay.mp4'
     with VideoWriter(path, 30.0, (64, 48)) as writer:
         writer.write(grey(64, 48))
@@ -77,23 +77,23 @@ def test_players_can_start_before_they_have_the_file(tmp_path: Path) -> None:
     assert 0 < data.index(b'moov') < data.index(b'mdat')
 
 
-def test_no_images_make_no_video(tmp_path: Path) -> None:
+def test_without_images_no_file_is_written(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / 'overlay.mp4', 30.0, (64, 48)):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
-def test_overlay_is_not_left_half_done(tmp_path: Path) -> None:
+def test_an_exception_leaves_an_existing_file_unchanged(tmp_path: Path) -> None:
     path = tmp_path / 'overlay.mp4'
-    path.write_text('an earlier one')
+    path.write_text('an existing file')
     with pytest.raises(KeyError), VideoWriter(path, 30.0, (64, 48)) as writer:
         writer.write(grey(64, 48))
         raise KeyError
-    assert path.read_text() == 'an earlier one'
+    assert path.read_text() == 'an existing file'
     assert [file.name for file in tmp_path.iterdir()] == ['overlay.mp4']
 
 
-def test_overlay_refuses_another_size(tmp_path: Path) -> None:
+def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(ImageError, match=r'image 1 of .* is 64x50, the video is 64x48'),
         VideoWriter(tmp_path / 'overlay.mp4', 30.0, (64, 48)) as writer,
@@ -101,13 +101,13 @@ def test_overlay_refuses_another_size(tmp_path: Path) -> None:
         writer.write(grey(64, 50))
 
 
-def test_overlay_into_no_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'overlay.mp4: cannot write a 64x48 video .*folder exists'):
         VideoWriter(tmp_path / 'nowhere' / 'overlay.mp4', 30.0, (64, 48))
 
 
-def test_full_disk_is_noticed(tmp_path: Path) -> None:
-    """A process that may write only 100 kB a file stands for the full disk."""
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
+    """The full disk is simulated by a limit of 100 kB on the file's size."""
     code = """if True:
         import sys, numpy as np
         from siamffn_model.imaging.video_writer import VideoWriter
@@ -121,13 +121,13 @@ def test_full_disk_is_noticed(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, '-c', code, str(tmp_path / 'overlay.mp4')],
         preexec_fn=limit_file_size,
         capture_output=True,
         text=True,
         timeout=120,
     )
-    assert 'DataError' in done.stderr
-    assert 'is the disk full?' in done.stderr
+    assert 'DataError' in process.stderr
+    assert 'is the disk full?' in process.stderr
     assert list(tmp_path.iterdir()) == []

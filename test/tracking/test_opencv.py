@@ -1,4 +1,4 @@
-"""OpenCV's trackers behind our protocol."""
+"""OpenCV's trackers as `TrackerProtocol`."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ def short_scene() -> Scene:
     return render_scene(30)
 
 
-def follow(tracker: OpenCVTracker, scene: Scene) -> list[Box]:
+def track_boxes(tracker: OpenCVTracker, scene: Scene) -> list[Box]:
     tracker.init(scene.images[0], scene.boxes[0])
     return [tracker.update(image).box for image in scene.images[1:]]
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_rendered_scene_is_followed(short_scene: Scene, name: str) -> None:
+def test_a_rendered_scene_is_tracked(short_scene: Scene, name: str) -> None:
     truth = short_scene.boxes[1:]
     still = iou(short_scene.boxes[0], truth).mean()
-    followed = iou(follow(OpenCVTracker(name), short_scene), truth).mean()
+    followed = iou(track_boxes(OpenCVTracker(name), short_scene), truth).mean()
     assert still < 0.2
     assert followed > 0.6
 
 
 @needs_contrib
 @pytest.mark.parametrize('name', ['csrt', 'kcf'])
-def test_init_again_forgets_all_that_was(short_scene: Scene, name: str) -> None:
+def test_init_again_resets_the_tracker(short_scene: Scene, name: str) -> None:
     tracker = OpenCVTracker(name)
-    once = follow(tracker, short_scene)
+    once = track_boxes(tracker, short_scene)
     tracker.init(short_scene.images[9], Box(5, 5, 40, 40))
-    assert follow(tracker, short_scene) == once
+    assert track_boxes(tracker, short_scene) == once
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_found_targets_have_full_score(short_scene: Scene, name: str) -> None:
+def test_tracked_targets_have_score_one(short_scene: Scene, name: str) -> None:
     tracker = OpenCVTracker(name)
     tracker.init(short_scene.images[0], short_scene.boxes[0])
     track = tracker.update(short_scene.images[1])
@@ -71,7 +71,7 @@ def test_found_targets_have_full_score(short_scene: Scene, name: str) -> None:
 
 @needs_contrib
 def test_a_lost_target_keeps_its_last_box_without_score(short_scene: Scene) -> None:
-    """CSRT gives up on a black image; the others always answer something."""
+    """CSRT reports a loss on a black image; the others never do."""
     tracker = OpenCVTracker('csrt')
     tracker.init(short_scene.images[0], short_scene.boxes[0])
     last = tracker.update(short_scene.images[1])
@@ -84,9 +84,7 @@ def test_a_lost_target_keeps_its_last_box_without_score(short_scene: Scene) -> N
 @pytest.mark.parametrize(
     'box', [Box(-20, -20, 45.5, 45.5), Box(290.4, 210.6, 60, 60), Box(-5, 100, 30, 30)]
 )
-def test_of_a_box_partly_outside_the_part_inside_is_followed(
-    short_scene: Scene, name: str, box: Box
-) -> None:
+def test_the_visible_part_of_a_box_is_tracked(short_scene: Scene, name: str, box: Box) -> None:
     tracker = OpenCVTracker(name)
     tracker.init(short_scene.images[0], box)
     for image in short_scene.images[:4]:
@@ -95,14 +93,14 @@ def test_of_a_box_partly_outside_the_part_inside_is_followed(
 
 @pytest.mark.parametrize('box', [Box(100.4, 60.4, 0.2, 0.3), Box(319.7, 239.7, 0.2, 0.2)])
 def test_small_boxes_do_not_hang(short_scene: Scene, box: Box) -> None:
-    """MIL looks for its features for ever in a box of one pixel."""
+    """In a box of one pixel, MIL would sample features in an endless loop."""
     tracker = OpenCVTracker('mil')
     tracker.init(short_scene.images[0], box)
     tracker.update(short_scene.images[1])
 
 
 @needs_contrib
-def test_kcf_takes_a_box_of_one_pixel_rounded(short_scene: Scene) -> None:
+def test_kcf_rounds_a_box_to_at_least_one_pixel(short_scene: Scene) -> None:
     tracker = OpenCVTracker('kcf')
     tracker.init(short_scene.images[0], Box(100.4, 60.6, 0.2, 0.3))
     assert tracker.update(short_scene.images[0]).box == (100, 61, 1, 1)
@@ -118,7 +116,9 @@ def test_kcf_takes_a_box_of_one_pixel_rounded(short_scene: Scene) -> None:
         (Box(100, 60, 1, 1), r'\(100.0, 60.0, 1.0, 1.0\) .* csrt cannot be initialised with it'),
     ],
 )
-def test_bad_boxes_are_named_and_lose_nothing(short_scene: Scene, box: Box, reason: str) -> None:
+def test_bad_boxes_are_reported_and_keep_the_target(
+    short_scene: Scene, box: Box, reason: str
+) -> None:
     tracker, untouched = OpenCVTracker('csrt'), OpenCVTracker('csrt')
     tracker.init(short_scene.images[0], short_scene.boxes[0])
     untouched.init(short_scene.images[0], short_scene.boxes[0])
@@ -127,12 +127,12 @@ def test_bad_boxes_are_named_and_lose_nothing(short_scene: Scene, box: Box, reas
     assert tracker.update(short_scene.images[1]) == untouched.update(short_scene.images[1])
 
 
-def test_a_box_of_the_whole_image_is_named_where_it_is_too_much(short_scene: Scene) -> None:
+def test_mil_reports_a_box_of_the_complete_image(short_scene: Scene) -> None:
     with pytest.raises(BoxError, match=r'mil cannot be initialised with it .*Samples'):
         OpenCVTracker('mil').init(short_scene.images[0], Box(0, 0, 320, 240))
 
 
-def test_bad_images_are_named(short_scene: Scene) -> None:
+def test_bad_images_are_reported(short_scene: Scene) -> None:
     tracker = OpenCVTracker('mil')
     with pytest.raises(NotReadyError, match='before init'):
         tracker.update(short_scene.images[0])
@@ -152,24 +152,26 @@ def test_trackers_are_found_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize('text', ['opencv:tld', 'csrt', 'opencv:', 'opencv:mil=models'])
-def test_unknown_names_list_what_there_is(text: str) -> None:
+def test_unknown_names_list_the_known_ones(text: str) -> None:
     with pytest.raises(ConfigError, match=f"'{text}' .* opencv:csrt, .*opencv:nano=DIR"):
         parse_tracker(text)
 
 
-def test_unknown_names_are_refused_by_the_class_too() -> None:
+def test_the_class_refuses_unknown_names() -> None:
     with pytest.raises(ConfigError, match="csrt, kcf, mil, nano, not 'tld'"):
         OpenCVTracker('tld')
 
 
 @pytest.mark.parametrize('name', ['csrt', 'kcf'])
-def test_a_build_without_the_tracker_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_without_the_tracker_is_reported(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delattr(cv2, f'Tracker{name.upper()}_create', raising=False)
     with pytest.raises(DependencyError, match=rf'{name} is not .*opencv-contrib-python-headless=='):
         OpenCVTracker(name)
 
 
-# --- NanoTrack, with models that stand in for its own: files in the format ONNX, by hand
+# --- NanoTrack, with small models in place of the published ones, written as ONNX by hand
 
 
 def field(number: int, value: int | str | bytes) -> bytes:
@@ -210,7 +212,7 @@ def write_onnx(path: Path, *parts: bytes) -> None:
 
 
 def write_nano(folder: Path, logit: float, distance: float) -> None:
-    """Models that see the target everywhere alike, its edges at `distance` from each point."""
+    """Write models with the same score everywhere and the edges at `distance` from each point."""
     write_onnx(
         folder / NANO_FILES[0],
         node('Conv', ['input', 'w'], 'output', strides=[16, 16], pads=[1, 1, 1, 1]),
@@ -236,17 +238,19 @@ def write_nano(folder: Path, logit: float, distance: float) -> None:
 
 
 def test_nano_runs_its_two_networks(tmp_path: Path, short_scene: Scene) -> None:
-    """A box of side 40 has a template square of side 80, 127 pixels of the network's."""
+    """A box of side 40 has a template region of side 80, which is 127 pixels of the crop."""
     write_nano(tmp_path, logit=np.log(9), distance=20 * 127 / 80)
     tracker = parse_tracker(f'opencv:nano={tmp_path}')
     tracker.init(short_scene.images[0], Box(140, 100, 40, 40))
     box, score, state = tracker.update(short_scene.images[1])
     assert (box.w, box.h) == pytest.approx((40, 40), abs=1)
-    assert score == pytest.approx(0.9, abs=0.03)  # the networks', and a little of the window
+    assert score == pytest.approx(
+        0.9, abs=0.03
+    )  # the score of the network, slightly changed by the window
     assert state is State.TRACKING
 
 
-def test_missing_models_are_named(tmp_path: Path) -> None:
+def test_missing_models_are_reported(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r'nano needs a folder .* opencv:nano=DIR'):
         parse_tracker('opencv:nano')
     (tmp_path / NANO_FILES[0]).write_bytes(b'')
@@ -254,7 +258,7 @@ def test_missing_models_are_named(tmp_path: Path) -> None:
         parse_tracker(f'opencv:nano={tmp_path}')
 
 
-def test_damaged_models_are_named(tmp_path: Path) -> None:
+def test_damaged_models_are_reported(tmp_path: Path) -> None:
     for name in NANO_FILES:
         (tmp_path / name).write_bytes(b'no model')
     with pytest.raises(WeightsError, match=f'{tmp_path / NANO_FILES[0]} or .*: damaged'):

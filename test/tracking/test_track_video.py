@@ -22,7 +22,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_results_hold_every_frame(
+def test_results_contain_every_frame(
     sequence_folder: Path, template_matcher: TrackerProtocol, tmp_path: Path
 ) -> None:
     frames = open_frames(sequence_folder / 'clip1')
@@ -44,11 +44,11 @@ def test_results_hold_every_frame(
     overlay = open_frames(out / 'overlay.mp4')
     assert (overlay.count, overlay.size) == (30, (320, 240))
     last, plain = list(overlay)[-1], list(frames)[-1]
-    assert np.abs(last.astype(float) - plain).max() > 80, 'something is drawn'
+    assert np.abs(last.astype(float) - plain).max() > 80, 'the track is drawn'
 
 
-class StopsAfter:
-    """A tracker that raises at the third update, and answers nothing known before."""
+class FailingTracker:
+    """A tracker that raises an exception in its third update."""
 
     def __init__(self, reason: BaseException) -> None:
         self.reason, self.count = reason, 0
@@ -64,12 +64,12 @@ class StopsAfter:
 
 
 @pytest.mark.parametrize('reason', [KeyboardInterrupt(), ImageError('000004.jpg: damaged')])
-def test_what_was_tracked_before_a_stop_is_kept(
+def test_results_before_an_exception_are_written(
     sequence_folder: Path, tmp_path: Path, reason: BaseException
 ) -> None:
     frames = open_frames(sequence_folder / 'clip1')
     with pytest.raises(type(reason)):
-        track_video(StopsAfter(reason), frames, first_box(frames, None), tmp_path / 'out')
+        track_video(FailingTracker(reason), frames, first_box(frames, None), tmp_path / 'out')
     states = [row['state'] for row in read_rows(tmp_path / 'out' / 'boxes.csv')]
     assert states == ['TRACKING', 'UNCERTAIN', 'LOST']
     assert open_frames(tmp_path / 'out' / 'overlay.mp4').count == 3
@@ -97,11 +97,11 @@ def test_boxes_csv() -> None:
     ]
 
 
-def test_folder_that_cannot_be_made(scene: Scene, sequence_folder: Path) -> None:
+def test_output_folder_that_cannot_be_created(scene: Scene, sequence_folder: Path) -> None:
     frames = open_frames(sequence_folder / 'clip1')
     (sequence_folder / 'file').write_text('')
     with pytest.raises(DataError, match='file: cannot be created as a folder'):
-        track_video(StopsAfter(KeyError()), frames, Box(1, 2, 3, 4), sequence_folder / 'file')
+        track_video(FailingTracker(KeyError()), frames, Box(1, 2, 3, 4), sequence_folder / 'file')
 
 
 def test_show_needs_a_build_with_windows(sequence_folder: Path, tmp_path: Path) -> None:
@@ -111,5 +111,7 @@ def test_show_needs_a_build_with_windows(sequence_folder: Path, tmp_path: Path) 
     with pytest.raises(
         DependencyError, match='cannot show windows: replace opencv-python-headless'
     ):
-        track_video(StopsAfter(KeyError()), frames, Box(1, 2, 3, 4), tmp_path / 'out', show=True)
+        track_video(
+            FailingTracker(KeyError()), frames, Box(1, 2, 3, 4), tmp_path / 'out', show=True
+        )
     assert not (tmp_path / 'out').exists()

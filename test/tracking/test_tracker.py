@@ -1,8 +1,7 @@
-"""The tracker: what it promises with any weights, and that the shipped ones follow things."""
+"""The tracker: properties that hold with any weights, and accuracy of the packaged ones."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import tracemalloc
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
@@ -38,7 +37,7 @@ def model() -> Runtime:
 
 
 class Pointer(torch.nn.Module):
-    """A network that sees a target of given distances at one candidate, and nothing elsewhere."""
+    """A network whose score is high at one candidate, with the given distances to the edges."""
 
     def __init__(
         self, score_map: ScoreMap, candidate: int, distances: tuple[float, float, float, float]
@@ -87,10 +86,10 @@ def test_a_candidate_and_its_distances_become_a_box(
     assert track.state is State.TRACKING
 
 
-def test_a_target_is_looked_for_where_its_motion_leads() -> None:
-    found = 12 * 25 + 15  # three cells, 24 pixels, to the right of the search's middle
+def test_the_search_region_follows_the_motion() -> None:
+    candidate = 12 * 25 + 15  # three cells, 24 pixels, to the right of the centre
     tracker = Tracker(
-        eager(Pointer(ScoreMap(25), found, (31, 31, 31, 31)), 'cpu'),
+        eager(Pointer(ScoreMap(25), candidate, (31, 31, 31, 31)), 'cpu'),
         TrackerSettings(motion_gain=0.5),
     )
     image = np.zeros((480, 640, 3), np.uint8)
@@ -101,7 +100,7 @@ def test_a_target_is_looked_for_where_its_motion_leads() -> None:
     smoothed = SMOOTHING * (second - first) + SMOOTHING**2 * first
     assert third - second == pytest.approx(24 + 0.5 * smoothed, abs=0.5)
     tracker.init(image, Box.from_center(200, 240, 63.5, 63.5))
-    assert tracker.update(image).box.cx == pytest.approx(200 + first)  # another target stands
+    assert tracker.update(image).box.cx == pytest.approx(200 + first)  # a new target has no motion
 
 
 def test_update_before_init_is_refused(model: Runtime) -> None:
@@ -109,7 +108,7 @@ def test_update_before_init_is_refused(model: Runtime) -> None:
         Tracker(model).update(IMAGE)
 
 
-def test_bad_input_is_refused_and_loses_nothing(model: Runtime) -> None:
+def test_bad_input_is_refused_and_keeps_the_target(model: Runtime) -> None:
     tracker, untouched = Tracker(model), Tracker(model)
     tracker.init(IMAGE, BOX)
     untouched.init(IMAGE, BOX)
@@ -124,7 +123,7 @@ def test_bad_input_is_refused_and_loses_nothing(model: Runtime) -> None:
     assert tracker.update(IMAGE) == untouched.update(IMAGE)
 
 
-def test_trackers_share_a_model_without_mixing(model: Runtime) -> None:
+def test_trackers_that_share_a_model_are_independent(model: Runtime) -> None:
     one, two = Tracker(model), Tracker(model)
     one.init(IMAGE, BOX)
     alone = one.update(IMAGE)
@@ -151,7 +150,7 @@ def test_images_may_change_size(model: Runtime) -> None:
 
 
 @pytest.mark.parametrize('seed', range(4))
-def test_shipped_weights_follow_a_rendered_scene(model: Runtime, seed: int) -> None:
+def test_packaged_weights_track_a_rendered_scene(model: Runtime, seed: int) -> None:
     scene: Scene = render_scene(60, seed=seed)
     tracker = Tracker(model)
     tracker.init(scene.images[0], scene.boxes[0])
@@ -161,7 +160,7 @@ def test_shipped_weights_follow_a_rendered_scene(model: Runtime, seed: int) -> N
     assert overlaps.min() > 0.3
 
 
-def test_shipped_weights_follow_a_real_sequence(model: Runtime, shared: Path) -> None:
+def test_packaged_weights_track_a_real_sequence(model: Runtime, shared: Path) -> None:
     frames = open_frames(shared / 'data/sequences/vot15_ball1')
     assert frames.groundtruth is not None
     tracker = Tracker(model)
@@ -176,7 +175,7 @@ def test_shipped_weights_follow_a_real_sequence(model: Runtime, shared: Path) ->
     assert np.mean(overlaps) > 0.5
 
 
-def test_shipped_weights_lose_what_is_gone_and_find_it_again_elsewhere(model: Runtime) -> None:
+def test_packaged_weights_detect_loss_and_redetect_elsewhere(model: Runtime) -> None:
     scene: Scene = render_scene(20, (640, 480), seed=1)
     tracker = Tracker(model)
     tracker.init(scene.images[0], scene.boxes[0])
@@ -188,29 +187,52 @@ def test_shipped_weights_lose_what_is_gone_and_find_it_again_elsewhere(model: Ru
     gone = cv2.resize(ground, (640, 480), interpolation=cv2.INTER_CUBIC) // 4 + 90
     tracks = [tracker.update(gone) for _ in range(15)]
     assert {track.state for track in tracks[5:]} == {State.LOST}
-    assert len({track.box for track in tracks[5:]}) == 1, 'it stays where it was seen last'
+    assert len({track.box for track in tracks[5:]}) == 1, 'a lost target keeps its last box'
     elsewhere = gone.copy()
     elsewhere[350 : 350 + h, 40 : 40 + w] = target
-    found = [tracker.update(elsewhere) for _ in range(30)]
-    assert found[-1].state is State.TRACKING
-    assert iou([found[-1].box], [Box(40, 350, w, h)])[0] > 0.6
+    track = [tracker.update(elsewhere) for _ in range(30)][-1]
+    assert track.state is State.TRACKING
+    assert iou([track.box], [Box(40, 350, w, h)])[0] > 0.6
 
 
-@given(
-    st.floats(0, 640), st.floats(0, 480), st.floats(20, 900), st.integers(0, 640),
-    st.integers(0, 480),
-)  # fmt: skip
-def test_tiles_round_a_lost_target_cover_the_image(
+xs, ys, steps = st.floats(0, 640), st.floats(0, 480), st.floats(20, 900)
+
+
+@given(xs, ys, steps, st.integers(0, 640), st.integers(0, 480))
+@example(2e-203, 240.0, 31.0, 640, 480)
+def test_tiles_around_a_lost_target_cover_the_image(
     cx: float, cy: float, step: float, x: int, y: int
 ) -> None:
-    tiles = [(cx, cy), *SearchTiles(cx, cy, step, (640, 480))]
-    assert min(max(abs(x - left), abs(y - top)) for left, top in tiles) <= step / 2 + 1e-6
-    rings = [max(abs(left - cx), abs(top - cy)) for left, top in tiles]
-    assert all(ring <= following + step for ring, following in itertools.pairwise(rings))
+    """Moving a tile to the image's border only brings it closer to the points of the image."""
+    centers = [(cx, cy), *SearchTiles(cx, cy, step, (640, 480))]
+    nearest = min(max(abs(x - tile_x), abs(y - tile_y)) for tile_x, tile_y in centers)
+    assert nearest <= step / 2 + 1e-6
+
+
+@given(xs, ys, steps)
+@example(2e-203, 240.0, 31.0)
+@example(0.0, 0.0, 20.0)
+@example(640.0, 480.0, 900.0)
+def test_tiles_are_searched_from_the_inner_to_the_outer_ring(
+    cx: float, cy: float, step: float
+) -> None:
+    """The ring of a tile is that of its grid position, before it is moved to the image's border."""
+    rings: dict[int, list[tuple[float, float]]] = {}
+    for column in range(-math.ceil(cx / step), math.ceil((640 - cx) / step) + 1):
+        for row in range(-math.ceil(cy / step), math.ceil((480 - cy) / step) + 1):
+            x, y = cx + column * step, cy + row * step
+            center = min(max(x, 0.0), 640.0), min(max(y, 0.0), 480.0)
+            rings.setdefault(max(abs(column), abs(row)), []).append(center)
+    assert rings.pop(0) == [(cx, cy)]
+    tiles = list(SearchTiles(cx, cy, step, (640, 480)))
+    for ring in sorted(rings):
+        inner, tiles = tiles[: len(rings[ring])], tiles[len(rings[ring]) :]
+        assert sorted(inner) == sorted(rings[ring])
+    assert tiles == []
 
 
 class Scorer(Pointer):
-    """A network that sees the target in the middle of each crop, with the next score."""
+    """A network that finds the target in the centre of each crop, with a score set by the test."""
 
     def __init__(self) -> None:
         super().__init__(ScoreMap(25), 12 * 25 + 12, (80.0, 80.0, 80.0, 80.0))
@@ -226,8 +248,8 @@ class Scorer(Pointer):
         return logits, distances
 
 
-class Followed:
-    """A target and the scores it is seen with."""
+class ScoredTarget:
+    """A target that is tracked with scores set by the test."""
 
     def __init__(self, **settings: Any) -> None:
         self.network = Scorer()
@@ -235,7 +257,7 @@ class Followed:
         self.image = np.zeros((480, 640, 3), np.uint8)
         self.tracker.init(self.image, Box.from_center(320, 240, 60, 60))
 
-    def see(self, *scores: float) -> list[State]:
+    def states(self, *scores: float) -> list[State]:
         return [self.track(score).state for score in scores]
 
     def track(self, score: float) -> Track:
@@ -244,7 +266,7 @@ class Followed:
 
 
 def test_states_have_hysteresis() -> None:
-    target = Followed(
+    target = ScoredTarget(
         uncertain_threshold=0.8,
         lost_threshold=0.4,
         reacquire_threshold=0.9,
@@ -252,13 +274,15 @@ def test_states_have_hysteresis() -> None:
         max_searches=1,
     )
     T, U, L = State.TRACKING, State.UNCERTAIN, State.LOST  # noqa: N806
-    assert target.see(0.85, 0.79, 0.85, 0.91, 0.85) == [T, U, U, T, T]
-    assert target.see(0.3, 0.5) == [L, U], 'soon lost, soon back'
-    assert target.see(0.3, 0.3, 0.3, 0.85, 0.91) == [L, L, L, L, T], 'later only when sure'
+    assert target.states(0.85, 0.79, 0.85, 0.91, 0.85) == [T, U, U, T, T]
+    assert target.states(0.3, 0.5) == [L, U], 'within lost_patience, lost_threshold is enough'
+    assert target.states(0.3, 0.3, 0.3, 0.85, 0.91) == [L, L, L, L, T], (
+        'later, reacquire_threshold is needed'
+    )
 
 
 def test_an_uncertain_target_keeps_its_size() -> None:
-    target = Followed(penalty_k=0, lr=1)
+    target = ScoredTarget(penalty_k=0, lr=1)
     size = target.track(0.7).box[2:]
     assert size == pytest.approx((60, 60))
     grown = target.track(0.95).box
@@ -266,8 +290,8 @@ def test_an_uncertain_target_keeps_its_size() -> None:
 
 
 @pytest.mark.parametrize('searches', [1, 2, 4])
-def test_what_a_lost_target_costs_is_bounded(searches: int) -> None:
-    target = Followed(max_searches=searches)
+def test_the_searches_for_a_lost_target_are_bounded(searches: int) -> None:
+    target = ScoredTarget(max_searches=searches)
     target.track(0.9)
     assert target.network.crops == 1
     for _ in range(30):
@@ -275,28 +299,28 @@ def test_what_a_lost_target_costs_is_bounded(searches: int) -> None:
     assert target.network.crops == searches
 
 
-def test_the_places_of_a_lost_target_are_bounded_however_small_it_was() -> None:
-    target = Followed()
+def test_the_number_of_tiles_is_bounded_for_tiny_targets() -> None:
+    target = ScoredTarget()
     target.tracker.init(target.image, Box(320, 240, 1e-9, 1e-9))
-    assert target.see(0.1, 0.1, 0.1) == [State.LOST] * 3
-    least = MIN_SEARCH_SIDE * TILE_SPACING
-    assert len(SearchTiles(320, 240, least, (640, 480))) < 500
+    assert target.states(0.1, 0.1, 0.1) == [State.LOST] * 3
+    min_step = MIN_SEARCH_SIDE * TILE_SPACING
+    assert len(SearchTiles(320, 240, min_step, (640, 480))) < 500
 
 
-def test_a_lost_target_takes_no_memory_however_many_places_an_image_has() -> None:
-    target = Followed()
+def test_the_tiles_of_a_huge_image_take_no_memory() -> None:
+    target = ScoredTarget()
     target.tracker.init(target.image, Box(10, 0, 10, 10))
     target.image = np.zeros((1, 6_000_000, 3), np.uint8)
-    assert target.see(0.1) == [State.LOST]
+    assert target.states(0.1) == [State.LOST]
     tracemalloc.start()
     try:
-        assert target.see(0.1, 0.1) == [State.LOST] * 2
+        assert target.states(0.1, 0.1) == [State.LOST] * 2
         assert tracemalloc.get_traced_memory()[1] < 10e6, 'the crops of three searches take 5 MB'
     finally:
         tracemalloc.stop()
 
 
-def test_many_are_followed_as_each_alone(model: Runtime) -> None:
+def test_a_batch_gives_the_same_tracks_as_single_trackers(model: Runtime) -> None:
     scenes = [render_scene(12, (320, 240), seed=seed) for seed in range(3)]
     alone, together = ([Tracker(model) for _ in scenes] for _ in range(2))
     for trackers in (alone, together):
@@ -306,10 +330,10 @@ def test_many_are_followed_as_each_alone(model: Runtime) -> None:
         images = [scene.images[n] if n < 8 else np.zeros_like(IMAGE) for scene in scenes]
         expected = [tracker.update(image) for tracker, image in zip(alone, images)]
         assert update_all(together, images) == expected
-    assert {track.state for track in expected} == {State.LOST}, 'the searches round about too'
+    assert {track.state for track in expected} == {State.LOST}, 'this includes re-detection'
 
 
-def test_one_bad_image_moves_none_on(model: Runtime) -> None:
+def test_a_bad_image_in_a_batch_changes_no_tracker(model: Runtime) -> None:
     trackers = [Tracker(model) for _ in range(2)]
     for tracker in trackers:
         tracker.init(IMAGE, BOX)
