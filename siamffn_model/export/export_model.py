@@ -18,17 +18,10 @@ from siamffn_model.evaluation.runner import track_all
 from siamffn_model.imaging.crop import Image, View, context_side, mean_colour, search_side
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import ImageFiles, read_image
+from siamffn_model.runtimes.conversion import convert, format_module, read_model
 from siamffn_model.runtimes.exported import Manifest, writing
 from siamffn_model.runtimes.runtime import Runtime
-from siamffn_model.runtimes.selection import (
-    COMPUTED_BY,
-    choose,
-    convert,
-    format_module,
-    load_model,
-    read_model,
-    weight_file,
-)
+from siamffn_model.runtimes.selection import COMPUTED_BY, choose, load_model, weight_file
 from siamffn_model.tracking import Tracker
 
 CALIBRATED_ON = 300  # frames

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import shutil
 import sys
-from importlib.metadata import version
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from siamffn_model.atomic_io import cache_folder
-from siamffn_model.errors import DataError, SiamFFNError, WeightsError
-from siamffn_model.networks.score_map import ScoreMap
+from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.runtimes.cache import load_cached
+from siamffn_model.runtimes.conversion import convert, format_module, read_model
 from siamffn_model.runtimes.devices import choose_device, device_number
-from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest, writing
+from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest
 from siamffn_model.runtimes.runtime import Runtime
 
 if TYPE_CHECKING:  # its import takes longer than the start of a node: only where it is needed
     from siamffn_model.networks.siamese import Siamese
 
-PACKAGE = Path(__file__).resolve().parents[1]
-WEIGHTS = PACKAGE / 'weights'
-CODE = PACKAGE / 'networks', PACKAGE / 'runtimes'  # what a converted model comes from
+WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 
 RUNTIMES = (
     'auto',  # the quickest that is installed
@@ -36,22 +32,7 @@ RUNTIMES = (
 COMPUTED_BY = {  # by format of an exported folder: the runtimes that compute it, first the quickest
     'onnx': ('onnx',),
     'openvino': ('openvino', 'openvino-f32'),
-    'torchscript': ('torch',),
 }
-KEPT = 4  # models that the cache holds of each format
-
-
-class Format(Protocol):
-    """What makes graphs in one of `exported.FORMATS`, writes them and reads them: a module."""
-
-    def convert_model(self, model: Siamese) -> ExportedModules:
-        """Return the graphs of a model in evaluation mode, its batch norm folded."""
-
-    def save_graphs(self, graphs: ExportedModules, folder: Path) -> None:
-        """Write them to a folder."""
-
-    def read_graphs(self, folder: Path, score_map: ScoreMap) -> ExportedModules:
-        """Read what `save_graphs` wrote; raises `WeightsError`."""
 
 
 def load_model(
@@ -78,7 +59,8 @@ def load_model(
         return _load_exported(name, path, device, runtime)
     device, runtime = choose(device, runtime)
     if form := _format_of(runtime):
-        return _load_cached(form, name, path, device, runtime)
+        start = partial(_start, device=device, runtime=runtime)
+        return load_cached(form, name, path, start)
     return prepare(read_model(name, path), device, runtime)
 
 
@@ -95,15 +77,6 @@ def check(name: str, path: Path) -> None:
         from siamffn_model.networks.zoo import read_weights
 
         read_weights(path, name)
-
-
-def fingerprint(*paths: Path) -> str:
-    """Return the SHA-256 of files, one after the other, and of all files in folders."""
-    digest = hashlib.sha256()
-    for path in paths:
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def choose(device: str, runtime: str) -> tuple[str, str]:
@@ -162,38 +135,6 @@ def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runt
     return eager(model, device) if runtime == 'eager' else optimised(model)
 
 
-def convert(model: Siamese, form: str) -> ExportedModules:
-    """Return a model in evaluation mode, which is of no more use, in one of `exported.FORMATS`."""
-    from siamffn_model.networks.folding import fold_batch_norm
-
-    fold_batch_norm(model)
-    return format_module(form).convert_model(model)
-
-
-def format_module(form: str) -> Format:
-    """Return what makes, writes and reads one of `exported.FORMATS`."""
-    if form == 'onnx':
-        from siamffn_model.runtimes import onnx_runtime
-
-        return onnx_runtime
-    if form == 'openvino':
-        from siamffn_model.runtimes import openvino_runtime
-
-        return openvino_runtime
-    from siamffn_model.runtimes import torch_runtime
-
-    return torch_runtime
-
-
-def read_model(name: str, path: Path) -> Siamese:
-    """Return a model in evaluation mode with the weights of a file; raises as `load_model`."""
-    from siamffn_model.networks.zoo import create_model, load_weights
-
-    model = create_model(name)
-    load_weights(model, name, path)
-    return model.eval().requires_grad_(False)
-
-
 def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtime:
     manifest = _read_manifest(name, folder)
     fitting = COMPUTED_BY[manifest.format]
@@ -215,6 +156,11 @@ def _read_manifest(name: str, folder: Path) -> Manifest:
             f'{folder} holds {manifest.model}, not {name}: choose the model {manifest.model}, or '
             'another folder'
         )
+    if manifest.format == 'torchscript':  # a program, and nothing that is read is executed
+        raise WeightsError(
+            f'{folder} is TorchScript, which is for programs with libtorch: to track with it here, '
+            'export to openvino or onnx, or give the .safetensors file'
+        )
     return manifest
 
 
@@ -232,34 +178,6 @@ def _start(graphs: ExportedModules, device: str, runtime: str) -> Runtime:
     from siamffn_model.runtimes.openvino_runtime import OpenVINORuntime
 
     return OpenVINORuntime(graphs, runtime.partition('-')[2])
-
-
-def _load_cached(form: str, name: str, path: Path, device: str, runtime: str) -> Runtime:
-    """Start a model in a format: to convert it takes PyTorch, and seconds, but once."""
-    folder = cache_folder() / form / f'{name}-{_key(form, path)}'
-    try:
-        graphs = format_module(form).read_graphs(folder, read_manifest(folder).score_map)
-        return _start(graphs, device, runtime)
-    except WeightsError:  # not there, or damaged
-        shutil.rmtree(folder, ignore_errors=True)
-    graphs = convert(read_model(name, path), form)
-    try:
-        with writing(folder, Manifest(name, form, graphs.score_map)) as partial:
-            format_module(form).save_graphs(graphs, partial)
-        for old in sorted(folder.parent.iterdir(), key=lambda f: f.stat().st_mtime)[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
-    except (DataError, OSError, RuntimeError):
-        pass  # a cache that cannot be written costs time at the next start, no more
-    return _start(graphs, device, runtime)
-
-
-def _key(form: str, path: Path) -> str:
-    """Return a text that changes with all that a converted model depends on."""
-    files = [path] if path.is_file() else []
-    sources = [file for folder in CODE for file in sorted(folder.glob('*.py'))]
-    code = fingerprint(*files, *sources)
-    converter = {'openvino': 'openvino', 'onnx': 'torch'}[form]
-    return f'{version(converter)}-{code[:16]}'
 
 
 def free_memory() -> None:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from siamffn_model.errors import WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.folding import fold_batch_norm
-from siamffn_model.networks.inference_modules import example_inputs, stages
+from siamffn_model.networks.inference_modules import stages
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.runtimes.exported import ExportedModules
 from siamffn_model.runtimes.runtime import Floats
 
 
@@ -71,43 +68,12 @@ def optimised(model: Siamese) -> TorchRuntime:
     return TorchRuntime('PyTorch f32', *stages(model), model.score_map, 'cpu')
 
 
-def convert_model(model: Siamese) -> ExportedModules:
-    """Return the TorchScript of a model in evaluation mode, its batch norm folded."""
-    template, search = map(trace, stages(model), example_inputs(model))
-    return ExportedModules(template, search, model.score_map)
-
-
 def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
     """Return the TorchScript of what a module in evaluation mode does with such inputs."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore', DeprecationWarning)  # of torch.jit: this is what it is for
         traced: torch.jit.ScriptModule = torch.jit.trace(module, inputs, check_trace=False)
         return traced
-
-
-def save_graphs(graphs: ExportedModules, folder: Path) -> None:
-    """Write template.pt and search.pt."""
-    for name in ('template', 'search'):
-        getattr(graphs, name).save(str(folder / f'{name}.pt'))
-
-
-def read_graphs(folder: Path, score_map: ScoreMap) -> ExportedModules:
-    """Raise `WeightsError`: TorchScript is a program, and nothing that is read is executed."""
-    raise WeightsError(
-        f'{folder} is TorchScript, which is for programs with libtorch: to track with it here, '
-        'export to openvino or onnx, or give the .safetensors file'
-    )
-
-
-def scripted(graphs: ExportedModules) -> TorchRuntime:
-    """Return a model of `convert_model` on the CPU."""
-
-    def search(crops: Tensor, *levels: Tensor) -> Tensor:
-        """Search one crop after the other: a trace has the number of crops fixed."""
-        singly = zip(crops.split(1), *(level.split(1) for level in levels))
-        return torch.cat([graphs.search(*inputs) for inputs in singly])
-
-    return TorchRuntime('TorchScript', graphs.template, search, graphs.score_map, 'cpu')
 
 
 def forget_traces() -> None:

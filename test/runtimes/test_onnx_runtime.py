@@ -13,7 +13,7 @@ import torch
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.networks.zoo import create_model
-from siamffn_model.runtimes import selection
+from siamffn_model.runtimes import cache
 from siamffn_model.runtimes.exported import read_manifest
 from siamffn_model.runtimes.selection import choose, load_model, prepare
 
@@ -83,7 +83,7 @@ def test_a_converted_model_is_kept_and_read_the_next_time(
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     graphs = onnx_runtime.read_graphs(onnx_folder, read_manifest(onnx_folder).score_map)
-    monkeypatch.setattr(selection, 'convert', lambda *_: graphs)
+    monkeypatch.setattr(cache, 'convert', lambda *_: graphs)
     runtime = load_model(device='cpu', runtime='onnx')
     assert (runtime.name, runtime.device) == ('ONNX Runtime, CPU', 'cpu')
     (kept,) = (tmp_path / 'siamffn' / 'onnx').iterdir()
