@@ -6,8 +6,6 @@ import ctypes
 import re
 import sys
 from functools import cache
-from mmap import PAGESIZE
-from pathlib import Path
 
 from siamffn_model.errors import SiamFFNError
 
@@ -36,9 +34,10 @@ def cuda_devices() -> int:
 
 
 def memory() -> int:
-    """Return the bytes of this process that are in memory; 0 where there is no /proc to ask."""
-    statm = Path('/proc/self/statm')
-    return int(statm.read_text().split()[1]) * PAGESIZE if statm.exists() else 0
+    """Return the resident set size of this process in bytes."""
+    import psutil  # imported here to keep the start of the node fast
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def gpu_memory() -> int:
