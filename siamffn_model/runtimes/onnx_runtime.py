@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from siamffn_model.atomic_io import cache_folder
-from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.errors import DependencyError, WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.devices import device_number, has_driver
@@ -39,8 +39,8 @@ class ONNXRuntime:
         graphs: the model.
         device: 'cpu', 'cuda' or 'cuda:N'.
 
-    Raises `SiamFFNError` where the device is not there and `WeightsError` where the graphs cannot
-    be read.
+    Raises `DependencyError` where the device is not there and `WeightsError` where the graphs
+    cannot be read.
     """
 
     def __init__(self, graphs: ExportedModules, device: str) -> None:
@@ -51,7 +51,7 @@ class ONNXRuntime:
         used = self._search.get_providers()[0]
         self.name = f'ONNX Runtime, {used.removesuffix("ExecutionProvider")}'
         if device != 'cpu' and used == 'CPUExecutionProvider':
-            raise SiamFFNError(
+            raise DependencyError(
                 f'ONNX Runtime cannot use {device!r}: its GPU libraries do not load (its own '
                 'message is above); install the CUDA and cuDNN that it names, or choose cpu'
             )
@@ -79,13 +79,13 @@ def providers(device: str, offered: Sequence[str]) -> list[Provider]:
         device: 'cpu', 'cuda' or 'cuda:N'.
         offered: what this ONNX Runtime was built with.
 
-    Raises `SiamFFNError` where that cannot use the device.
+    Raises `DependencyError` where that cannot use the device.
     """
     number = device_number(device)
     if device == 'cpu':
         return [('CPUExecutionProvider', {})]
     if 'CUDAExecutionProvider' not in offered:
-        raise SiamFFNError(
+        raise DependencyError(
             f'this ONNX Runtime cannot use {device!r}: `pip install onnxruntime-gpu` in the place '
             'of onnxruntime (on a Jetson from the index of its JetPack), or choose cpu'
         )
@@ -143,11 +143,11 @@ def convert_model(model: Siamese) -> ExportedModules:
     `template0`, ... or `candidates` out. Each correlation is one grouped Conv whose kernel is a
     template's tensor.
 
-    Raises `SiamFFNError` where the packages that PyTorch needs for it are not installed.
+    Raises `DependencyError` where the packages that PyTorch needs for it are not installed.
     """
     for package in ('onnx', 'onnxscript'):
         if not find_spec(package):
-            raise SiamFFNError(
+            raise DependencyError(
                 f'{package} is not installed: to turn a model into ONNX PyTorch needs '
                 '`pip install onnx onnxscript`; or give a folder that `siamffn export` wrote'
             )

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.runtimes.cache import load_cached
 from siamffn_model.runtimes.conversion import convert, format_module, read_model
 from siamffn_model.runtimes.devices import choose_device, device_number
@@ -52,7 +52,8 @@ def load_model(
 
     Raises:
         WeightsError: a missing, damaged or foreign file.
-        SiamFFNError: an unknown name, device or runtime, or one that is not there.
+        ConfigError: an unknown name, device or runtime, or two that do not go together.
+        DependencyError: a device or the package of a runtime is not available.
     """
     path = weight_file(name, weights)
     if path.is_dir():
@@ -80,14 +81,14 @@ def check(name: str, path: Path) -> None:
 
 
 def choose(device: str, runtime: str) -> tuple[str, str]:
-    """Return device and runtime, for 'auto' the quickest there; raises `SiamFFNError`."""
+    """Return device and runtime, for 'auto' the quickest there; raises as `load_model`."""
     if runtime not in RUNTIMES:
-        raise SiamFFNError(f'unknown runtime {runtime!r}: choose one of {", ".join(RUNTIMES)}')
+        raise ConfigError(f'unknown runtime {runtime!r}: choose one of {", ".join(RUNTIMES)}')
     if runtime.startswith('openvino'):
         if device not in ('auto', 'cpu'):
-            raise SiamFFNError(f'OpenVINO runs on the CPU here, not on {device!r}: choose cpu')
+            raise ConfigError(f'OpenVINO runs on the CPU here, not on {device!r}: choose cpu')
         if not find_spec('openvino'):
-            raise SiamFFNError(
+            raise DependencyError(
                 'OpenVINO is not installed: `pip install openvino`, or choose another runtime'
             )
         return 'cpu', runtime
@@ -105,7 +106,7 @@ def choose(device: str, runtime: str) -> tuple[str, str]:
 
 def _onnx_device(device: str) -> str:
     if not find_spec('onnxruntime'):
-        raise SiamFFNError(
+        raise DependencyError(
             "ONNX Runtime is not installed: `pip install onnxruntime` (on a Jetson NVIDIA's "
             'onnxruntime-gpu), or choose another runtime'
         )
@@ -120,7 +121,7 @@ def _onnx_device(device: str) -> str:
 def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runtime:
     """Make a model ready to track: only inference. It belongs to the runtime from then on.
 
-    Raises `SiamFFNError` as `load_model`.
+    Raises `ConfigError` and `DependencyError` as `load_model`.
     """
     device, runtime = choose(device, runtime)
     model.eval().requires_grad_(False)
@@ -140,7 +141,7 @@ def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtim
     fitting = COMPUTED_BY[manifest.format]
     device, runtime = choose(device, fitting[0] if runtime == 'auto' else runtime)
     if runtime not in fitting:
-        raise SiamFFNError(
+        raise ConfigError(
             f'{folder} is of the format {manifest.format}, which the runtime {runtime!r} does not '
             f'compute: choose auto or {" or ".join(fitting)}, or give a .safetensors file'
         )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.errors import ConfigError, WeightsError
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import (
     create_model,
@@ -57,5 +57,5 @@ def test_statistics_too_large_for_half_precision_survive(tmp_path: Path) -> None
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(SiamFFNError, match='unknown model'):
+    with pytest.raises(ConfigError, match='unknown model'):
         create_model('resnet')

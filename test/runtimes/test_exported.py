@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from siamffn_model.errors import DataError, SiamFFNError, WeightsError
+from siamffn_model.errors import ConfigError, DataError, WeightsError
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import FORMATS, MANIFEST, Manifest, read_manifest, writing
 from siamffn_model.runtimes.selection import load_model
@@ -80,9 +80,9 @@ def test_a_runtime_of_another_format_is_refused(
 ) -> None:
     folder = write_card(tmp_path / 'model', format=form)
     message = f"is of the format {form}, which the runtime '{runtime}' does not compute: choose "
-    with pytest.raises(SiamFFNError, match=f'{message}auto or {fitting}'):
+    with pytest.raises(ConfigError, match=f'{message}auto or {fitting}'):
         load_model(weights=folder, device='cpu', runtime=runtime)
-    with pytest.raises(SiamFFNError, match="unknown runtime 'tvm'"):
+    with pytest.raises(ConfigError, match="unknown runtime 'tvm'"):
         load_model(weights=folder, runtime='tvm')
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.runtimes import cache
 from siamffn_model.runtimes.exported import read_manifest
@@ -129,9 +129,9 @@ def test_the_quickest_provider_goes_first(
 
 
 def test_a_device_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SiamFFNError, match="cannot use 'cuda': `pip install onnxruntime-gpu`"):
+    with pytest.raises(DependencyError, match="cannot use 'cuda': `pip install onnxruntime-gpu`"):
         onnx_runtime.providers('cuda', ['AzureExecutionProvider', CPU])
-    with pytest.raises(SiamFFNError, match="unknown device 'toaster'"):
+    with pytest.raises(ConfigError, match="unknown device 'toaster'"):
         choose('toaster', 'onnx')
     assert choose('cuda:1', 'onnx') == ('cuda:1', 'onnx')
     monkeypatch.setattr(onnx_runtime, 'has_driver', lambda: False)
@@ -140,5 +140,7 @@ def test_a_device_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_a_missing_exporter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_runtime, 'find_spec', lambda _: None)
-    with pytest.raises(SiamFFNError, match=r'onnx is not installed.*`pip install onnx onnxscript`'):
+    with pytest.raises(
+        DependencyError, match=r'onnx is not installed.*`pip install onnx onnxscript`'
+    ):
         prepare(create_model('siamfc_alex'), 'cpu', 'onnx')

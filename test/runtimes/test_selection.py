@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.imaging.crop import View
 from siamffn_model.networks.zoo import create_model, read_weights, save_weights
 from siamffn_model.runtimes.runtime import Floats, Runtime
@@ -95,13 +95,13 @@ def test_the_cache_keeps_few_models(cache: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SiamFFNError, match='unknown model'):
+    with pytest.raises(ConfigError, match='unknown model'):
         load_model('resnet')
     with pytest.raises(WeightsError, match=r'none\.safetensors is missing'):
         load_model(weights=tmp_path / 'none.safetensors')
-    with pytest.raises(SiamFFNError, match=f"unknown runtime 'tvm'.*{', '.join(RUNTIMES)}"):
+    with pytest.raises(ConfigError, match=f"unknown runtime 'tvm'.*{', '.join(RUNTIMES)}"):
         load_model(runtime='tvm')
-    with pytest.raises(SiamFFNError, match=r"OpenVINO runs on the CPU here, not on 'cuda'"):
+    with pytest.raises(ConfigError, match=r"OpenVINO runs on the CPU here, not on 'cuda'"):
         choose('cuda', 'openvino')
     with pytest.raises(WeightsError, match=r'is not an exported model: its model\.json'):
         load_model(weights=tmp_path)
@@ -123,9 +123,9 @@ def test_auto_takes_openvino_on_a_cpu_that_has_it(monkeypatch: pytest.MonkeyPatc
     assert choose('cpu', 'auto') == ('cpu', 'openvino')
     monkeypatch.setattr('siamffn_model.runtimes.selection.find_spec', lambda _: None)
     assert choose('cpu', 'auto') == ('cpu', 'torch')
-    with pytest.raises(SiamFFNError, match='ONNX Runtime is not installed: `pip install onnxr'):
+    with pytest.raises(DependencyError, match='ONNX Runtime is not installed: `pip install onnxr'):
         choose('cpu', 'onnx')
-    with pytest.raises(SiamFFNError, match='OpenVINO is not installed'):
+    with pytest.raises(DependencyError, match='OpenVINO is not installed'):
         choose('cpu', 'openvino')
 
 
