@@ -1,4 +1,4 @@
-"""Models converted to the format of an inference engine."""
+"""Conversion of models to the format of an inference engine."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from typing import TYPE_CHECKING, Protocol
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import ExportedModules
 
-if TYPE_CHECKING:  # its import takes longer than the start of a node: only where it is needed
+if TYPE_CHECKING:  # importing PyTorch takes longer than the rest of the start of the node
     from siamffn_model.networks.siamese import Siamese
 
 
-class Format(Protocol):
-    """What makes graphs in one of `exported.FORMATS`, writes them and reads them: a module."""
+class FormatModule(Protocol):
+    """A Python module that converts, writes and reads models in one of `exported.FORMATS`."""
 
     def convert_model(self, model: Siamese) -> ExportedModules:
-        """Return the graphs of a model in evaluation mode, its batch norm folded."""
+        """Convert a model in evaluation mode, with batch norm folded."""
 
-    def save_graphs(self, graphs: ExportedModules, folder: Path) -> None:
-        """Write them to a folder."""
+    def save_modules(self, modules: ExportedModules, folder: Path) -> None:
+        """Write converted modules to a folder."""
 
-    def read_graphs(self, folder: Path, score_map: ScoreMap) -> ExportedModules:
-        """Read what `save_graphs` wrote; raises `WeightsError`."""
+    def read_modules(self, folder: Path, score_map: ScoreMap) -> ExportedModules:
+        """Read the files of `save_modules`; raise `WeightsError` if that fails."""
 
 
 def read_model(name: str, path: Path) -> Siamese:
-    """Return a model in evaluation mode with the weights of a file; raises as `load_model`."""
+    """Return the named model in evaluation mode with the weights of a file.
+
+    Raises `ConfigError` for an unknown name and `WeightsError` for unusable weights.
+    """
     from siamffn_model.networks.zoo import create_model, load_weights
 
     model = create_model(name)
@@ -35,15 +38,18 @@ def read_model(name: str, path: Path) -> Siamese:
 
 
 def convert(model: Siamese, form: str) -> ExportedModules:
-    """Return a model in evaluation mode, which is of no more use, in one of `exported.FORMATS`."""
+    """Convert a model in evaluation mode to 'onnx' or 'openvino'.
+
+    The batch norm of `model` is folded in place, so do not use the model afterwards.
+    """
     from siamffn_model.networks.folding import fold_batch_norm
 
     fold_batch_norm(model)
     return format_module(form).convert_model(model)
 
 
-def format_module(form: str) -> Format:
-    """Return what makes, writes and reads one of `exported.FORMATS`."""
+def format_module(form: str) -> FormatModule:
+    """Return the module that handles the format 'onnx' or 'openvino'."""
     if form == 'onnx':
         from siamffn_model.runtimes import onnx_runtime
 

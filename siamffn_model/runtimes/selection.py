@@ -1,4 +1,4 @@
-"""From a model's name to what tracks with it: weights, device, and the quickest runtime."""
+"""Loading a model by name: weights, device and inference engine."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING
 from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.runtimes.cache import load_cached
 from siamffn_model.runtimes.conversion import convert, format_module, read_model
-from siamffn_model.runtimes.devices import choose_device, device_number
+from siamffn_model.runtimes.devices import choose_device, device_index
 from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest
 from siamffn_model.runtimes.runtime import Runtime
 
-if TYPE_CHECKING:  # its import takes longer than the start of a node: only where it is needed
+if TYPE_CHECKING:  # importing PyTorch takes longer than the rest of the start of the node
     from siamffn_model.networks.siamese import Siamese
 
 WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 
 RUNTIMES = (
-    'auto',  # the quickest that is installed
-    'eager',  # PyTorch, the network as it was trained
-    'torch',  # PyTorch, made quick: on CUDA in half precision, each search one CUDA graph
-    'openvino',  # in the precision that is quickest on this CPU
+    'auto',  # the fastest one that is installed
+    'eager',  # PyTorch without optimisation, as in training
+    'torch',  # PyTorch with folded batch norm; on CUDA in half precision with CUDA graphs
+    'openvino',  # in the precision that is fastest on this CPU
     'openvino-f32',  # in single precision
-    'onnx',  # ONNX Runtime, on CPU, CUDA or TensorRT
+    'onnx',  # ONNX Runtime on CPU, CUDA or TensorRT
 )
-COMPUTED_BY = {  # by format of an exported folder: the runtimes that compute it, first the quickest
+FORMAT_RUNTIMES = {  # the runtimes of each format that can be loaded, the fastest first
     'onnx': ('onnx',),
     'openvino': ('openvino', 'openvino-f32'),
 }
@@ -41,19 +41,19 @@ def load_model(
     device: str = 'auto',
     runtime: str = 'auto',
 ) -> Runtime:
-    """Return the named model with its weights, ready to track.
+    """Return the named model with its weights, ready for tracking.
 
     Args:
         name: one of `networks.zoo.MODELS`.
-        weights: a safetensors file of `networks.zoo.save_weights`, or a folder that
-            `siamffn export` wrote; None takes the one that ships.
-        device: 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA where there is any).
+        weights: a safetensors file from `networks.zoo.save_weights` or a folder from
+            `siamffn export`; None selects the weights in this package.
+        device: 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA if available).
         runtime: one of `RUNTIMES`.
 
     Raises:
-        WeightsError: a missing, damaged or foreign file.
-        ConfigError: an unknown name, device or runtime, or two that do not go together.
-        DependencyError: a device or the package of a runtime is not available.
+        WeightsError: the weights are missing, damaged or belong to another model.
+        ConfigError: an unknown name, device or runtime, or a combination that is not supported.
+        DependencyError: a device or a package is not available.
     """
     path = weight_file(name, weights)
     if path.is_dir():
@@ -66,12 +66,12 @@ def load_model(
 
 
 def weight_file(name: str, weights: Path | str | None = None) -> Path:
-    """Return what `load_model` reads."""
+    """Return the file or folder that `load_model` reads for these arguments."""
     return Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
 
 
 def check(name: str, path: Path) -> None:
-    """Raise what `load_model` raises for weights that cannot be used, without loading them."""
+    """Check weights without loading them; raises as `load_model` does for unusable weights."""
     if path.is_dir():
         _read_manifest(name, path)
     else:
@@ -81,19 +81,24 @@ def check(name: str, path: Path) -> None:
 
 
 def choose(device: str, runtime: str) -> tuple[str, str]:
-    """Return device and runtime, for 'auto' the quickest there; raises as `load_model`."""
+    """Return device and runtime, with 'auto' replaced by the fastest that is available.
+
+    Raises `ConfigError` and `DependencyError` as `load_model`.
+    """
     if runtime not in RUNTIMES:
         raise ConfigError(f'unknown runtime {runtime!r}: choose one of {", ".join(RUNTIMES)}')
     if runtime.startswith('openvino'):
         if device not in ('auto', 'cpu'):
-            raise ConfigError(f'OpenVINO runs on the CPU here, not on {device!r}: choose cpu')
+            raise ConfigError(
+                f'OpenVINO is supported on the CPU only, not on {device!r}: choose cpu'
+            )
         if not find_spec('openvino'):
             raise DependencyError(
                 'OpenVINO is not installed: `pip install openvino`, or choose another runtime'
             )
         return 'cpu', runtime
     if runtime == 'onnx':
-        return _onnx_device(device), runtime
+        return _choose_onnx_device(device), runtime
     chosen = choose_device(device)
     if runtime != 'auto':
         return chosen, runtime
@@ -104,24 +109,24 @@ def choose(device: str, runtime: str) -> tuple[str, str]:
     return chosen, 'torch'
 
 
-def _onnx_device(device: str) -> str:
+def _choose_onnx_device(device: str) -> str:
     if not find_spec('onnxruntime'):
         raise DependencyError(
             "ONNX Runtime is not installed: `pip install onnxruntime` (on a Jetson NVIDIA's "
             'onnxruntime-gpu), or choose another runtime'
         )
     if device == 'auto':
-        from siamffn_model.runtimes.onnx_runtime import quickest_device
+        from siamffn_model.runtimes.onnx_runtime import fastest_device
 
-        return quickest_device()
-    device_number(device)
+        return fastest_device()
+    device_index(device)  # raises for an unknown name
     return device
 
 
 def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runtime:
-    """Make a model ready to track: only inference. It belongs to the runtime from then on.
+    """Prepare a model in memory for tracking, as `load_model` does.
 
-    Raises `ConfigError` and `DependencyError` as `load_model`.
+    The runtime takes over the model and changes it, so do not use the model afterwards.
     """
     device, runtime = choose(device, runtime)
     model.eval().requires_grad_(False)
@@ -138,56 +143,58 @@ def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runt
 
 def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtime:
     manifest = _read_manifest(name, folder)
-    fitting = COMPUTED_BY[manifest.format]
-    device, runtime = choose(device, fitting[0] if runtime == 'auto' else runtime)
-    if runtime not in fitting:
+    supported = FORMAT_RUNTIMES[manifest.format]
+    device, runtime = choose(device, supported[0] if runtime == 'auto' else runtime)
+    if runtime not in supported:
         raise ConfigError(
-            f'{folder} is of the format {manifest.format}, which the runtime {runtime!r} does not '
-            f'compute: choose auto or {" or ".join(fitting)}, or give a .safetensors file'
+            f'{folder} has the format {manifest.format}, which the runtime {runtime!r} does not '
+            f'support: choose auto or {" or ".join(supported)}, or give a .safetensors file'
         )
-    return _start(
-        format_module(manifest.format).read_graphs(folder, manifest.score_map), device, runtime
-    )
+    modules = format_module(manifest.format).read_modules(folder, manifest.score_map)
+    return _start(modules, device, runtime)
 
 
 def _read_manifest(name: str, folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     if manifest.model != name:
         raise WeightsError(
-            f'{folder} holds {manifest.model}, not {name}: choose the model {manifest.model}, or '
-            'another folder'
+            f'{folder} contains {manifest.model}, not {name}: choose the model {manifest.model} '
+            'or another folder'
         )
-    if manifest.format == 'torchscript':  # a program, and nothing that is read is executed
+    if manifest.format == 'torchscript':  # loading it would execute the program in the file
         raise WeightsError(
-            f'{folder} is TorchScript, which is for programs with libtorch: to track with it here, '
+            f'{folder} is TorchScript, which is for programs that use libtorch: for tracking, '
             'export to openvino or onnx, or give the .safetensors file'
         )
     return manifest
 
 
 def _format_of(runtime: str) -> str:
-    """Return the format that a runtime reads, '' for PyTorch, which takes the model itself."""
+    """Return the export format that a runtime needs, or '' for PyTorch."""
     form = runtime.partition('-')[0]
-    return form if form in ('onnx', 'openvino') else ''
+    return form if form in FORMAT_RUNTIMES else ''
 
 
-def _start(graphs: ExportedModules, device: str, runtime: str) -> Runtime:
+def _start(modules: ExportedModules, device: str, runtime: str) -> Runtime:
     if runtime == 'onnx':
         from siamffn_model.runtimes.onnx_runtime import ONNXRuntime
 
-        return ONNXRuntime(graphs, device)
+        return ONNXRuntime(modules, device)
     from siamffn_model.runtimes.openvino_runtime import OpenVINORuntime
 
-    return OpenVINORuntime(graphs, runtime.partition('-')[2])
+    return OpenVINORuntime(modules, runtime.partition('-')[2])
 
 
 def free_memory() -> None:
-    """Give back what a model that is gone has left: for a process of ours, not for a library."""
+    """Free the memory that deleted models have left behind in caches of Python and PyTorch.
+
+    It clears state that all of a process shares, so call it from applications, not from libraries.
+    """
     gc.collect()
     if (torch := sys.modules.get('torch')) is None:
         return
-    from siamffn_model.runtimes.torch_runtime import forget_traces
+    from siamffn_model.runtimes.torch_runtime import clear_traced_types
 
-    forget_traces()
+    clear_traced_types()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
