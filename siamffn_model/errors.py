@@ -1,16 +1,16 @@
-"""Errors a user can fix: each message says what is wrong, where, and the remedy."""
+"""Errors that a user can fix. Each message says what is wrong, where, and the remedy."""
 
 from __future__ import annotations
 
-INTERRUPTED = 130  # exit status of a program that was ended by Ctrl-C
+INTERRUPTED = 130  # exit status of a program that Ctrl-C has ended
 
 
 class SiamFFNError(Exception):
-    """Base of all errors caused by input; the command line prints it without a traceback."""
+    """Base class of errors that input causes; the command line prints them without a traceback."""
 
 
 class ImageError(SiamFFNError):
-    """An image cannot be used: unreadable, empty, of the wrong shape, type or encoding."""
+    """An image cannot be used: unreadable, empty, or of an unsupported shape, type or encoding."""
 
 
 class BoxError(SiamFFNError):
@@ -18,7 +18,7 @@ class BoxError(SiamFFNError):
 
 
 class WeightsError(SiamFFNError):
-    """A weight file is missing, damaged, or belongs to another network."""
+    """A weight file or exported model is missing, damaged, or belongs to another model."""
 
 
 class DataError(SiamFFNError):
@@ -34,8 +34,8 @@ class DependencyError(SiamFFNError):
 
 
 class NotReadyError(SiamFFNError):
-    """The operation is not possible in the current state, such as before an image has arrived."""
+    """The operation is not possible in the current state, such as before the first image."""
 
 
 class ProcessError(SiamFFNError):
-    """A process that was started ended, failed or did not answer in time."""
+    """A child process failed, ended unexpectedly or did not answer in time."""

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from siamffn_model.runtimes.selection import check, choose, fingerprint, load_model, weight_file
+from siamffn_model.runtimes.cache import fingerprint
+from siamffn_model.runtimes.selection import check, choose, load_model, weight_file
 from siamffn_model.tracking import Tracker, TrackerProtocol, TrackerSettings
 from siamffn_model.tracking.opencv import parse_tracker
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from siamffn_model.networks.folding import fold_batch_norm
-from siamffn_model.networks.inference_modules import example_inputs, stages
+from siamffn_model.networks.inference_modules import example_inputs, inference_modules
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.runtimes.exported import ExportedModules
 from siamffn_model.runtimes.torch_runtime import TorchRuntime, trace
@@ -24,7 +24,7 @@ def convert(model: Siamese) -> ExportedModules:
     Batch norm is folded into the convolutions of `model` in place.
     """
     fold_batch_norm(model)
-    template, search = map(trace, stages(model), example_inputs(model))
+    template, search = map(trace, inference_modules(model), example_inputs(model))
     return ExportedModules(template, search, model.score_map)
 
 

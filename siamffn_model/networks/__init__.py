@@ -1,1 +1,1 @@
-"""The network's parts, one file each, in the order data flows; zoo.py names the models."""
+"""Network architectures: backbones, neck, correlation, fusion, heads; zoo.py names the models."""

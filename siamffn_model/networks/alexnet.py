@@ -1,4 +1,4 @@
-"""AlexNet without padding (Krizhevsky et al. 2012), as SiamFC and SiamRPN use it."""
+"""AlexNet without padding, the backbone of SiamFC and SiamRPN (Krizhevsky et al. 2012)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from siamffn_model.networks.backbone import Backbone
 
 
 class AlexNet(Backbone):
-    """Map BGR images (B, 3, H, W), 0-255, to one level (256 channels).
+    """Map BGR images (B, 3, H, W), 0-255, to one level with 256 channels.
 
-    255 px give 22x22 cells, 127 px give 6x6. As in pysot, no convolution is in two groups: so
-    SiamRPN has the parameters of the paper's Table 2.
+    The level has 22x22 cells for 255 px and 6x6 for 127 px. As in pysot, convolutions are not
+    grouped, which gives SiamRPN the number of parameters in Table 2 of the paper.
     """
 
     channels = (256,)
@@ -38,10 +38,10 @@ class AlexNet(Backbone):
         )
 
     def frozen_stages(self, image: Tensor) -> Tensor:
-        """See `Backbone.frozen_stages`: all of it."""
+        """See `Backbone.frozen_stages`; includes all layers."""
         features: Tensor = self.layers(image)
         return features
 
     def trainable_stages(self, x: Tensor) -> list[Tensor]:
-        """Return the only level."""
+        """Return the only level (B, 256, h, w)."""
         return [x]

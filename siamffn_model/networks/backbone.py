@@ -1,4 +1,4 @@
-"""What a model needs of its backbone."""
+"""The interface of backbones."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from siamffn_model.errors import WeightsError
 
 
 class Backbone(nn.Module):
-    """Maps BGR images (B, 3, H, W), 0-255, to a list of levels at stride 8.
+    """Base class: maps BGR images (B, 3, H, W), 0-255, to levels (B, C_i, h, w) at stride 8.
 
-    `channels` is the number of channels of each level. A backbone has two parts: `frozen_stages`
-    never learns, `trainable_stages` may.
+    `channels` lists C_i. The weights of `frozen_stages` are never trained; those of
+    `trainable_stages` can be.
     """
 
     channels: tuple[int, ...]
 
     def frozen_stages(self, image: Tensor) -> Tensor:
-        """Map images to what `trainable_stages` takes."""
+        """Map images (B, 3, H, W) to the input of `trainable_stages`."""
         raise NotImplementedError
 
     def trainable_stages(self, x: Tensor) -> list[Tensor]:
-        """Return the levels."""
+        """Map the output of `frozen_stages` to the levels."""
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the levels."""
+        """Map images (B, 3, H, W) to the levels."""
         return self.trainable_stages(self.frozen_stages(image))
 
     def load_imagenet(self) -> None:
-        """Take the weights that the backbone learned on ImageNet; raises `WeightsError`."""
-        raise WeightsError(f'no ImageNet weights are known for {type(self).__name__}')
+        """Load weights pretrained on ImageNet; raise `WeightsError` if they are not available."""
+        raise WeightsError(
+            f'there are no ImageNet weights for {type(self).__name__}: start from a weight file'
+        )
 
     def trainable(self) -> list[nn.Module]:
-        """Return what training may change: the modules of `trainable_stages`."""
+        """Return the modules of `trainable_stages` that training may change."""
         return []

@@ -1,4 +1,4 @@
-"""Cross-correlation of search features with template features: the similarity of the two."""
+"""Cross-correlation of search features with template features."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from torch import Tensor
 
 
 def cross_correlation(search: Tensor, template: Tensor) -> Tensor:
-    """Slide each template over all channels of the search features (SiamFC, SiamRPN).
+    """Correlate with K templates over all channels (SiamFC, SiamRPN; `xcorr_fast` in pysot).
 
-    search (B, C, H, W), template (B, K * C, h, w) or (1, K * C, h, w) -> (B, K, H-h+1, W-w+1).
+    Args:
+        search: (B, C, H, W).
+        template: (B, K * C, h, w) or (1, K * C, h, w).
+
+    Returns:
+        Response maps (B, K, H-h+1, W-w+1).
     """
     batch, channels, height, width = search.shape
     kernel = template.expand(batch, -1, -1, -1).reshape(-1, channels, *template.shape[2:])
@@ -21,24 +26,30 @@ def cross_correlation(search: Tensor, template: Tensor) -> Tensor:
 
 
 def depthwise_correlation(search: Tensor, template: Tensor) -> Tensor:
-    """Slide each template channel over the same channel of the search features (SiamRPN++).
+    """Correlate each channel separately (SiamRPN++; `xcorr_depthwise` in pysot; paper Fig. 3).
 
-    search (B, C, H, W), template (B, C, h, w) or (1, C, h, w) -> (B, C, H-h+1, W-w+1). In training
-    on a CPU it goes through the Fourier transform: the same numbers, and a backward pass that is
-    many times quicker there than that of a grouped convolution.
+    With gradients on a CPU this uses the Fourier transform: the result is the same up to rounding,
+    and the backward pass is many times faster than that of a grouped convolution.
+
+    Args:
+        search: (B, C, H, W).
+        template: (B, C, h, w) or (1, C, h, w).
+
+    Returns:
+        Response maps (B, C, H-h+1, W-w+1).
     """
     if search.device.type == 'cpu' and torch.is_grad_enabled():
-        return _by_fourier(search, template)
+        return _fourier_correlation(search, template)
     template = template.expand(search.shape[0], -1, -1, -1)
     response = cross_correlation(search.flatten(0, 1)[:, None], template.flatten(0, 1)[:, None])
     return response.reshape(*search.shape[:2], *response.shape[2:])
 
 
-def _by_fourier(search: Tensor, template: Tensor) -> Tensor:
-    if search.dtype in (torch.half, torch.bfloat16):  # under autocast; these have no transform
+def _fourier_correlation(search: Tensor, template: Tensor) -> Tensor:
+    if search.dtype in (torch.half, torch.bfloat16):  # under autocast; rfft2 needs float32
         search, template = search.float(), template.float()
     height, width = search.shape[-2:]
-    size = 4 * math.ceil(height / 4), 4 * math.ceil(width / 4)  # quick, where 31 is a prime
+    size = 4 * math.ceil(height / 4), 4 * math.ceil(width / 4)  # 32 is faster than 31, a prime
     spectrum = torch.fft.rfft2(search, s=size) * torch.fft.rfft2(template, s=size).conj()
     response = torch.fft.irfft2(spectrum, s=size)
     rows, columns = height - template.shape[-2] + 1, width - template.shape[-1] + 1

@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolution before it: the same function in fewer steps."""
+"""Folding of batch norm into the preceding convolution."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batch_norm(module: nn.Module) -> None:
-    """Fold, in place, every batch norm that follows a convolution in an `nn.Sequential`.
+    """Fold every batch norm that follows a convolution in an `nn.Sequential`, in place.
 
-    The module must be in evaluation mode; the batch norms become identities, so that the names of
-    the parameters stay.
+    The module must be in evaluation mode. Each folded batch norm is replaced by `nn.Identity`, so
+    parameter names do not change.
     """
     for child in module.modules():
         if isinstance(child, nn.Sequential):

@@ -1,4 +1,4 @@
-"""The neck: each backbone level to the same number of channels by a 1x1 convolution and BN."""
+"""The neck, which maps all backbone levels to the same number of channels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Neck(nn.Module):
-    """One 1x1 convolution and batch norm a level, no ReLU (as in SiamRPN++ and SiamBAN)."""
+    """A 1x1 convolution and batch norm per level, without ReLU (`AdjustAllLayer` in pysot)."""
 
     def __init__(self, inputs: Sequence[int], outputs: int) -> None:
         super().__init__()
@@ -18,11 +18,11 @@ class Neck(nn.Module):
         )
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Map the levels (B, C_i, H, W) to (B, outputs, H, W) each."""
+        """Map levels (B, C_i, H, W) to levels (B, outputs, H, W)."""
         return [layer(level) for layer, level in zip(self.levels, levels)]
 
 
 def center_crop(features: Tensor, size: int) -> Tensor:
-    """Keep the middle (size x size) cells of (B, C, H, W): a template without its context."""
+    """Crop (B, C, H, W) to the central size x size cells, the template without its context."""
     start = (features.shape[-1] - size) // 2
     return features[..., start : start + size, start : start + size]

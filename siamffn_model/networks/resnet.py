@@ -1,4 +1,4 @@
-"""ResNet-50 at stride 8 (He et al. 2016), dilated as SiamRPN++ and SiamBAN have it."""
+"""ResNet-50 with dilation at stride 8, as in SiamRPN++ and SiamBAN (He et al. 2016)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from siamffn_model.atomic_io import cache_folder
 from siamffn_model.errors import WeightsError
 from siamffn_model.networks.backbone import Backbone
 
-# width, blocks, stride, dilation of the first block and of the others, for layers 1 to 4. Layers 3
-# and 4 would run at stride 16 and 32; here they stay at stride 8 and dilate instead.
+# width, number of blocks, stride, dilation of the first block and of the others, for layers 1 to 4.
+# Layers 3 and 4 of the original run at stride 16 and 32; here they are dilated at stride 8 instead.
 LAYERS = ((64, 3, 1, 1, 1), (128, 4, 2, 1, 1), (256, 6, 1, 1, 2), (512, 3, 1, 2, 4))
 EXPANSION = 4
 
 
-class Inner1x1(nn.Conv2d):
-    """A 1x1 convolution that skips the outermost cells, as a 3x3 one without padding does."""
+class CroppedConv1x1(nn.Conv2d):
+    """A 1x1 convolution without the outermost cells, aligned with an unpadded 3x3 convolution."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, H, W) to (B, outputs, (H-3) // stride + 1, (W-3) // stride + 1)."""
@@ -27,19 +27,19 @@ class Inner1x1(nn.Conv2d):
 
 
 def _conv3x3(inputs: int, outputs: int, stride: int, dilation: int) -> nn.Conv2d:
-    """Keep the size at stride 1; at stride 2 there is no padding: 63 cells become 31."""
+    """Return a convolution padded at stride 1 only: at stride 2, 63 cells become 31."""
     padding = dilation if stride == 1 else 0
     return nn.Conv2d(inputs, outputs, 3, stride, padding, dilation, bias=False)
 
 
 def _conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """Compute what `_conv3x3` would if only the middle of its kernel were not zero."""
-    kind = nn.Conv2d if stride == 1 else Inner1x1
+    """Return a convolution equal to `_conv3x3` with a kernel that is zero except at its centre."""
+    kind = nn.Conv2d if stride == 1 else CroppedConv1x1
     return kind(inputs, outputs, 1, stride, bias=False)
 
 
 class Bottleneck(nn.Module):
-    """Convolutions 1x1, 3x3, 1x1, added to the input, or to `downsample` of it."""
+    """1x1, 3x3 and 1x1 convolutions with the residual connection `downsample`."""
 
     def __init__(
         self, inputs: int, width: int, stride: int, dilation: int, downsample: nn.Module
@@ -63,10 +63,11 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(Backbone):
-    """Map BGR images (B, 3, H, W), 0-255, to layers 2-4 (512, 1024, 2048 channels).
+    """Map BGR images (B, 3, H, W), 0-255, to layers 2, 3 and 4 (512, 1024 and 2048 channels).
 
-    255 px give 31x31 cells, 127 px give 15x15. The first block of each of these layers carries its
-    input over by a 3x3 convolution, as in SiamRPN++, or, lighter, by the 1x1 of the original.
+    The levels have 31x31 cells for 255 px and 15x15 for 127 px. `downsample` is the kernel size of
+    the downsample convolutions in these layers: 3 as in SiamRPN++, or 1 as in the original, which
+    has fewer parameters.
     """
 
     channels = tuple(EXPANSION * layer[0] for layer in LAYERS[1:])
@@ -84,12 +85,12 @@ class ResNet50(Backbone):
         for width, blocks, stride, first, others in LAYERS:
             outputs = EXPANSION * width
             if downsample == 3 and self.layers:
-                carry = _conv3x3(inputs, outputs, stride, first)
+                shortcut = _conv3x3(inputs, outputs, stride, first)
             else:
-                carry = _conv1x1(inputs, outputs, stride)
+                shortcut = _conv1x1(inputs, outputs, stride)
             layer = nn.Sequential(
                 Bottleneck(
-                    inputs, width, stride, first, nn.Sequential(carry, nn.BatchNorm2d(outputs))
+                    inputs, width, stride, first, nn.Sequential(shortcut, nn.BatchNorm2d(outputs))
                 )
             )
             for _ in range(blocks - 1):
@@ -98,12 +99,12 @@ class ResNet50(Backbone):
             inputs = outputs
 
     def frozen_stages(self, image: Tensor) -> Tensor:
-        """See `Backbone.frozen_stages`: the stem and layer 1."""
+        """See `Backbone.frozen_stages`; includes the stem and layer 1."""
         x: Tensor = self.layers[0](self.stem(image))
         return x
 
     def trainable_stages(self, x: Tensor) -> list[Tensor]:
-        """Return layers 2, 3 and 4."""
+        """Return the outputs of layers 2, 3 and 4."""
         levels = []
         for layer in self.layers[1:]:
             x = layer(x)
@@ -111,39 +112,39 @@ class ResNet50(Backbone):
         return levels
 
     def trainable(self) -> list[nn.Module]:
-        """Return layers 2, 3 and 4, as SiamRPN++ and SiamBAN tune them."""
+        """Return layers 2, 3 and 4, which SiamRPN++ and SiamBAN fine-tune."""
         return list(self.layers[1:])
 
     def load_imagenet(self) -> None:
-        """Take the weights that `siamffn weights import-imagenet` left; raises `WeightsError`."""
+        """Load the weights of `siamffn weights import-imagenet`, or raise `WeightsError`."""
         self.load_classifier(imagenet_weights())
 
     def load_classifier(self, state: dict[str, Tensor]) -> None:
-        """Take the weights of an ImageNet classifier under this module's names.
+        """Load the state of an ImageNet classifier that uses the names of this module.
 
-        Its 1x1 downsample convolutions become the centre of 3x3 ones, which compute the same.
-        Further entries, such as the classifier's last layer, are left aside.
+        1x1 downsample kernels are padded to 3x3 if necessary, which does not change the output.
+        Other entries, such as those of the last layer, are ignored.
         """
         own = self.state_dict()
         for name, value in own.items():
             if name in state:
-                given = state[name]
-                own[name] = _centred(given) if given.shape != value.shape else given
+                kernel = state[name]
+                own[name] = kernel if kernel.shape == value.shape else _pad_to_3x3(kernel)
         self.load_state_dict(own)
 
 
-def _centred(kernel: Tensor) -> Tensor:
-    """Make (O, I, 1, 1) the middle of zeros (O, I, 3, 3)."""
+def _pad_to_3x3(kernel: Tensor) -> Tensor:
+    """Pad (O, I, 1, 1) with zeros to (O, I, 3, 3)."""
     return nn.functional.pad(kernel, (1, 1, 1, 1))
 
 
 def imagenet_file() -> Path:
-    """Return where `siamffn weights import-imagenet` leaves the weights, in the user's cache."""
+    """Return the file in the user's cache that `siamffn weights import-imagenet` writes."""
     return cache_folder() / 'resnet50_imagenet.safetensors'
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """Read the imported ImageNet weights; raises `WeightsError` where they are missing."""
+    """Read the imported ImageNet weights; raise `WeightsError` if they are missing."""
     path = imagenet_file()
     if not path.is_file():
         raise WeightsError(

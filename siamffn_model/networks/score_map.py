@@ -1,4 +1,4 @@
-"""Where on the search crop the scores of a model lie."""
+"""The layout of the candidates of a model on the search crop."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ STRIDE = 8  # pixels of the search crop between neighbouring cells of a score ma
 
 @dataclass(frozen=True)
 class ScoreMap:
-    """The candidates of a model: N = max(1, anchors) * side * side, in the order of its outputs.
+    """The layout of N = max(1, number of anchors) * side * side candidates.
 
-    The cells come row by row, and all of the first anchor's before those of the second. `anchors`
-    are widths and heights in pixels of the search crop, none for a model free of anchors. `sized`
-    is False for a model that tells where the target is but not how large.
+    Candidates are ordered by anchor, row and column.
+
+    Attributes:
+        side: number of cells per row and per column.
+        anchors: width and height of each anchor in pixels of the search crop; empty for anchor-free
+            models.
+        sized: whether the model predicts the size of the target, not only its position.
     """
 
     side: int
@@ -25,16 +29,16 @@ class ScoreMap:
 
     @property
     def candidates(self) -> int:
-        """N, their number."""
+        """The number N of candidates."""
         return max(1, len(self.anchors)) * self.side**2
 
     def points(self) -> NDArray[np.float64]:
-        """Return (2, N): x and y of each candidate, in pixels from the search crop's centre."""
+        """Return (2, N): x and y of each candidate from the centre of the crop, in pixels."""
         line = STRIDE * (np.arange(self.side) - self.side // 2)
         x, y = np.meshgrid(line, line)
         return np.tile([x.ravel(), y.ravel()], max(1, len(self.anchors))).astype(float)
 
     def window(self) -> NDArray[np.float64]:
-        """Return (N): the Hanning window over the cells, 1 in the middle and 0 at the edge."""
+        """Return (N,): the Hanning window over the cells, 1 at the centre and 0 at the border."""
         hanning = np.hanning(self.side)
         return np.tile(np.outer(hanning, hanning).ravel(), max(1, len(self.anchors)))

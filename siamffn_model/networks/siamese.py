@@ -1,4 +1,4 @@
-"""The trackers' networks, each from backbone to candidates, top to bottom."""
+"""Siamese networks from crop to classification and regression maps."""
 
 from __future__ import annotations
 
@@ -13,60 +13,62 @@ from siamffn_model.networks.correlation import cross_correlation, depthwise_corr
 from siamffn_model.networks.fusion import ScaleAttention
 from siamffn_model.networks.heads import (
     BoxHead,
-    DistanceFusion,
-    ResultFusion,
-    UpChannelHead,
+    MultiBAN,
+    MultiRPN,
+    UPChannelRPN,
     anchor_distances,
 )
 from siamffn_model.networks.neck import Neck, center_crop
 from siamffn_model.networks.score_map import ScoreMap
 
-# Widths and heights at ratios 1/3 to 3 round a square of 64 px, with SiamRPN++'s rounding.
+# Width and height in pixels, rounded as in SiamRPN++: ratios from 1/3 to 3, area of about 64 x 64.
 ANCHORS = ((104.0, 32.0), (88.0, 40.0), (64.0, 64.0), (40.0, 80.0), (32.0, 96.0))
 
 
 class Siamese(nn.Module):
-    """A backbone and a neck that see template and search crop alike, and a comparison of the two.
+    """Base class: backbone and neck with shared weights for both crops, then a comparison.
 
-    The template is computed once a target, by `template`; each frame costs one `search`.
+    `template` runs once per target, `search` once per frame.
     """
 
     score_map: ScoreMap
 
     def __init__(self, backbone: Backbone, neck: nn.Module, cells: int) -> None:
-        """`cells` is the side of the template's features that is kept, the target's part."""
+        """`cells` is the side of the central template features, which cover the target."""
         super().__init__()
         self.backbone, self.neck, self.cells = backbone, neck, cells
 
     def template(self, crop: Tensor) -> list[Tensor]:
-        """Map template crops (B, 3, 127, 127), BGR 0-255, to what `search` takes."""
+        """Map template crops (B, 3, 127, 127), BGR 0-255, to kernels for `search`."""
         levels = self.neck(self.backbone(crop))
         return self.kernels([center_crop(level, self.cells) for level in levels])
 
     def search(self, crop: Tensor, template: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Map search crops (B, 3, 255, 255), BGR 0-255, to what `compare` gives."""
+        """Map search crops (B, 3, 255, 255), BGR 0-255, and kernels to the output of `compare`."""
         return self.compare(self.neck(self.backbone(crop)), template)
 
     def kernels(self, template: Sequence[Tensor]) -> list[Tensor]:
-        """Do once what the comparison does with the template's features alone."""
+        """Map template levels (B, C, cells, cells) to the kernels that `compare` takes."""
         return list(template)
 
     def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return logits (B, 2, N), background first, and distances (B, 4, N).
+        """Compare search levels (B, C, h, w) with kernels.
 
-        The N candidates are those of `score_map`. Distances run from a candidate's point to the
-        left, top, right and bottom edge of its box, in pixels of the search crop.
+        Returns:
+            Logits (B, 2, N), background first, and distances (B, 4, N) from the point of each
+            candidate to the left, top, right and bottom edge of its box, in pixels of the search
+            crop. The N candidates are those of `score_map`.
         """
         raise NotImplementedError
 
 
 class SiamFFN(Siamese):
-    """Feature fusion: response maps are fused by scale attention, then decoded (Fig. 3)."""
+    """Feature fusion: scale attention fuses the response maps of all levels (paper Fig. 3)."""
 
     score_map = ScoreMap(25)
 
     def __init__(self, backbone: Backbone, channels: int, cells: int) -> None:
-        """`channels` is the width of neck and head."""
+        """`channels` is the number of channels of neck and head."""
         super().__init__(backbone, Neck(backbone.channels, channels), cells)
         self.fusion = ScaleAttention(channels)
         self.head = BoxHead(channels)
@@ -78,7 +80,7 @@ class SiamFFN(Siamese):
         return logits.flatten(2), distances.flatten(2)
 
     def rescale_scores(self, scale: float, shift: float) -> None:
-        """Turn the log odds of all scores into scale * log odds + shift."""
+        """Change the output layer so that all log odds become scale * log odds + shift."""
         output = self.head.cls[-1]
         assert isinstance(output, nn.Conv2d)
         assert output.bias is not None
@@ -89,14 +91,14 @@ class SiamFFN(Siamese):
 
 
 class SiamBAN(Siamese):
-    """Result fusion free of anchors (Chen et al. 2020): the paper's baseline."""
+    """Anchor-free result fusion (Chen et al. 2020), the baseline of the paper."""
 
     score_map = ScoreMap(25)
 
     def __init__(self, backbone: Backbone, channels: int, cells: int) -> None:
-        """`channels` is the width of neck and head."""
+        """`channels` is the number of channels of neck and head."""
         super().__init__(backbone, Neck(backbone.channels, channels), cells)
-        self.head = DistanceFusion(channels, len(backbone.channels))
+        self.head = MultiBAN(channels, len(backbone.channels))
 
     def kernels(self, template: Sequence[Tensor]) -> list[Tensor]:
         """See `Siamese.kernels`."""
@@ -108,13 +110,13 @@ class SiamBAN(Siamese):
         return logits.flatten(2), distances.flatten(2)
 
 
-class _Anchored(Siamese):
-    """What models with anchors share: their offsets become distances."""
+class _AnchorBased(Siamese):
+    """Base class of models with anchors; converts offsets to distances."""
 
     anchors: Tensor
 
     def __init__(
-        self, backbone: Backbone, neck: nn.Module, cells: int, head: ResultFusion | UpChannelHead
+        self, backbone: Backbone, neck: nn.Module, cells: int, head: MultiRPN | UPChannelRPN
     ) -> None:
         super().__init__(backbone, neck, cells)
         self.head = head
@@ -131,30 +133,30 @@ class _Anchored(Siamese):
         return logits.unflatten(1, (2, -1)).flatten(2), distances.flatten(2)
 
 
-class SiamRPNpp(_Anchored):
-    """Result fusion over anchors (Li et al. 2019)."""
+class SiamRPNpp(_AnchorBased):
+    """Result fusion with anchors (Li et al. 2019)."""
 
     score_map = ScoreMap(25, ANCHORS)
 
     def __init__(self, backbone: Backbone, channels: int, cells: int) -> None:
-        """`channels` is the width of neck and head."""
+        """`channels` is the number of channels of neck and head."""
         neck = Neck(backbone.channels, channels)
-        head = ResultFusion(channels, len(backbone.channels), len(ANCHORS))
+        head = MultiRPN(channels, len(backbone.channels), len(ANCHORS))
         super().__init__(backbone, neck, cells, head)
 
 
-class SiamRPN(_Anchored):
-    """One level, whose template becomes the kernels of a region proposal (Li et al. 2018)."""
+class SiamRPN(_AnchorBased):
+    """Region proposals with kernels from the template, on one level (Li et al. 2018)."""
 
     score_map = ScoreMap(17, ANCHORS)
 
     def __init__(self, backbone: Backbone, cells: int) -> None:
-        head = UpChannelHead(backbone.channels[-1], len(ANCHORS))
+        head = UPChannelRPN(backbone.channels[-1], len(ANCHORS))
         super().__init__(backbone, nn.Identity(), cells, head)
 
 
 class SiamFC(Siamese):
-    """The first: where the template fits best, of whatever size it was (Bertinetto et al. 2016)."""
+    """Cross-correlation on one level, without box regression (Bertinetto et al. 2016)."""
 
     score_map = ScoreMap(17, sized=False)
 
@@ -164,7 +166,7 @@ class SiamFC(Siamese):
         self.bias = nn.Parameter(torch.tensor(0.0))
 
     def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """See `Siamese.compare`; the boxes are squares as large as the usual template."""
+        """See `Siamese.compare`; all boxes are squares of half the template crop's side."""
         response = cross_correlation(levels[-1], kernels[-1]).flatten(2)
         score = self.gain * response + self.bias
         logits = torch.cat([torch.zeros_like(score), score], dim=1)

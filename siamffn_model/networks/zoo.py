@@ -1,4 +1,4 @@
-"""The models by name, and their weight files."""
+"""Models by name, and their weight files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from siamffn_model.atomic_io import atomic_write
-from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.errors import ConfigError, WeightsError
 from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
 from siamffn_model.networks.resnet import ResNet50
@@ -25,15 +25,15 @@ from siamffn_model.networks.siamese import (
 )
 
 MODELS: dict[str, Callable[[], Siamese]] = {
-    # ours, for CPUs: the paper's head on a compact backbone
+    # for CPUs: the paper's head on a compact backbone
     'siamffn_lite0': lambda: SiamFFN(EfficientNetLite0(), channels=96, cells=7),
-    # ours, to compare the heads on the same backbone
+    # to compare the heads on the same backbone
     'siamban_lite0': lambda: SiamBAN(EfficientNetLite0(), channels=96, cells=7),
-    # the paper's
+    # the paper's model
     'siamffn_r50': lambda: SiamFFN(ResNet50(), channels=256, cells=7),
-    # ours: lighter by the 1x1 downsample convolutions of the original ResNet
+    # fewer parameters: the 1x1 downsample convolutions of the original ResNet
     'siamffn_r50_1x1': lambda: SiamFFN(ResNet50(downsample=1), channels=256, cells=7),
-    # what the paper compares with, in Tables 2 to 4
+    # the paper's baselines in Tables 2 to 4
     'siamban_r50': lambda: SiamBAN(ResNet50(), channels=256, cells=7),
     'siamrpnpp_r50': lambda: SiamRPNpp(ResNet50(), channels=256, cells=7),
     'siamrpn_alex': lambda: SiamRPN(AlexNet(), cells=6),
@@ -42,29 +42,30 @@ MODELS: dict[str, Callable[[], Siamese]] = {
 
 
 def create_model(name: str) -> Siamese:
-    """Return the named model with random weights; raises `SiamFFNError` for an unknown name."""
+    """Return the named model with random weights; raise `ConfigError` for an unknown name."""
     _check_name(name)
     return MODELS[name]()
 
 
 def _check_name(name: str) -> None:
     if name not in MODELS:
-        raise SiamFFNError(f'unknown model {name!r}: choose one of {", ".join(MODELS)}')
+        raise ConfigError(f'unknown model {name!r}: choose one of {", ".join(MODELS)}')
 
 
 def load_weights(model: Siamese, name: str, path: Path) -> None:
-    """Give a model of that name the weights in a file; raises `WeightsError` as `load_model`."""
+    """Load the weights of a file into the named model; raises as `read_weights`."""
     _load_state(model, read_weights(path, name), path)
 
 
 def save_weights(model: Siamese, name: str, path: Path, card: dict[str, object]) -> None:
-    """Write the model's weights with its name and card, atomically.
+    """Write a safetensors file with the model's name and card as metadata, atomically.
 
-    Weights are halved; the statistics of batch norm are not, for some are too large for that.
+    Parameters are stored in half precision; the statistics of batch norm are not, because some
+    exceed its range. Raises `DataError` if the file cannot be written.
     """
-    learned = dict(model.named_parameters())
+    parameters = dict(model.named_parameters())
     state = {
-        key: (value.half() if key in learned else value).contiguous().cpu()
+        key: (value.half() if key in parameters else value).contiguous().cpu()
         for key, value in model.state_dict().items()
     }
     with atomic_write(path) as partial:
@@ -72,12 +73,16 @@ def save_weights(model: Siamese, name: str, path: Path, card: dict[str, object])
 
 
 def read_weights(path: Path, name: str) -> dict[str, Tensor]:
-    """Read a weight file of model `name` in single precision; raises `WeightsError`."""
+    """Read a weight file of the named model in single precision.
+
+    Raises `ConfigError` for an unknown name and `WeightsError` for a file that is missing, damaged
+    or of another model.
+    """
     _check_name(name)
     if not path.is_file():
         raise WeightsError(
             f'weight file {path} is missing: give the path of a .safetensors file for {name} '
-            '(only siamffn_lite0 ships with weights; see `siamffn weights --help` for others)'
+            '(only siamffn_lite0 comes with weights; see `siamffn weights --help` for others)'
         )
     try:
         with safe_open(path, framework='pt') as file:
@@ -96,29 +101,30 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
 
 
 def read_card(path: Path) -> dict[str, object]:
-    """Return the card that `save_weights` left in a file that `read_weights` can read."""
+    """Return the card that `save_weights` has stored in a valid weight file."""
     with safe_open(path, framework='pt') as file:
         card: dict[str, object] = json.loads((file.metadata() or {}).get('card', '{}'))
         return card
 
 
 def adopt_weights(name: str, state: dict[str, Tensor], source: Path, out: Path) -> None:
-    """Write a state that came from elsewhere, `source`, as a weight file of the named model.
+    """Write a state dict converted from the file `source` as a weight file of the named model.
 
-    Raises `WeightsError` where names or shapes are not the model's.
+    Raises `WeightsError` if names or shapes differ from the model's.
     """
     model = create_model(name)
     _load_state(model, state, source)
     save_weights(model, name, out, {'source': source.name})
 
 
-def _load_state(model: Siamese, given: dict[str, Tensor], path: Path) -> None:
-    wanted = model.state_dict()
-    strange = sorted(wanted.keys() ^ given.keys())
-    strange += [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
-    if strange:
+def _load_state(model: Siamese, state: dict[str, Tensor], path: Path) -> None:
+    expected = model.state_dict()
+    different = sorted(expected.keys() ^ state.keys())
+    different += [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
+    if different:
         raise WeightsError(
-            f'weight file {path} is of another network: {len(strange)} of {len(wanted)} tensors '
-            f'differ, the first is {strange[0]}; use a file written for this model and version'
+            f'weight file {path} is of another network: {len(different)} of {len(expected)} '
+            f'tensors differ, the first is {different[0]}; use a file written for this model and '
+            'version'
         )
-    model.load_state_dict(given)
+    model.load_state_dict(state)

@@ -1,1 +1,1 @@
-"""What computes a network for the tracker: PyTorch, OpenVINO or ONNX Runtime, on a CPU or a GPU."""
+"""Inference engines that run a model for the tracker: PyTorch, OpenVINO and ONNX Runtime."""

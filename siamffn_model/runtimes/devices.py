@@ -1,4 +1,4 @@
-"""Where networks are computed, and memory. Nothing imports PyTorch where there is no GPU."""
+"""Devices and memory. PyTorch is imported only if an NVIDIA driver is installed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import ctypes
 import re
 import sys
 from functools import cache
-from mmap import PAGESIZE
-from pathlib import Path
 
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import ConfigError, DependencyError
 
 
 @cache
 def has_driver() -> bool:
-    """Tell whether NVIDIA's driver is there."""
+    """Return whether NVIDIA's driver is installed."""
     try:
         ctypes.CDLL('libcuda.so.1')
     except OSError:
@@ -23,10 +21,11 @@ def has_driver() -> bool:
 
 
 @cache
-def cuda_devices() -> int:
-    """Return how many CUDA devices PyTorch sees.
+def cuda_device_count() -> int:
+    """Return the number of CUDA devices that PyTorch can use.
 
-    It is only asked where the driver is, for its import takes longer than the rest of a start.
+    PyTorch is imported only if the driver is installed, because its import takes longer than the
+    rest of the start of the node.
     """
     if not has_driver():
         return 0
@@ -36,31 +35,35 @@ def cuda_devices() -> int:
 
 
 def memory() -> int:
-    """Return the bytes of this process that are in memory; 0 where there is no /proc to ask."""
-    statm = Path('/proc/self/statm')
-    return int(statm.read_text().split()[1]) * PAGESIZE if statm.exists() else 0
+    """Return the resident set size of this process in bytes."""
+    import psutil  # imported here to keep the start of the node fast
+
+    return int(psutil.Process().memory_info().rss)
 
 
 def gpu_memory() -> int:
-    """Return the bytes that PyTorch holds on the GPU; 0 where it has none, or is not loaded."""
+    """Return the GPU memory in bytes that PyTorch has reserved; 0 without a GPU or PyTorch."""
     torch = sys.modules.get('torch')
     return int(torch.cuda.memory_reserved()) if torch and torch.cuda.is_available() else 0
 
 
-def device_number(name: str) -> int:
-    """Return N of cpu, cuda or cuda:N, 0 where there is none; raises `SiamFFNError`."""
+def device_index(name: str) -> int:
+    """Return N for 'cuda:N' and 0 for 'cuda' and 'cpu'; raise `ConfigError` for other names."""
     if not re.fullmatch(r'cpu|cuda(:\d+)?', name):
-        raise SiamFFNError(f'unknown device {name!r}: choose auto, cpu, cuda or cuda:N')
+        raise ConfigError(f'unknown device {name!r}: choose auto, cpu, cuda or cuda:N')
     return int(name.partition(':')[2] or 0)
 
 
 def choose_device(name: str) -> str:
-    """Turn auto, cpu, cuda or cuda:N into a device that is there, or raise `SiamFFNError`."""
+    """Return the device for 'auto', 'cpu', 'cuda' or 'cuda:N'; 'auto' prefers CUDA.
+
+    Raises `ConfigError` for an unknown name and `DependencyError` if the device is not available.
+    """
     if name == 'auto':
-        return 'cuda' if cuda_devices() else 'cpu'
-    if name != 'cpu' and device_number(name) >= cuda_devices():
-        raise SiamFFNError(
-            f'device {name!r} is not there: this PyTorch sees {cuda_devices()} CUDA devices; use '
-            'cpu or auto, or install a PyTorch built for your GPU'
+        return 'cuda' if cuda_device_count() else 'cpu'
+    if name != 'cpu' and device_index(name) >= cuda_device_count():
+        raise DependencyError(
+            f'device {name!r} is not available: this PyTorch sees {cuda_device_count()} CUDA '
+            'devices; use cpu or auto, or install a PyTorch build for your GPU'
         )
     return name

@@ -1,4 +1,4 @@
-"""Exported models: folders with the two inference modules of a model and a manifest."""
+"""Exported models: folders with the inference modules of a model and a manifest."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ FORMATS = ('onnx', 'openvino', 'torchscript')
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an exported folder holds.
+    """Description of an exported model, stored in its folder as JSON.
 
     Attributes:
-        model: its name in the zoo.
+        model: name in the zoo.
         format: one of `FORMATS`.
-        score_map: of the model.
-        precision: of its weights: 'f32' or 'int8'.
-        version: of the package that wrote it.
+        score_map: layout of the model's candidates.
+        precision: precision of the weights: 'f32' or 'int8'.
+        version: version of this package that wrote the folder.
     """
 
     model: str
@@ -38,7 +38,10 @@ class Manifest:
 
 
 class ExportedModules(NamedTuple):
-    """The two stages of a model (see `networks.stages`) in a format, for one crop of a target."""
+    """The two inference modules of a model in an export format, for a batch size of 1.
+
+    See `networks.inference_modules`. The type of `template` and `search` depends on the format.
+    """
 
     template: Any
     search: Any
@@ -47,9 +50,9 @@ class ExportedModules(NamedTuple):
 
 @contextmanager
 def writing(folder: Path, manifest: Manifest) -> Iterator[Path]:
-    """Yield a folder to write modules to; on success it is renamed to `folder`, with the manifest.
+    """Yield a temporary folder for the modules; on success add the manifest and rename it.
 
-    Raises `DataError` where that exists or cannot be written.
+    Raises `DataError` if `folder` exists or cannot be written.
     """
     with atomic_write_folder(folder) as partial:
         yield partial
@@ -57,12 +60,12 @@ def writing(folder: Path, manifest: Manifest) -> Iterator[Path]:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an exported folder; raises `WeightsError`."""
+    """Read the manifest of an exported model; raise `WeightsError` if it is missing or damaged."""
     try:
         values: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
-        area = values.pop('score_map')
-        anchors = tuple((w, h) for w, h in area['anchors'])
-        manifest = Manifest(score_map=ScoreMap(area['side'], anchors, area['sized']), **values)
+        layout = values.pop('score_map')
+        anchors = tuple((w, h) for w, h in layout['anchors'])
+        manifest = Manifest(score_map=ScoreMap(layout['side'], anchors, layout['sized']), **values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f'{folder} is not an exported model: its {MANIFEST} cannot be read ({error!r}); '
@@ -70,7 +73,7 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
     if manifest.format not in FORMATS:
         raise WeightsError(
-            f'{folder} is of the format {manifest.format!r}, which this version does not know: '
-            'export it anew'
+            f'{folder} has the format {manifest.format!r}, which this version does not support: '
+            'export the model again'
         )
     return manifest

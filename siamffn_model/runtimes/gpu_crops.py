@@ -1,4 +1,8 @@
-"""Crops cut on a GPU: what of the images they show goes up in one piece, and is sampled there."""
+"""Cropping on a GPU: image regions are uploaded in one buffer and sampled on the device.
+
+The buffer begins with a header of `HEADER_FIELDS` float64 values per view, followed by the pixels
+of all regions.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +16,21 @@ from torch import Tensor
 
 from siamffn_model.imaging.crop import View
 
-NUMBERS = 9  # of each view: x, y, step; its window's offset, width, height; the colour beyond
+# Per view: x and y of the first sample in the region, sampling step, byte offset, width and height
+# of the region, fill colour (BGR).
+HEADER_FIELDS = 9
 
 
-def head_size(views: int) -> int:
-    """Return the bytes before the pixels: each view's numbers."""
-    return 8 * NUMBERS * views
+def header_size(views: int) -> int:
+    """Return the size in bytes of the header for a number of views."""
+    return 8 * HEADER_FIELDS * views
 
 
-def bounds(view: View, size: int) -> tuple[slice, slice]:
-    """Return rows and columns of the image that a crop of this size is sampled from, at least one.
+def sampled_region(view: View, size: int) -> tuple[slice, slice]:
+    """Return the rows and columns of the image from which a crop of this size is sampled.
 
-    What is sampled outside of them is outside of the image.
+    The region has at least one row and one column. Samples outside the region are outside the
+    image.
     """
     height, width = view.image.shape[:2]
     rows, columns = (
@@ -31,69 +38,69 @@ def bounds(view: View, size: int) -> tuple[slice, slice]:
             min(max(math.floor(first), 0), length - 1),
             max(min(math.floor(first + (size - 1) * view.side / size) + 2, length), 1),
         )
-        for first, length in zip(_first(view, size)[::-1], (height, width))
+        for first, length in zip(_first_sample(view, size)[::-1], (height, width))
     )
     return rows, columns
 
 
-def bytes_needed(views: Sequence[View], size: int) -> int:
-    """Return how large a buffer `pack` needs."""
-    areas = [(bounds(view, size), view.image.shape[2]) for view in views]
-    return head_size(len(views)) + sum(
+def buffer_size(views: Sequence[View], size: int) -> int:
+    """Return the size in bytes of the buffer that `pack_views` needs."""
+    regions = [(sampled_region(view, size), view.image.shape[2]) for view in views]
+    return header_size(len(views)) + sum(
         (rows.stop - rows.start) * (columns.stop - columns.start) * channels
-        for (rows, columns), channels in areas
+        for (rows, columns), channels in regions
     )
 
 
-def pack(views: Sequence[View], size: int, slots: int, buffer: NDArray[np.uint8]) -> int:
-    """Write up to `slots` views to a flat buffer, as `sample` reads them; return the bytes used."""
-    head = buffer[: head_size(slots)].view(np.float64).reshape(slots, NUMBERS)
-    used = head_size(slots)
-    for numbers, view in zip(head, views):
-        rows, columns = bounds(view, size)
-        window = view.image[rows, columns]
-        x, y = _first(view, size)
-        numbers[:6] = (
+def pack_views(views: Sequence[View], size: int, slots: int, buffer: NDArray[np.uint8]) -> int:
+    """Write at most `slots` views to a flat buffer for `sample_crops`; return the bytes used."""
+    header = buffer[: header_size(slots)].view(np.float64).reshape(slots, HEADER_FIELDS)
+    used = header_size(slots)
+    for fields, view in zip(header, views):
+        rows, columns = sampled_region(view, size)
+        region = view.image[rows, columns]
+        x, y = _first_sample(view, size)
+        fields[:6] = (
             x - columns.start,
             y - rows.start,
             view.side / size,
             used,
-            window.shape[1],
-            window.shape[0],
+            region.shape[1],
+            region.shape[0],
         )
-        numbers[6:] = view.fill
-        buffer[used : used + window.size].reshape(window.shape)[...] = window
-        used += window.size
+        fields[6:] = view.fill
+        buffer[used : used + region.size].reshape(region.shape)[...] = region
+        used += region.size
     return used
 
 
-def _first(view: View, size: int) -> tuple[float, float]:
-    """Return where the crop's first pixel is sampled: (0, 0) is the centre of the image's first."""
-    reach = view.side / size * (size - 1) / 2
-    return view.x - 0.5 - reach, view.y - 0.5 - reach
+def _first_sample(view: View, size: int) -> tuple[float, float]:
+    """Return x and y of the crop's first sample, where (0, 0) is the centre of the first pixel."""
+    half_extent = view.side / size * (size - 1) / 2
+    return view.x - 0.5 - half_extent, view.y - 0.5 - half_extent
 
 
-def sample(buffer: Tensor, slots: int, size: int) -> Tensor:
-    """Return the crops (slots, size, size, 3), uint8, of a buffer that `pack` filled.
+def sample_crops(buffer: Tensor, slots: int, size: int) -> Tensor:
+    """Return crops (slots, size, size, 3), uint8, from a buffer of `pack_views`.
 
-    They are interpolated linearly, as `View.crop` does it. Shapes depend on no value, so that a
-    CUDA graph can hold it.
+    Interpolation is bilinear, as in `View.crop`. Shapes do not depend on the content of the buffer,
+    so a CUDA graph can capture this function.
     """
-    numbers = buffer[: head_size(slots)].view(torch.float64).view(slots, NUMBERS)
-    first, step = numbers[:, :2].float(), numbers[:, 2].float()
-    offset, width, height = (numbers[:, place].long().view(-1, 1, 1) for place in (3, 4, 5))
-    beyond = numbers[:, 6:].float().view(-1, 1, 1, 3)
-    ahead = torch.arange(size, device=buffer.device) * step[:, None]
-    x, y = (first[:, :1] + ahead)[:, None, :], (first[:, 1:] + ahead)[:, :, None]
+    header = buffer[: header_size(slots)].view(torch.float64).view(slots, HEADER_FIELDS)
+    first, step = header[:, :2].float(), header[:, 2].float()
+    offset, width, height = (header[:, field].long().view(-1, 1, 1) for field in (3, 4, 5))
+    fill = header[:, 6:].float().view(-1, 1, 1, 3)
+    distance = torch.arange(size, device=buffer.device) * step[:, None]
+    x, y = (first[:, :1] + distance)[:, None, :], (first[:, 1:] + distance)[:, :, None]
     left, top = x.floor().long(), y.floor().long()
-    right_share, lower_share = x - left, y - top
+    right_weight, bottom_weight = x - left, y - top
     channel = torch.arange(3, device=buffer.device)
     total = torch.zeros(slots, size, size, 3, device=buffer.device)
-    for row, row_share in ((top, 1 - lower_share), (top + 1, lower_share)):
-        for column, share in ((left, 1 - right_share), (left + 1, right_share)):
+    for row, row_weight in ((top, 1 - bottom_weight), (top + 1, bottom_weight)):
+        for column, column_weight in ((left, 1 - right_weight), (left + 1, right_weight)):
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            place = torch.where(inside, offset + 3 * (row * width + column), 0)
-            pixels = buffer[place[..., None] + channel].float()
-            seen = torch.where(inside[..., None], pixels, beyond)
-            total += (row_share * share)[..., None] * seen
+            index = torch.where(inside, offset + 3 * (row * width + column), 0)
+            pixels = buffer[index[..., None] + channel].float()
+            values = torch.where(inside[..., None], pixels, fill)
+            total += (row_weight * column_weight)[..., None] * values
     return total.round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""A model computed by ONNX Runtime, on a CPU or, by CUDA or TensorRT, on NVIDIA's GPUs."""
+"""ONNX Runtime as the inference engine on CPUs and NVIDIA GPUs, and conversion to ONNX."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 import onnxruntime
 
 from siamffn_model.atomic_io import cache_folder
-from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.errors import DependencyError, WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.score_map import ScoreMap
-from siamffn_model.runtimes.devices import device_number, has_driver
+from siamffn_model.runtimes.devices import device_index, has_driver
 from siamffn_model.runtimes.exported import ExportedModules
 from siamffn_model.runtimes.runtime import Floats
 
@@ -26,136 +26,140 @@ if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
 
     from siamffn_model.networks.siamese import Siamese
 
-OPSET = 18  # the oldest that PyTorch's exporter writes; TensorRT 8.6 and later read it
-QUIET = 3  # of ONNX Runtime's log: errors only
+OPSET = 18  # the oldest that PyTorch's exporter writes; TensorRT 8.6 and later support it
+LOG_ERRORS = 3  # ONNX Runtime's severity level for errors
 
 Provider = tuple[str, dict[str, Any]]
 
 
 class ONNXRuntime:
-    """A model computed by ONNX Runtime, one view after the other.
+    """A model in ONNX Runtime. Views are processed one at a time.
 
     Args:
-        graphs: the model.
+        modules: the model as ONNX files in memory.
         device: 'cpu', 'cuda' or 'cuda:N'.
 
-    Raises `SiamFFNError` where the device is not there and `WeightsError` where the graphs cannot
-    be read.
+    Raises:
+        DependencyError: the device is not available.
+        WeightsError: ONNX Runtime cannot load the modules.
     """
 
-    def __init__(self, graphs: ExportedModules, device: str) -> None:
-        self.score_map, self.device = graphs.score_map, device
-        chosen = providers(device, onnxruntime.get_available_providers())
-        self._template, self._search = (_session(g, chosen) for g in graphs[:2])
+    def __init__(self, modules: ExportedModules, device: str) -> None:
+        self.score_map, self.device = modules.score_map, device
+        requested = providers(device, onnxruntime.get_available_providers())
+        self._template, self._search = (_session(m, requested) for m in modules[:2])
         self._inputs = [value.name for value in self._search.get_inputs()]
         used = self._search.get_providers()[0]
         self.name = f'ONNX Runtime, {used.removesuffix("ExecutionProvider")}'
         if device != 'cpu' and used == 'CPUExecutionProvider':
-            raise SiamFFNError(
-                f'ONNX Runtime cannot use {device!r}: its GPU libraries do not load (its own '
-                'message is above); install the CUDA and cuDNN that it names, or choose cpu'
+            raise DependencyError(
+                f'ONNX Runtime cannot use {device!r}: its GPU libraries cannot be loaded (see the '
+                'message above); install the versions of CUDA and cuDNN that it names, or choose '
+                'cpu'
             )
 
     def template(self, view: View) -> list[Any]:
         """See `Runtime.template`."""
         feed = {'crop': view.crop(TEMPLATE_SIZE)[None]}
-        tensors: list[Any] = self._template.run(None, feed)
-        return tensors
+        levels: list[Any] = self._template.run(None, feed)
+        return levels
 
     def search(self, views: Sequence[View], templates: Sequence[list[Any]]) -> Floats:
         """See `Runtime.search`."""
-        found = np.empty((len(views), 5, self.score_map.candidates))
-        for number, (view, template) in enumerate(zip(views, templates, strict=True)):
+        candidates = np.empty((len(views), 5, self.score_map.candidates))
+        for index, (view, template) in enumerate(zip(views, templates, strict=True)):
             values = [view.crop(SEARCH_SIZE)[None], *template]
             feed = dict(zip(self._inputs, values, strict=True))
-            found[number] = self._search.run(None, feed)[0][0]
-        return found
+            candidates[index] = self._search.run(None, feed)[0][0]
+        return candidates
 
 
-def providers(device: str, offered: Sequence[str]) -> list[Provider]:
-    """Return what is to compute on a device, the quickest first.
+def providers(device: str, available: Sequence[str]) -> list[Provider]:
+    """Return the execution providers for a device with their options, the fastest first.
 
     Args:
         device: 'cpu', 'cuda' or 'cuda:N'.
-        offered: what this ONNX Runtime was built with.
+        available: names of the providers in this build of ONNX Runtime.
 
-    Raises `SiamFFNError` where that cannot use the device.
+    Raises:
+        ConfigError: an unknown device.
+        DependencyError: no provider supports the device.
     """
-    number = device_number(device)
+    index = device_index(device)
     if device == 'cpu':
         return [('CPUExecutionProvider', {})]
-    if 'CUDAExecutionProvider' not in offered:
-        raise SiamFFNError(
-            f'this ONNX Runtime cannot use {device!r}: `pip install onnxruntime-gpu` in the place '
-            'of onnxruntime (on a Jetson from the index of its JetPack), or choose cpu'
+    if 'CUDAExecutionProvider' not in available:
+        raise DependencyError(
+            f'this ONNX Runtime cannot use {device!r}: `pip install onnxruntime-gpu` instead of '
+            'onnxruntime (on a Jetson from the index of its JetPack), or choose cpu'
         )
     tensorrt = {
-        'device_id': number,
+        'device_id': index,
         'trt_fp16_enable': True,
         'trt_engine_cache_enable': True,
         'trt_engine_cache_path': str(cache_folder() / 'tensorrt'),
     }
-    on_gpu: list[Provider] = [
+    gpu_providers: list[Provider] = [
         ('TensorrtExecutionProvider', tensorrt),
-        ('CUDAExecutionProvider', {'device_id': number}),
+        ('CUDAExecutionProvider', {'device_id': index}),
     ]
-    return [provider for provider in on_gpu if provider[0] in offered]
+    return [provider for provider in gpu_providers if provider[0] in available]
 
 
-def quickest_device() -> str:
-    """Return 'cuda' where there is a GPU that this ONNX Runtime can use, else 'cpu'."""
-    offered = onnxruntime.get_available_providers()
-    return 'cuda' if has_driver() and 'CUDAExecutionProvider' in offered else 'cpu'
+def fastest_device() -> str:
+    """Return 'cuda' if this ONNX Runtime supports CUDA and a driver is installed, else 'cpu'."""
+    available = onnxruntime.get_available_providers()
+    return 'cuda' if has_driver() and 'CUDAExecutionProvider' in available else 'cpu'
 
 
-def _session(graph: bytes, chosen: list[Provider]) -> Any:
+def _session(model: bytes, requested: list[Provider]) -> Any:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = QUIET
+    options.log_severity_level = LOG_ERRORS
     try:
-        return onnxruntime.InferenceSession(graph, options, chosen)
-    except Exception as error:  # of its own kinds, of which it publishes none
+        return onnxruntime.InferenceSession(model, options, requested)
+    except Exception as error:  # ONNX Runtime does not document its exception types
         raise WeightsError(
-            f'ONNX Runtime cannot load the model ({error}); export it anew'
+            f'ONNX Runtime cannot load the model ({error}); export it again'
         ) from None
 
 
-def save_graphs(graphs: ExportedModules, folder: Path) -> None:
+def save_modules(modules: ExportedModules, folder: Path) -> None:
     """Write template.onnx and search.onnx."""
     for name in ('template', 'search'):
-        (folder / f'{name}.onnx').write_bytes(getattr(graphs, name))
+        (folder / f'{name}.onnx').write_bytes(getattr(modules, name))
 
 
-def read_graphs(folder: Path, score_map: ScoreMap) -> ExportedModules:
-    """Read what `save_graphs` wrote; raises `WeightsError`."""
+def read_modules(folder: Path, score_map: ScoreMap) -> ExportedModules:
+    """Read the files of `save_modules`; raise `WeightsError` if one is missing."""
     try:
         template, search = (
             (folder / f'{name}.onnx').read_bytes() for name in ('template', 'search')
         )
     except OSError as error:
-        raise WeightsError(f'{folder} holds no model in ONNX ({error}); export it anew') from None
+        raise WeightsError(f'{folder} contains no ONNX model ({error}); export it again') from None
     return ExportedModules(template, search, score_map)
 
 
 def convert_model(model: Siamese) -> ExportedModules:
-    """Return the ONNX files' bytes of a model in evaluation mode, its batch norm folded.
+    """Convert a model in evaluation mode, with batch norm folded, to ONNX files in memory.
 
-    All shapes are fixed, and names are those of the stages: `crop` and `template0`, ... in,
-    `template0`, ... or `candidates` out. Each correlation is one grouped Conv whose kernel is a
-    template's tensor.
+    All shapes are constant. The template module maps `crop` to `template0`, `template1`, ...; the
+    search module maps `crop` and these tensors to `candidates`. Each correlation is one grouped
+    Conv whose kernel is a template tensor.
 
-    Raises `SiamFFNError` where the packages that PyTorch needs for it are not installed.
+    Raises `DependencyError` if a package that PyTorch's exporter needs is not installed.
     """
     for package in ('onnx', 'onnxscript'):
         if not find_spec(package):
-            raise SiamFFNError(
-                f'{package} is not installed: to turn a model into ONNX PyTorch needs '
+            raise DependencyError(
+                f'{package} is not installed: PyTorch needs it to convert a model to ONNX, '
                 '`pip install onnx onnxscript`; or give a folder that `siamffn export` wrote'
             )
-    from siamffn_model.networks.inference_modules import example_inputs, stages
+    from siamffn_model.networks.inference_modules import example_inputs, inference_modules
 
-    template, search = stages(model)
+    template, search = inference_modules(model)
     template_inputs, search_inputs = example_inputs(model)
-    levels = [f'template{number}' for number in range(len(search_inputs) - 1)]
+    levels = [f'template{level}' for level in range(len(search_inputs) - 1)]
     return ExportedModules(
         _convert(template, template_inputs, ['crop'], levels),
         _convert(search, search_inputs, ['crop', *levels], ['candidates']),
@@ -164,28 +168,31 @@ def convert_model(model: Siamese) -> ExportedModules:
 
 
 def _convert(
-    stage: nn.Module, inputs: tuple[Tensor, ...], names: list[str], outputs: list[str]
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    input_names: list[str],
+    output_names: list[str],
 ) -> bytes:
     import torch
 
-    with _quietly(), torch.no_grad():
+    with _without_exporter_warnings(), torch.no_grad():
         program = torch.onnx.export(
-            stage,
+            module,
             inputs,
-            input_names=names,
-            output_names=outputs,
+            input_names=input_names,
+            output_names=output_names,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
         )
     assert program is not None
-    graph: bytes = program.model_proto.SerializeToString()
-    return graph
+    content: bytes = program.model_proto.SerializeToString()
+    return content
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep the exporter from telling of packages that it does not need, and of its own future."""
+def _without_exporter_warnings() -> Iterator[None]:
+    """Suppress the exporter's warnings about optional packages and future changes."""
     log = logging.getLogger('torch.onnx')
     level = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""A model computed by OpenVINO, the quickest on a CPU, and graphs for it."""
+"""OpenVINO as the inference engine, the fastest one on CPUs, and conversion to its format."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
 
 
 class OpenVINORuntime:
-    """A model computed by OpenVINO on the CPU.
+    """A model in OpenVINO on the CPU.
 
-    Views go through it one by one: more at once are no quicker there, and so each gives to the bit
-    what it gives alone.
+    Views are processed one at a time: batches are not faster on a CPU, and the result for a view
+    then does not depend on the other views.
 
     Args:
-        graphs: the model; its template is always computed in single precision.
-        precision: 'f32', or '' for what OpenVINO takes for the quickest of this CPU: bfloat16
-            where that is native, else single.
+        modules: the model. The template module always runs in single precision.
+        precision: 'f32', or '' for OpenVINO's default on this CPU: bfloat16 if the CPU supports it
+            natively, otherwise single precision.
     """
 
-    def __init__(self, graphs: ExportedModules, precision: str = '') -> None:
-        self.score_map, self.device = graphs.score_map, 'cpu'
-        self._template = compile_graph(graphs.template, 'f32').create_infer_request()
-        compiled = compile_graph(graphs.search, precision, PERFORMANCE_HINT='LATENCY')
+    def __init__(self, modules: ExportedModules, precision: str = '') -> None:
+        self.score_map, self.device = modules.score_map, 'cpu'
+        self._template = compile_graph(modules.template, 'f32').create_infer_request()
+        compiled = compile_graph(modules.search, precision, PERFORMANCE_HINT='LATENCY')
         self._search = compiled.create_infer_request()
-        chosen = compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name()
-        self.name = f'OpenVINO {chosen}'
-        self._known: object = None  # the template in the search's inputs
+        used = compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name()
+        self.name = f'OpenVINO {used}'
+        self._bound_template: object = None  # template whose tensors are inputs of the search
 
     def template(self, view: View) -> list[Any]:
         """See `Runtime.template`."""
@@ -52,60 +52,61 @@ class OpenVINORuntime:
 
     def search(self, views: Sequence[View], templates: Sequence[list[Any]]) -> Floats:
         """See `Runtime.search`."""
-        found = np.empty((len(views), 5, self.score_map.candidates))
+        candidates = np.empty((len(views), 5, self.score_map.candidates))
         crop = self._search.get_input_tensor(0).data
-        for number, (view, template) in enumerate(zip(views, templates, strict=True)):
+        for index, (view, template) in enumerate(zip(views, templates, strict=True)):
             crop[0] = view.crop(SEARCH_SIZE)
-            if template is not self._known:
-                for place, level in enumerate(template, 1):
-                    self._search.set_input_tensor(place, level)
-                self._known = template
+            if template is not self._bound_template:
+                for input_index, level in enumerate(template, 1):
+                    self._search.set_input_tensor(input_index, level)
+                self._bound_template = template
             self._search.infer()
-            found[number] = self._search.get_output_tensor(0).data[0]
-        return found
+            candidates[index] = self._search.get_output_tensor(0).data[0]
+        return candidates
 
 
 @cache
 def _core() -> Any:
-    """Return OpenVINO's core, the same for all.
+    """Return the only OpenVINO core of this process.
 
-    Each gives the process a stack for signals; of several that do not end in the reverse order one
-    leaves a stack that is gone, on which the next signal ends the process.
+    Each core installs an alternate signal stack. If several cores are not destroyed in reverse
+    order of creation, the process keeps a freed stack and the next signal ends it.
     """
     return openvino.Core()
 
 
 def compile_graph(graph: Any, precision: str = 'f32', **options: Any) -> Any:
-    """Return what computes a graph on the CPU: in this precision, '' for the quickest there."""
+    """Compile an OpenVINO model for the CPU in this precision, '' for OpenVINO's default."""
     if precision:
         options['INFERENCE_PRECISION_HINT'] = precision
     return _core().compile_model(graph, 'CPU', options)
 
 
-def save_graphs(graphs: ExportedModules, folder: Path) -> None:
-    """Write template.xml and search.xml, each with a .bin, in single precision."""
+def save_modules(modules: ExportedModules, folder: Path) -> None:
+    """Write template.xml and search.xml, each with a .bin file, without compression to fp16."""
     for name in ('template', 'search'):
-        openvino.save_model(getattr(graphs, name), folder / f'{name}.xml', compress_to_fp16=False)
+        openvino.save_model(getattr(modules, name), folder / f'{name}.xml', compress_to_fp16=False)
 
 
-def read_graphs(folder: Path, score_map: ScoreMap) -> ExportedModules:
-    """Read what `save_graphs` wrote; raises `WeightsError`."""
+def read_modules(folder: Path, score_map: ScoreMap) -> ExportedModules:
+    """Read the files of `save_modules`; raise `WeightsError` if one is missing or damaged."""
     try:
         template, search = (
             _core().read_model(folder / f'{name}.xml') for name in ('template', 'search')
         )
     except RuntimeError as error:
         raise WeightsError(
-            f'{folder} holds no model that OpenVINO can read ({error}); export it anew'
+            f'{folder} contains no model that OpenVINO can read ({error}); export it again'
         ) from None
     return ExportedModules(template, search, score_map)
 
 
 def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    """Return the OpenVINO graph of what a module in evaluation mode does with such inputs.
+    """Convert a module in evaluation mode to an OpenVINO model by tracing it with example inputs.
 
-    It is not `openvino.convert_model`, which takes twice as long: it tells OpenVINO's makers of
-    each model, by dozens of forks of the process that wait for the network.
+    This uses the PyTorch front end directly. `openvino.convert_model` does the same in twice the
+    time: it sends telemetry about each model in dozens of forked processes that wait for the
+    network.
     """
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -113,21 +114,21 @@ def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
     front_end = openvino.frontend.FrontEndManager().load_by_framework('pytorch')
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', DeprecationWarning)  # of torch.jit, which OpenVINO uses
-        # Named, for it must outlive the conversion.
+        warnings.simplefilter('ignore', DeprecationWarning)  # OpenVINO uses torch.jit
+        # A variable, because the decoder must outlive the conversion.
         decoder = TorchScriptPythonDecoder(trace(module, inputs), example_input=inputs)
         return front_end.convert(front_end.load(decoder))
 
 
 def convert_model(model: Siamese) -> ExportedModules:
-    """Return the graphs of a model in evaluation mode, its batch norm folded."""
-    from siamffn_model.networks.inference_modules import example_inputs, stages
+    """Convert a model in evaluation mode, with batch norm folded, to OpenVINO models."""
+    from siamffn_model.networks.inference_modules import example_inputs, inference_modules
 
-    graphs = []
-    for stage, inputs in zip(stages(model), example_inputs(model)):
-        graph = convert(stage, inputs)
+    converted = []
+    for module, inputs in zip(inference_modules(model), example_inputs(model)):
+        graph = convert(module, inputs)
         shapes = [openvino.PartialShape(list(tensor.shape)) for tensor in inputs]
         graph.reshape(dict(zip(graph.inputs, shapes, strict=True)))
-        graphs.append(graph)
-    template, search = graphs
+        converted.append(graph)
+    template, search = converted
     return ExportedModules(template, search, model.score_map)

@@ -1,4 +1,4 @@
-"""What computes a model for the tracker."""
+"""The interface between the tracker and the inference engines."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from siamffn_model.imaging.crop import View
 from siamffn_model.networks.score_map import ScoreMap
 
 Floats: TypeAlias = NDArray[np.float64]
-Template: TypeAlias = Any  # what a runtime keeps of a target: only the same runtime knows
+Template: TypeAlias = Any  # template features of one target; the type depends on the runtime
 
 
 class Runtime(Protocol):
-    """A model where and how it is computed: the template once a target, one search a frame.
+    """A model on an inference engine: `template` runs once per target, `search` once per frame.
 
     Attributes:
-        name: what computes it, and how, in words.
-        device: where: 'cpu', 'cuda', 'cuda:1', ...
-        score_map: the candidates.
+        name: inference engine and precision, for people to read.
+        device: 'cpu', 'cuda', 'cuda:1', ...
+        score_map: layout of the candidates.
     """
 
     name: str
@@ -29,11 +29,12 @@ class Runtime(Protocol):
     score_map: ScoreMap
 
     def template(self, view: View) -> Template:
-        """Return what `search` needs to know of the target that a view shows."""
+        """Return the template features of the target in a view, for `search` of this runtime."""
 
     def search(self, views: Sequence[View], templates: Sequence[Template]) -> Floats:
-        """Return the candidates (V, 5, N) of each view, whose template stands at the same place.
+        """Search each view for the target whose template has the same index.
 
-        They are score in [0, 1], x and y of the centre from the view's, width and height, in pixels
-        of the search crop.
+        Returns:
+            Candidates (V, 5, N) of V views: score in [0, 1]; x and y of the box centre relative to
+            the centre of the view; width and height. All lengths are in pixels of the search crop.
         """

@@ -1,57 +1,38 @@
-"""From a model's name to what tracks with it: weights, device, and the quickest runtime."""
+"""Loading a model by name: weights, device and inference engine."""
 
 from __future__ import annotations
 
 import gc
-import hashlib
-import shutil
 import sys
-from importlib.metadata import version
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from siamffn_model.atomic_io import cache_folder
-from siamffn_model.errors import DataError, SiamFFNError, WeightsError
-from siamffn_model.networks.score_map import ScoreMap
-from siamffn_model.runtimes.devices import choose_device, device_number
-from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest, writing
+from siamffn_model.errors import ConfigError, DependencyError, WeightsError
+from siamffn_model.runtimes.cache import load_cached
+from siamffn_model.runtimes.conversion import convert, format_module, read_model
+from siamffn_model.runtimes.devices import choose_device, device_index
+from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest
 from siamffn_model.runtimes.runtime import Runtime
 
-if TYPE_CHECKING:  # its import takes longer than the start of a node: only where it is needed
+if TYPE_CHECKING:  # importing PyTorch takes longer than the rest of the start of the node
     from siamffn_model.networks.siamese import Siamese
 
-PACKAGE = Path(__file__).resolve().parents[1]
-WEIGHTS = PACKAGE / 'weights'
-CODE = PACKAGE / 'networks', PACKAGE / 'runtimes'  # what a converted model comes from
+WEIGHTS = Path(__file__).resolve().parents[1] / 'weights'
 
 RUNTIMES = (
-    'auto',  # the quickest that is installed
-    'eager',  # PyTorch, the network as it was trained
-    'torch',  # PyTorch, made quick: on CUDA in half precision, each search one CUDA graph
-    'openvino',  # in the precision that is quickest on this CPU
+    'auto',  # the fastest one that is installed
+    'eager',  # PyTorch without optimisation, as in training
+    'torch',  # PyTorch with folded batch norm; on CUDA in half precision with CUDA graphs
+    'openvino',  # in the precision that is fastest on this CPU
     'openvino-f32',  # in single precision
-    'onnx',  # ONNX Runtime, on CPU, CUDA or TensorRT
+    'onnx',  # ONNX Runtime on CPU, CUDA or TensorRT
 )
-COMPUTED_BY = {  # by format of an exported folder: the runtimes that compute it, first the quickest
+FORMAT_RUNTIMES = {  # the runtimes of each format that can be loaded, the fastest first
     'onnx': ('onnx',),
     'openvino': ('openvino', 'openvino-f32'),
-    'torchscript': ('torch',),
 }
-KEPT = 4  # models that the cache holds of each format
-
-
-class Format(Protocol):
-    """What makes graphs in one of `exported.FORMATS`, writes them and reads them: a module."""
-
-    def convert_model(self, model: Siamese) -> ExportedModules:
-        """Return the graphs of a model in evaluation mode, its batch norm folded."""
-
-    def save_graphs(self, graphs: ExportedModules, folder: Path) -> None:
-        """Write them to a folder."""
-
-    def read_graphs(self, folder: Path, score_map: ScoreMap) -> ExportedModules:
-        """Read what `save_graphs` wrote; raises `WeightsError`."""
 
 
 def load_model(
@@ -60,35 +41,37 @@ def load_model(
     device: str = 'auto',
     runtime: str = 'auto',
 ) -> Runtime:
-    """Return the named model with its weights, ready to track.
+    """Return the named model with its weights, ready for tracking.
 
     Args:
         name: one of `networks.zoo.MODELS`.
-        weights: a safetensors file of `networks.zoo.save_weights`, or a folder that
-            `siamffn export` wrote; None takes the one that ships.
-        device: 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA where there is any).
+        weights: a safetensors file from `networks.zoo.save_weights` or a folder from
+            `siamffn export`; None selects the weights in this package.
+        device: 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA if available).
         runtime: one of `RUNTIMES`.
 
     Raises:
-        WeightsError: a missing, damaged or foreign file.
-        SiamFFNError: an unknown name, device or runtime, or one that is not there.
+        WeightsError: the weights are missing, damaged or belong to another model.
+        ConfigError: an unknown name, device or runtime, or a combination that is not supported.
+        DependencyError: a device or a package is not available.
     """
     path = weight_file(name, weights)
     if path.is_dir():
         return _load_exported(name, path, device, runtime)
     device, runtime = choose(device, runtime)
     if form := _format_of(runtime):
-        return _load_cached(form, name, path, device, runtime)
+        start = partial(_start, device=device, runtime=runtime)
+        return load_cached(form, name, path, start)
     return prepare(read_model(name, path), device, runtime)
 
 
 def weight_file(name: str, weights: Path | str | None = None) -> Path:
-    """Return what `load_model` reads."""
+    """Return the file or folder that `load_model` reads for these arguments."""
     return Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
 
 
 def check(name: str, path: Path) -> None:
-    """Raise what `load_model` raises for weights that cannot be used, without loading them."""
+    """Check weights without loading them; raises as `load_model` does for unusable weights."""
     if path.is_dir():
         _read_manifest(name, path)
     else:
@@ -97,29 +80,25 @@ def check(name: str, path: Path) -> None:
         read_weights(path, name)
 
 
-def fingerprint(*paths: Path) -> str:
-    """Return the SHA-256 of files, one after the other, and of all files in folders."""
-    digest = hashlib.sha256()
-    for path in paths:
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
 def choose(device: str, runtime: str) -> tuple[str, str]:
-    """Return device and runtime, for 'auto' the quickest there; raises `SiamFFNError`."""
+    """Return device and runtime, with 'auto' replaced by the fastest that is available.
+
+    Raises `ConfigError` and `DependencyError` as `load_model`.
+    """
     if runtime not in RUNTIMES:
-        raise SiamFFNError(f'unknown runtime {runtime!r}: choose one of {", ".join(RUNTIMES)}')
+        raise ConfigError(f'unknown runtime {runtime!r}: choose one of {", ".join(RUNTIMES)}')
     if runtime.startswith('openvino'):
         if device not in ('auto', 'cpu'):
-            raise SiamFFNError(f'OpenVINO runs on the CPU here, not on {device!r}: choose cpu')
+            raise ConfigError(
+                f'OpenVINO is supported on the CPU only, not on {device!r}: choose cpu'
+            )
         if not find_spec('openvino'):
-            raise SiamFFNError(
+            raise DependencyError(
                 'OpenVINO is not installed: `pip install openvino`, or choose another runtime'
             )
         return 'cpu', runtime
     if runtime == 'onnx':
-        return _onnx_device(device), runtime
+        return _choose_onnx_device(device), runtime
     chosen = choose_device(device)
     if runtime != 'auto':
         return chosen, runtime
@@ -130,24 +109,24 @@ def choose(device: str, runtime: str) -> tuple[str, str]:
     return chosen, 'torch'
 
 
-def _onnx_device(device: str) -> str:
+def _choose_onnx_device(device: str) -> str:
     if not find_spec('onnxruntime'):
-        raise SiamFFNError(
+        raise DependencyError(
             "ONNX Runtime is not installed: `pip install onnxruntime` (on a Jetson NVIDIA's "
             'onnxruntime-gpu), or choose another runtime'
         )
     if device == 'auto':
-        from siamffn_model.runtimes.onnx_runtime import quickest_device
+        from siamffn_model.runtimes.onnx_runtime import fastest_device
 
-        return quickest_device()
-    device_number(device)
+        return fastest_device()
+    device_index(device)  # raises for an unknown name
     return device
 
 
 def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runtime:
-    """Make a model ready to track: only inference. It belongs to the runtime from then on.
+    """Prepare a model in memory for tracking, as `load_model` does.
 
-    Raises `SiamFFNError` as `load_model`.
+    The runtime takes over the model and changes it, so do not use the model afterwards.
     """
     device, runtime = choose(device, runtime)
     model.eval().requires_grad_(False)
@@ -162,113 +141,60 @@ def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runt
     return eager(model, device) if runtime == 'eager' else optimised(model)
 
 
-def convert(model: Siamese, form: str) -> ExportedModules:
-    """Return a model in evaluation mode, which is of no more use, in one of `exported.FORMATS`."""
-    from siamffn_model.networks.folding import fold_batch_norm
-
-    fold_batch_norm(model)
-    return format_module(form).convert_model(model)
-
-
-def format_module(form: str) -> Format:
-    """Return what makes, writes and reads one of `exported.FORMATS`."""
-    if form == 'onnx':
-        from siamffn_model.runtimes import onnx_runtime
-
-        return onnx_runtime
-    if form == 'openvino':
-        from siamffn_model.runtimes import openvino_runtime
-
-        return openvino_runtime
-    from siamffn_model.runtimes import torch_runtime
-
-    return torch_runtime
-
-
-def read_model(name: str, path: Path) -> Siamese:
-    """Return a model in evaluation mode with the weights of a file; raises as `load_model`."""
-    from siamffn_model.networks.zoo import create_model, load_weights
-
-    model = create_model(name)
-    load_weights(model, name, path)
-    return model.eval().requires_grad_(False)
-
-
 def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtime:
     manifest = _read_manifest(name, folder)
-    fitting = COMPUTED_BY[manifest.format]
-    device, runtime = choose(device, fitting[0] if runtime == 'auto' else runtime)
-    if runtime not in fitting:
-        raise SiamFFNError(
-            f'{folder} is of the format {manifest.format}, which the runtime {runtime!r} does not '
-            f'compute: choose auto or {" or ".join(fitting)}, or give a .safetensors file'
+    supported = FORMAT_RUNTIMES[manifest.format]
+    device, runtime = choose(device, supported[0] if runtime == 'auto' else runtime)
+    if runtime not in supported:
+        raise ConfigError(
+            f'{folder} has the format {manifest.format}, which the runtime {runtime!r} does not '
+            f'support: choose auto or {" or ".join(supported)}, or give a .safetensors file'
         )
-    return _start(
-        format_module(manifest.format).read_graphs(folder, manifest.score_map), device, runtime
-    )
+    modules = format_module(manifest.format).read_modules(folder, manifest.score_map)
+    return _start(modules, device, runtime)
 
 
 def _read_manifest(name: str, folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     if manifest.model != name:
         raise WeightsError(
-            f'{folder} holds {manifest.model}, not {name}: choose the model {manifest.model}, or '
-            'another folder'
+            f'{folder} contains {manifest.model}, not {name}: choose the model {manifest.model} '
+            'or another folder'
+        )
+    if manifest.format == 'torchscript':  # loading it would execute the program in the file
+        raise WeightsError(
+            f'{folder} is TorchScript, which is for programs that use libtorch: for tracking, '
+            'export to openvino or onnx, or give the .safetensors file'
         )
     return manifest
 
 
 def _format_of(runtime: str) -> str:
-    """Return the format that a runtime reads, '' for PyTorch, which takes the model itself."""
+    """Return the export format that a runtime needs, or '' for PyTorch."""
     form = runtime.partition('-')[0]
-    return form if form in ('onnx', 'openvino') else ''
+    return form if form in FORMAT_RUNTIMES else ''
 
 
-def _start(graphs: ExportedModules, device: str, runtime: str) -> Runtime:
+def _start(modules: ExportedModules, device: str, runtime: str) -> Runtime:
     if runtime == 'onnx':
         from siamffn_model.runtimes.onnx_runtime import ONNXRuntime
 
-        return ONNXRuntime(graphs, device)
+        return ONNXRuntime(modules, device)
     from siamffn_model.runtimes.openvino_runtime import OpenVINORuntime
 
-    return OpenVINORuntime(graphs, runtime.partition('-')[2])
-
-
-def _load_cached(form: str, name: str, path: Path, device: str, runtime: str) -> Runtime:
-    """Start a model in a format: to convert it takes PyTorch, and seconds, but once."""
-    folder = cache_folder() / form / f'{name}-{_key(form, path)}'
-    try:
-        graphs = format_module(form).read_graphs(folder, read_manifest(folder).score_map)
-        return _start(graphs, device, runtime)
-    except WeightsError:  # not there, or damaged
-        shutil.rmtree(folder, ignore_errors=True)
-    graphs = convert(read_model(name, path), form)
-    try:
-        with writing(folder, Manifest(name, form, graphs.score_map)) as partial:
-            format_module(form).save_graphs(graphs, partial)
-        for old in sorted(folder.parent.iterdir(), key=lambda f: f.stat().st_mtime)[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
-    except (DataError, OSError, RuntimeError):
-        pass  # a cache that cannot be written costs time at the next start, no more
-    return _start(graphs, device, runtime)
-
-
-def _key(form: str, path: Path) -> str:
-    """Return a text that changes with all that a converted model depends on."""
-    files = [path] if path.is_file() else []
-    sources = [file for folder in CODE for file in sorted(folder.glob('*.py'))]
-    code = fingerprint(*files, *sources)
-    converter = {'openvino': 'openvino', 'onnx': 'torch'}[form]
-    return f'{version(converter)}-{code[:16]}'
+    return OpenVINORuntime(modules, runtime.partition('-')[2])
 
 
 def free_memory() -> None:
-    """Give back what a model that is gone has left: for a process of ours, not for a library."""
+    """Free the memory that deleted models have left behind in caches of Python and PyTorch.
+
+    It clears state that all of a process shares, so call it from applications, not from libraries.
+    """
     gc.collect()
     if (torch := sys.modules.get('torch')) is None:
         return
-    from siamffn_model.runtimes.torch_runtime import forget_traces
+    from siamffn_model.runtimes.torch_runtime import clear_traced_types
 
-    forget_traces()
+    clear_traced_types()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,34 +1,31 @@
-"""A model computed by PyTorch."""
+"""PyTorch as the inference engine, eager or optimised for the CPU, and tracing to TorchScript."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from siamffn_model.errors import WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.folding import fold_batch_norm
-from siamffn_model.networks.inference_modules import example_inputs, stages
+from siamffn_model.networks.inference_modules import inference_modules
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.runtimes.exported import ExportedModules
 from siamffn_model.runtimes.runtime import Floats
 
 
 class TorchRuntime:
-    """The two stages of a model in PyTorch (see `networks.stages`); crops are cut on the CPU.
+    """The inference modules of a model in PyTorch. Crops are cut on the CPU.
 
     Args:
-        name: of the runtime, in words.
-        template: the template stage, on the device.
-        search: the search stage, on the device.
-        score_map: of the model.
-        device: where crops are sent.
+        name: name of the runtime, for people to read.
+        template: maps crops (B, 127, 127, 3) to template features, as `TemplateModule`.
+        search: maps crops (B, 255, 255, 3) and template features to candidates, as `SearchModule`.
+        score_map: layout of the candidates.
+        device: device of `template` and `search`.
     """
 
     def __init__(
@@ -45,76 +42,49 @@ class TorchRuntime:
     @torch.inference_mode()
     def template(self, view: View) -> Sequence[Tensor]:
         """See `Runtime.template`."""
-        return self._template(self._tensor([view], TEMPLATE_SIZE))
+        return self._template(self._crops([view], TEMPLATE_SIZE))
 
     @torch.inference_mode()
     def search(self, views: Sequence[View], templates: Sequence[Sequence[Tensor]]) -> Floats:
-        """See `Runtime.search`: all views at once."""
-        together = [torch.cat(level) for level in zip(*templates)]
-        candidates = self._search(self._tensor(views, SEARCH_SIZE), *together)
+        """See `Runtime.search`; all views are one batch."""
+        levels = [torch.cat(level) for level in zip(*templates)]
+        candidates = self._search(self._crops(views, SEARCH_SIZE), *levels)
         return candidates.cpu().double().numpy()
 
-    def _tensor(self, views: Sequence[View], size: int) -> Tensor:
+    def _crops(self, views: Sequence[View], size: int) -> Tensor:
         crops = np.stack([view.crop(size) for view in views])
         return torch.from_numpy(crops).to(self.device)
 
 
 def eager(model: Siamese, device: str) -> TorchRuntime:
-    """Return a model in evaluation mode as it was trained, in single precision."""
-    return TorchRuntime('PyTorch eager', *stages(model.to(device)), model.score_map, device)
+    """Return a runtime for a model in evaluation mode without any optimisation."""
+    modules = inference_modules(model.to(device))
+    return TorchRuntime('PyTorch eager', *modules, model.score_map, device)
 
 
 def optimised(model: Siamese) -> TorchRuntime:
-    """Return a model in evaluation mode made quick on the CPU."""
+    """Return a runtime on the CPU with folded batch norm and channels-last memory format.
+
+    `model` must be in evaluation mode; it is changed in place.
+    """
     fold_batch_norm(model)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TorchRuntime('PyTorch f32', *stages(model), model.score_map, 'cpu')
-
-
-def convert_model(model: Siamese) -> ExportedModules:
-    """Return the TorchScript of a model in evaluation mode, its batch norm folded."""
-    template, search = map(trace, stages(model), example_inputs(model))
-    return ExportedModules(template, search, model.score_map)
+    return TorchRuntime('PyTorch f32', *inference_modules(model), model.score_map, 'cpu')
 
 
 def trace(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.jit.ScriptModule:
-    """Return the TorchScript of what a module in evaluation mode does with such inputs."""
+    """Trace a module in evaluation mode with example inputs; shapes may become constants."""
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore', DeprecationWarning)  # of torch.jit: this is what it is for
+        warnings.simplefilter('ignore', DeprecationWarning)  # torch.jit.trace is deprecated
         traced: torch.jit.ScriptModule = torch.jit.trace(module, inputs, check_trace=False)
         return traced
 
 
-def save_graphs(graphs: ExportedModules, folder: Path) -> None:
-    """Write template.pt and search.pt."""
-    for name in ('template', 'search'):
-        getattr(graphs, name).save(str(folder / f'{name}.pt'))
+def clear_traced_types() -> None:
+    """Clear PyTorch's registries of traced modules, which keep their weights in memory.
 
-
-def read_graphs(folder: Path, score_map: ScoreMap) -> ExportedModules:
-    """Raise `WeightsError`: TorchScript is a program, and nothing that is read is executed."""
-    raise WeightsError(
-        f'{folder} is TorchScript, which is for programs with libtorch: to track with it here, '
-        'export to openvino or onnx, or give the .safetensors file'
-    )
-
-
-def scripted(graphs: ExportedModules) -> TorchRuntime:
-    """Return a model of `convert_model` on the CPU."""
-
-    def search(crops: Tensor, *levels: Tensor) -> Tensor:
-        """Search one crop after the other: a trace has the number of crops fixed."""
-        singly = zip(crops.split(1), *(level.split(1) for level in levels))
-        return torch.cat([graphs.search(*inputs) for inputs in singly])
-
-    return TorchRuntime('TorchScript', graphs.template, search, graphs.score_map, 'cpu')
-
-
-def forget_traces() -> None:
-    """Free what PyTorch keeps of each module traced, its weights included, as long as the process.
-
-    It keeps the types of all traced modules, so call it where no other code uses TorchScript. These
-    are the calls by which PyTorch's own tests and OpenVINO's examples do it.
+    Without this call the weights stay until the process ends. It affects all TorchScript in the
+    process. PyTorch's own tests and OpenVINO's examples use the same three calls.
     """
     torch._C._jit_clear_class_registry()
     torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()

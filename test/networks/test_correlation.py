@@ -1,4 +1,4 @@
-"""Depth-wise correlation, against plain loops."""
+"""Depth-wise correlation, compared with plain loops."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from siamffn_model.networks.correlation import depthwise_correlation
 
 
-def slow(search: np.ndarray, template: np.ndarray) -> np.ndarray:
+def reference(search: np.ndarray, template: np.ndarray) -> np.ndarray:
     batch, channels, height, width = search.shape
     rows, columns = height - template.shape[2] + 1, width - template.shape[3] + 1
     out = np.zeros((batch, channels, rows, columns))
@@ -19,25 +19,25 @@ def slow(search: np.ndarray, template: np.ndarray) -> np.ndarray:
     return out
 
 
-@pytest.mark.parametrize('gradients', [True, False], ids=['by fourier', 'direct'])
+@pytest.mark.parametrize('gradients', [True, False], ids=['fourier', 'direct'])
 @pytest.mark.parametrize('shape', [((2, 3, 9, 8), (2, 3, 4, 3)), ((1, 1, 5, 5), (1, 1, 5, 5))])
 def test_agrees_with_plain_loops(gradients: bool, shape: tuple[tuple[int, ...], ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     search, template = (torch.randn(s, generator=generator) for s in shape)
     with torch.set_grad_enabled(gradients):
         response = depthwise_correlation(search, template)
-    assert response.numpy() == pytest.approx(slow(search.numpy(), template.numpy()), abs=1e-4)
+    assert response.numpy() == pytest.approx(reference(search.numpy(), template.numpy()), abs=1e-4)
 
 
-def test_gradient_is_right() -> None:
+def test_gradient_is_correct() -> None:
     search = torch.randn(1, 2, 6, 6, dtype=torch.double, requires_grad=True)
     template = torch.randn(1, 2, 3, 3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(depthwise_correlation, (search, template))
 
 
-def test_one_template_serves_a_batch() -> None:
+def test_one_template_is_broadcast_to_a_batch() -> None:
     search, template = torch.randn(3, 2, 6, 6), torch.randn(1, 2, 3, 3)
     with torch.no_grad():
-        together = depthwise_correlation(search, template)
-        alone = [depthwise_correlation(one[None], template)[0] for one in search]
-    assert torch.allclose(together, torch.stack(alone), atol=1e-5)
+        batch = depthwise_correlation(search, template)
+        single = [depthwise_correlation(one[None], template)[0] for one in search]
+    assert torch.allclose(batch, torch.stack(single), atol=1e-5)

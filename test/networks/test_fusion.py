@@ -1,4 +1,4 @@
-"""Scale attention and fusion, against Eq. 2-5 written out in numpy."""
+"""Scale attention and fusion, compared with Eq. 2-5 of the paper in NumPy."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from siamffn_model.networks.fusion import ScaleAttention
 
 
-@pytest.mark.parametrize('spread', [0.1, 10.0], ids=['live', 'saturated'])
-def test_fused_map_is_that_of_the_paper(spread: float) -> None:
+@pytest.mark.parametrize('spread', [0.1, 10.0], ids=['linear', 'saturated'])
+def test_fused_map_matches_the_paper(spread: float) -> None:
     torch.manual_seed(1)
     fusion = ScaleAttention(4)
     torch.nn.init.normal_(fusion.score.weight, std=spread)
@@ -26,7 +26,7 @@ def test_fused_map_is_that_of_the_paper(spread: float) -> None:
     assert fusion(maps).detach().numpy() == pytest.approx(expected, abs=1e-5)
 
 
-def test_weights_stay_between_a_half_and_one() -> None:
+def test_weights_are_between_one_half_and_one() -> None:
     fusion = ScaleAttention(8)
     torch.nn.init.normal_(fusion.score.weight, std=5)
     weights = fusion.weights([torch.randn(50, 8, 3, 3) for _ in range(3)])
@@ -35,7 +35,7 @@ def test_weights_stay_between_a_half_and_one() -> None:
     assert weights.max() <= 1.0
 
 
-def test_fresh_weights_have_a_gradient() -> None:
+def test_initial_weights_have_a_gradient() -> None:
     fusion = ScaleAttention(8)
     fusion([torch.randn(2, 8, 3, 3) for _ in range(3)]).square().sum().backward()
     assert fusion.score.bias.grad is not None

@@ -1,4 +1,4 @@
-"""What every model of the zoo does alike."""
+"""Properties that all models of the zoo share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def keys(model: Siamese, count: int) -> torch.Tensor:
     return torch.rand(count, 2, candidates, generator=torch.Generator().manual_seed(0))
 
 
-def test_outputs_are_those_of_the_score_map(model: Siamese) -> None:
+def test_output_shapes_match_the_score_map(model: Siamese) -> None:
     with torch.no_grad():
         logits, distances = model.search(pixels(2, 255), model.template(pixels(2, 127)))
     count = model.score_map.points().shape[1]
@@ -41,20 +41,19 @@ def test_outputs_are_those_of_the_score_map(model: Siamese) -> None:
     assert (top + bottom >= 0).all()
 
 
-def test_every_weight_learns(model: Siamese) -> None:
+def test_every_parameter_has_a_gradient(model: Siamese) -> None:
     model.train()
     logits, distances = model.search(pixels(1, 255), model.template(pixels(1, 127)))
     ranks = keys(model, 1)
     found = labels(model.score_map, BOXES[:1], torch.tensor([False]), ranks[:, 0])
     targets = edge_distances(model.score_map, BOXES[:1])
     LOSSES['csrl'](sample_losses(logits, distances, found, targets, ranks)).backward()
-    idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-    assert idle == []
-    still = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.any()]
-    assert still == []
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert [n for n, g in gradients.items() if g is None or not g.isfinite().all()] == []
+    assert [n for n, g in gradients.items() if g is not None and not g.any()] == []
 
 
-def test_a_tracker_runs_on_it(model: Siamese) -> None:
+def test_a_tracker_runs_with_every_model(model: Siamese) -> None:
     image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     tracker = Tracker(prepare(copy.deepcopy(model), 'cpu', 'eager'))
     tracker.init(image, Box(60, 40, 30, 20))
@@ -67,7 +66,7 @@ def test_a_tracker_runs_on_it(model: Siamese) -> None:
 
 
 class Tiny(Backbone):
-    """Levels of the right shape at next to no cost."""
+    """A backbone that gives levels of the right shape at almost no cost."""
 
     def __init__(self, levels: int, cells: dict[int, int]) -> None:
         super().__init__()
@@ -79,7 +78,7 @@ class Tiny(Backbone):
         return [layer(small / 255) for layer in self.layers]
 
 
-def test_the_fused_map_is_that_of_the_paper() -> None:
+def test_the_fused_map_matches_the_paper() -> None:
     torch.manual_seed(0)
     model = SiamFFN(Tiny(3, {127: 15, 255: 31}), channels=4, cells=7).eval()
     torch.nn.init.normal_(model.fusion.score.weight, std=0.1)
@@ -93,10 +92,10 @@ def test_the_fused_map_is_that_of_the_paper() -> None:
     bias = float(model.fusion.score.bias.detach())
 
     weights, expected = [], np.zeros((4, 25, 25))
-    for search, kept in zip(levels, template, strict=True):
-        x, z = search[0].numpy(), kept[0].numpy()
+    for search, kernel_level in zip(levels, template, strict=True):
+        x, z = search[0].numpy(), kernel_level[0].numpy()
         response = np.zeros((4, 25, 25))
-        for row, column in np.ndindex(25, 25):  # Eq. 1
+        for row, column in np.ndindex(25, 25):  # DW-Xcorr, Fig. 3
             response[:, row, column] = (x[:, row : row + 7, column : column + 7] * z).sum((1, 2))
         attention = max(0.0, float(response.mean((1, 2)) @ kernel) + bias)  # Eq. 2
         weights.append(max(0.0, min(1.0, (attention + 1) / 2)))  # Eq. 3 and 4
@@ -123,53 +122,53 @@ def test_autocast_gives_finite_losses_and_gradients(kind: type[Siamese]) -> None
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_a_template_serves_many_frames_unchanged(model: Siamese) -> None:
+def test_a_template_can_be_reused_for_many_frames(model: Siamese) -> None:
     z, frames = pixels(1, 127), pixels(2, 255)
     with torch.no_grad():
-        kept = model.template(z)
-        cached = [model.search(frame[None], kept) for frame in frames]
-        anew = [model.search(frame[None], model.template(z)) for frame in frames]
-    for one, other in zip(cached, anew, strict=True):
+        template = model.template(z)
+        cached = [model.search(frame[None], template) for frame in frames]
+        recomputed = [model.search(frame[None], model.template(z)) for frame in frames]
+    for one, other in zip(cached, recomputed, strict=True):
         assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])
     assert not torch.equal(cached[0][0], cached[1][0])
 
 
-def test_a_batch_of_targets_is_the_same_as_one_by_one(model: Siamese) -> None:
+def test_a_batch_of_targets_gives_the_same_as_single_targets(model: Siamese) -> None:
     z, x = pixels(2, 127), pixels(2, 255)
     with torch.no_grad():
-        together = model.search(x, model.template(z))
-        alone = [model.search(x[i : i + 1], model.template(z[i : i + 1])) for i in range(2)]
-    for which in (0, 1):
-        assert close(together[which], torch.cat([one[which] for one in alone]))
+        batch = model.search(x, model.template(z))
+        single = [model.search(x[i : i + 1], model.template(z[i : i + 1])) for i in range(2)]
+    for output in (0, 1):
+        assert close(batch[output], torch.cat([one[output] for one in single]))
 
 
-def test_one_template_serves_a_batch_of_crops(model: Siamese) -> None:
+def test_one_template_is_broadcast_to_a_batch_of_crops(model: Siamese) -> None:
     x = pixels(2, 255)
     with torch.no_grad():
         template = model.template(pixels(1, 127))
-        together = model.search(x, template)[0]
-        alone = torch.cat([model.search(crop[None], template)[0] for crop in x])
-    assert close(together, alone)
+        batch = model.search(x, template)[0]
+        single = torch.cat([model.search(crop[None], template)[0] for crop in x])
+    assert close(batch, single)
 
 
-def test_scale_attention_lies_between_a_half_and_one(model: Siamese) -> None:
+def test_scale_attention_is_between_one_half_and_one(model: Siamese) -> None:
     if not isinstance(model, SiamFFN):
         assert not any(isinstance(part, ScaleAttention) for part in model.modules())
         return
-    seen: list[torch.Tensor] = []
+    weights: list[torch.Tensor] = []
     hook = model.fusion.register_forward_pre_hook(
-        lambda fusion, inputs: seen.append(fusion.weights(*inputs))
+        lambda fusion, inputs: weights.append(fusion.weights(*inputs))
     )
     with torch.no_grad():
         model.search(pixels(3, 255), model.template(pixels(3, 127)))
     hook.remove()
-    assert seen[0].shape == (3, 3)
-    assert seen[0].min() >= 0.5
-    assert seen[0].max() <= 1
+    assert weights[0].shape == (3, 3)
+    assert weights[0].min() >= 0.5
+    assert weights[0].max() <= 1
 
 
-def test_the_lighter_model_computes_the_same_as_centred_kernels() -> None:
+def test_1x1_downsampling_equals_zero_padded_3x3_kernels() -> None:
     torch.manual_seed(0)
     light, heavy = ResNet50(downsample=1).eval(), ResNet50().eval()
     heavy.load_classifier(light.state_dict())

@@ -1,4 +1,4 @@
-"""Every model of the zoo, and the weight files."""
+"""Creation of models by name, and weight files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.errors import ConfigError, WeightsError
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import (
     create_model,
@@ -18,7 +18,7 @@ from siamffn_model.networks.zoo import (
 )
 
 
-def test_weights_survive_the_file(name: str, model: Siamese, tmp_path: Path) -> None:
+def test_weights_are_written_and_read(name: str, model: Siamese, tmp_path: Path) -> None:
     path = tmp_path / 'deep' / 'model.safetensors'
     save_weights(model, name, path, {'data': 'none'})
     for key, value in read_weights(path, name).items():
@@ -26,7 +26,7 @@ def test_weights_survive_the_file(name: str, model: Siamese, tmp_path: Path) -> 
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_bad_weight_files_are_named(tmp_path: Path) -> None:
+def test_errors_name_the_unusable_weight_file(tmp_path: Path) -> None:
     name = 'siamffn_lite0'
     good = tmp_path / 'good.safetensors'
     model = create_model(name)
@@ -48,7 +48,7 @@ def test_bad_weight_files_are_named(tmp_path: Path) -> None:
         load_weights(model, name, tmp_path / 'shape.safetensors')
 
 
-def test_statistics_too_large_for_half_precision_survive(tmp_path: Path) -> None:
+def test_batch_norm_statistics_are_stored_in_single_precision(tmp_path: Path) -> None:
     model = create_model('siamffn_lite0')
     torch.nn.init.constant_(model.backbone.stem[1].running_var, 1e5)
     save_weights(model, 'siamffn_lite0', tmp_path / 'x.safetensors', {})
@@ -57,5 +57,5 @@ def test_statistics_too_large_for_half_precision_survive(tmp_path: Path) -> None
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(SiamFFNError, match='unknown model'):
+    with pytest.raises(ConfigError, match='unknown model'):
         create_model('resnet')

@@ -1,4 +1,4 @@
-"""The GPU's runtime: on the CPU all but its graphs, which need a GPU."""
+"""The CUDA runtime; without a GPU all but its CUDA graphs is tested on the CPU."""
 
 from __future__ import annotations
 
@@ -31,47 +31,47 @@ def runtime(trained: Siamese) -> CUDARuntime:
     return CUDARuntime(copy.deepcopy(trained), 'cpu')
 
 
-def follow(tracker: Tracker, scene: Scene) -> list[float]:
+def overlaps(tracker: Tracker, scene: Scene) -> list[float]:
     tracker.init(scene.images[0], scene.boxes[0])
     boxes = [tracker.update(image).box for image in scene.images[1:]]
     return [float(iou(box, truth)) for box, truth in zip(boxes, scene.boxes[1:])]
 
 
-def test_it_follows_as_the_trained_network_does(trained: Siamese, runtime: CUDARuntime) -> None:
+def test_it_tracks_like_the_eager_model(trained: Siamese, runtime: CUDARuntime) -> None:
     scene = render_scene(15, seed=5)
-    expected = follow(Tracker(eager(copy.deepcopy(trained), 'cpu')), scene)
-    assert follow(Tracker(runtime), scene) == pytest.approx(expected, abs=0.05)
+    expected = overlaps(Tracker(eager(copy.deepcopy(trained), 'cpu')), scene)
+    assert overlaps(Tracker(runtime), scene) == pytest.approx(expected, abs=0.05)
 
 
-def test_many_views_each_get_their_own_template(runtime: CUDARuntime, scene: Scene) -> None:
+def test_each_view_of_a_batch_uses_its_own_template(runtime: CUDARuntime, scene: Scene) -> None:
     image, box = scene.images[0], scene.boxes[0]
     places = [(box.cx + 3 * n, box.cy - 2 * n, box.w + 5 * n) for n in range(35)]
     views = [View(image, x, y, side, (0, 0, 0)) for x, y, side in places]
     templates = [runtime.template(view) for view in views[:3]]
     shuffled = [templates[n % 3] for n in range(35)]
-    together = runtime.search(views, shuffled)
-    assert together.shape == (35, 5, 625)
+    batch = runtime.search(views, shuffled)
+    assert batch.shape == (35, 5, 625)
     for number in (0, 1, 2, 20, 34):
-        (alone,) = runtime.search([views[number]], [shuffled[number]])
-        assert np.allclose(together[number], alone, atol=1e-3)
+        (single,) = runtime.search([views[number]], [shuffled[number]])
+        assert np.allclose(batch[number], single, atol=1e-3)
     assert runtime.search([], []).shape == (0, 5, 625)
 
 
-def test_a_window_larger_than_any_before_finds_room(runtime: CUDARuntime) -> None:
+def test_the_buffer_grows_for_a_large_region(runtime: CUDARuntime) -> None:
     image = np.zeros((2000, 3000, 3), np.uint8)
     view = View(image, 1500, 1000, 2500, (0, 0, 0))
     assert np.isfinite(runtime.search([view], [runtime.template(view)])).all()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
-def test_graphs_compute_what_the_trained_network_does(trained: Siamese) -> None:
-    quick = CUDARuntime(copy.deepcopy(trained), 'cuda')
+def test_cuda_graphs_track_like_the_eager_model(trained: Siamese) -> None:
+    captured = CUDARuntime(copy.deepcopy(trained), 'cuda')
     scenes = [render_scene(10, seed=seed) for seed in range(3)]
-    expected = [follow(Tracker(eager(copy.deepcopy(trained), 'cuda')), s) for s in scenes]
-    assert [follow(Tracker(quick), s) for s in scenes] == [
+    expected = [overlaps(Tracker(eager(copy.deepcopy(trained), 'cuda')), s) for s in scenes]
+    assert [overlaps(Tracker(captured), s) for s in scenes] == [
         pytest.approx(one, abs=0.05) for one in expected
     ]
-    trackers = [Tracker(quick) for _ in scenes]
+    trackers = [Tracker(captured) for _ in scenes]
     for tracker, s in zip(trackers, scenes):
         tracker.init(s.images[0], s.boxes[0])
     for n in range(1, 10):

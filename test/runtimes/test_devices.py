@@ -1,24 +1,32 @@
-"""Devices by name."""
+"""Selection of devices by name."""
 
 from __future__ import annotations
 
 import pytest
 
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import ConfigError, DependencyError, SiamFFNError
 from siamffn_model.runtimes import devices
 from siamffn_model.runtimes.devices import choose_device
 
 
-@pytest.mark.parametrize('name', ['gpu', 'cuda:99', 'meta', 'cuda:'])
-def test_devices_that_are_not_there_are_refused(name: str) -> None:
-    with pytest.raises(SiamFFNError, match=name):
+@pytest.mark.parametrize(
+    ('name', 'error'),
+    [
+        ('gpu', ConfigError),
+        ('cuda:99', DependencyError),
+        ('meta', ConfigError),
+        ('cuda:', ConfigError),
+    ],
+)
+def test_unknown_and_absent_devices_are_refused(name: str, error: type[SiamFFNError]) -> None:
+    with pytest.raises(error, match=name):
         choose_device(name)
 
 
-def test_auto_takes_cuda_where_there_is_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, 'cuda_devices', lambda: 0)
+def test_auto_prefers_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, 'cuda_device_count', lambda: 0)
     assert (choose_device('auto'), choose_device('cpu')) == ('cpu', 'cpu')
-    with pytest.raises(SiamFFNError, match='sees 0 CUDA devices'):
+    with pytest.raises(DependencyError, match='sees 0 CUDA devices'):
         choose_device('cuda')
-    monkeypatch.setattr(devices, 'cuda_devices', lambda: 2)
+    monkeypatch.setattr(devices, 'cuda_device_count', lambda: 2)
     assert (choose_device('auto'), choose_device('cuda:1')) == ('cuda', 'cuda:1')

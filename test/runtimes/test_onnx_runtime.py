@@ -1,4 +1,4 @@
-"""What ONNX Runtime computes, where, and the graphs that it and TensorRT read."""
+"""ONNX Runtime: results, devices, and ONNX files that TensorRT can read as well."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import SiamFFNError, WeightsError
+from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.networks.zoo import create_model
-from siamffn_model.runtimes import selection
+from siamffn_model.runtimes import cache
 from siamffn_model.runtimes.exported import read_manifest
 from siamffn_model.runtimes.selection import choose, load_model, prepare
 
@@ -25,19 +25,19 @@ for package in ('onnxruntime', 'onnxscript'):
 onnx_runtime = pytest.importorskip('siamffn_model.runtimes.onnx_runtime')
 
 
-def test_a_model_with_anchors_is_computed_as_well(scene: Scene) -> None:
+def test_a_model_with_anchors_gives_the_same_candidates(scene: Scene) -> None:
     torch.manual_seed(0)
     models = create_model('siamrpn_alex'), create_model('siamrpn_alex')
     models[1].load_state_dict(models[0].state_dict())
-    expected, found = (
+    expected, actual = (
         candidates(prepare(model, 'cpu', runtime), scene)
         for model, runtime in zip(models, ('eager', 'onnx'), strict=True)
     )
     scale = np.abs(expected).max(axis=2, keepdims=True)
-    assert (np.abs(found - expected) < 1e-3 * scale).all()
+    assert (np.abs(actual - expected) < 1e-3 * scale).all()
 
 
-def test_shapes_are_fixed_and_named(onnx_folder: Path) -> None:
+def test_shapes_are_constant_and_tensors_are_named(onnx_folder: Path) -> None:
     template, search = (onnx.load(onnx_folder / f'{name}.onnx') for name in ('template', 'search'))
     assert template.opset_import[0].version >= 17
     level = [1, 96, 7, 7]
@@ -52,7 +52,7 @@ def shapes(values: list[onnx.ValueInfoProto]) -> dict[str, list[int]]:
     return {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in values}
 
 
-def test_bytes_become_numbers_before_anything_else(onnx_folder: Path) -> None:
+def test_the_first_operation_on_a_crop_is_a_cast(onnx_folder: Path) -> None:
     for name in ('template', 'search'):
         nodes = onnx.load(onnx_folder / f'{name}.onnx').graph.node
         assert [node.op_type for node in nodes if 'crop' in node.input] == ['Cast']
@@ -61,12 +61,14 @@ def test_bytes_become_numbers_before_anything_else(onnx_folder: Path) -> None:
 def test_each_correlation_is_one_grouped_convolution(onnx_folder: Path) -> None:
     graph = onnx.load(onnx_folder / 'search.onnx').graph
     kinds = {node.op_type for node in graph.node}
-    assert kinds.isdisjoint({'Shape', 'ConstantOfShape', 'Loop', 'If', 'Constant'}), 'all is fixed'
-    fixed = {tensor.name for tensor in graph.initializer}
+    assert kinds.isdisjoint({'Shape', 'ConstantOfShape', 'Loop', 'If', 'Constant'}), (
+        'all shapes are constant'
+    )
+    constants = {tensor.name for tensor in graph.initializer}
     made_by = {output: node for node in graph.node for output in node.output}
     kernels = []
     for node in graph.node:
-        if node.op_type == 'Conv' and node.input[1] not in fixed:
+        if node.op_type == 'Conv' and node.input[1] not in constants:
             attributes = {item.name: item for item in node.attribute}
             assert attributes['group'].i == 96
             assert list(attributes['kernel_shape'].ints) == [7, 7]
@@ -78,67 +80,71 @@ def test_each_correlation_is_one_grouped_convolution(onnx_folder: Path) -> None:
     assert kernels == ['template0', 'template1', 'template2']
 
 
-def test_a_converted_model_is_kept_and_read_the_next_time(
+def test_a_converted_model_is_cached_and_read_without_pytorch(
     onnx_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    graphs = onnx_runtime.read_graphs(onnx_folder, read_manifest(onnx_folder).score_map)
-    monkeypatch.setattr(selection, 'convert', lambda *_: graphs)
+    modules = onnx_runtime.read_modules(onnx_folder, read_manifest(onnx_folder).score_map)
+    monkeypatch.setattr(cache, 'convert', lambda *_: modules)
     runtime = load_model(device='cpu', runtime='onnx')
     assert (runtime.name, runtime.device) == ('ONNX Runtime, CPU', 'cpu')
-    (kept,) = (tmp_path / 'siamffn' / 'onnx').iterdir()
+    (cached,) = (tmp_path / 'siamffn' / 'onnx').iterdir()
     program = 'import sys; from siamffn_model.tracking import load_model'
     load = 'load_model(device="cpu", runtime="onnx"); print("torch" in sys.modules)'
     done = subprocess.run(
         [sys.executable, '-c', f'{program}; {load}'], capture_output=True, text=True
     )
-    assert done.stdout == 'False\n', f'read without PyTorch; {done.stderr}'
-    (kept / 'search.onnx').write_bytes(graphs.search[:1000])
+    assert done.stdout == 'False\n', f'PyTorch must not be imported; {done.stderr}'
+    (cached / 'search.onnx').write_bytes(modules.search[:1000])
     load_model(device='cpu', runtime='onnx')
-    assert (kept / 'search.onnx').read_bytes() == graphs.search, 'a damaged one is made anew'
+    assert (cached / 'search.onnx').read_bytes() == modules.search, (
+        'a damaged model is converted again'
+    )
 
 
-def test_damaged_graphs_are_refused(onnx_folder: Path, tmp_path: Path) -> None:
-    card = read_manifest(onnx_folder)
-    with pytest.raises(WeightsError, match='holds no model in ONNX'):
-        onnx_runtime.read_graphs(tmp_path, card.score_map)
-    graphs = onnx_runtime.read_graphs(onnx_folder, card.score_map)._replace(search=b'search')
+def test_damaged_modules_are_refused(onnx_folder: Path, tmp_path: Path) -> None:
+    score_map = read_manifest(onnx_folder).score_map
+    with pytest.raises(WeightsError, match='contains no ONNX model'):
+        onnx_runtime.read_modules(tmp_path, score_map)
+    modules = onnx_runtime.read_modules(onnx_folder, score_map)._replace(search=b'search')
     with pytest.raises(WeightsError, match='ONNX Runtime cannot load the model'):
-        onnx_runtime.ONNXRuntime(graphs, 'cpu')
+        onnx_runtime.ONNXRuntime(modules, 'cpu')
 
 
 CPU, CUDA, TENSORRT = (f'{name}ExecutionProvider' for name in ('CPU', 'CUDA', 'Tensorrt'))
 
 
 @pytest.mark.parametrize(
-    ('device', 'offered', 'expected'),
+    ('device', 'available', 'expected'),
     [
         ('cpu', [TENSORRT, CUDA, CPU], [CPU]),
         ('cuda', [CUDA, CPU], [CUDA]),
         ('cuda:1', [CPU, CUDA, TENSORRT], [TENSORRT, CUDA]),
     ],
 )
-def test_the_quickest_provider_goes_first(
-    device: str, offered: list[str], expected: list[str]
+def test_the_fastest_provider_is_first(
+    device: str, available: list[str], expected: list[str]
 ) -> None:
-    chosen = onnx_runtime.providers(device, offered)
-    assert [name for name, _ in chosen] == expected
+    requested = onnx_runtime.providers(device, available)
+    assert [name for name, _ in requested] == expected
     if device == 'cuda:1':
-        assert [options['device_id'] for _, options in chosen] == [1, 1]
-        assert chosen[0][1]['trt_fp16_enable'] is True
+        assert [options['device_id'] for _, options in requested] == [1, 1]
+        assert requested[0][1]['trt_fp16_enable'] is True
 
 
-def test_a_device_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SiamFFNError, match="cannot use 'cuda': `pip install onnxruntime-gpu`"):
+def test_an_unusable_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DependencyError, match="cannot use 'cuda': `pip install onnxruntime-gpu`"):
         onnx_runtime.providers('cuda', ['AzureExecutionProvider', CPU])
-    with pytest.raises(SiamFFNError, match="unknown device 'toaster'"):
+    with pytest.raises(ConfigError, match="unknown device 'toaster'"):
         choose('toaster', 'onnx')
     assert choose('cuda:1', 'onnx') == ('cuda:1', 'onnx')
     monkeypatch.setattr(onnx_runtime, 'has_driver', lambda: False)
     assert choose('auto', 'onnx') == ('cpu', 'onnx')
 
 
-def test_a_missing_exporter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_exporter_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_runtime, 'find_spec', lambda _: None)
-    with pytest.raises(SiamFFNError, match=r'onnx is not installed.*`pip install onnx onnxscript`'):
+    with pytest.raises(
+        DependencyError, match=r'onnx is not installed.*`pip install onnx onnxscript`'
+    ):
         prepare(create_model('siamfc_alex'), 'cpu', 'onnx')

@@ -1,0 +1,73 @@
+"""The user's cache of converted models, which saves PyTorch's import and seconds per start."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from siamffn_model.atomic_io import cache_folder
+from siamffn_model.errors import DataError, WeightsError
+from siamffn_model.runtimes.conversion import convert, format_module, read_model
+from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest, writing
+from siamffn_model.runtimes.runtime import Runtime
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CONVERSION_CODE = PACKAGE / 'networks', PACKAGE / 'runtimes'  # part of the cache key
+MAX_MODELS = 4  # cached models of each format
+
+
+def load_cached(
+    form: str, name: str, path: Path, start: Callable[[ExportedModules], Runtime]
+) -> Runtime:
+    """Start a runtime with the cached conversion of a model; convert the model if there is none.
+
+    Args:
+        form: 'onnx' or 'openvino'.
+        name: one of `networks.zoo.MODELS`.
+        path: the weight file.
+        start: creates the runtime; raises `WeightsError` if the modules are damaged.
+
+    Raises:
+        ConfigError: an unknown name.
+        WeightsError: unusable weights.
+    """
+    folder = cache_folder() / form / f'{name}-{_key(form, path)}'
+    try:
+        return start(format_module(form).read_modules(folder, read_manifest(folder).score_map))
+    except WeightsError:  # not cached yet, or damaged
+        shutil.rmtree(folder, ignore_errors=True)
+    modules = convert(read_model(name, path), form)
+    try:
+        with writing(folder, Manifest(name, form, modules.score_map)) as partial:
+            format_module(form).save_modules(modules, partial)
+        _evict(folder.parent)
+    except (DataError, OSError, RuntimeError):
+        pass  # without a cache the next start converts the model again
+    return start(modules)
+
+
+def _evict(folder: Path) -> None:
+    """Remove all but the newest models from the cache of a format."""
+    for old in sorted(folder.iterdir(), key=lambda f: f.stat().st_mtime)[:-MAX_MODELS]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _key(form: str, path: Path) -> str:
+    """Return a key of all that a conversion depends on: weights, code and converter version."""
+    weights = [path] if path.is_file() else []
+    sources = [file for folder in CONVERSION_CODE for file in sorted(folder.glob('*.py'))]
+    digest = fingerprint(*weights, *sources)
+    converter = {'openvino': 'openvino', 'onnx': 'torch'}[form]
+    return f'{version(converter)}-{digest[:16]}'
+
+
+def fingerprint(*paths: Path) -> str:
+    """Return the SHA-256 of the content of files and of all files in folders, in this order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

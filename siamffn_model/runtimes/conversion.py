@@ -1,0 +1,59 @@
+"""Conversion of models to the format of an inference engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from siamffn_model.networks.score_map import ScoreMap
+from siamffn_model.runtimes.exported import ExportedModules
+
+if TYPE_CHECKING:  # importing PyTorch takes longer than the rest of the start of the node
+    from siamffn_model.networks.siamese import Siamese
+
+
+class FormatModule(Protocol):
+    """A Python module that converts, writes and reads models in one of `exported.FORMATS`."""
+
+    def convert_model(self, model: Siamese) -> ExportedModules:
+        """Convert a model in evaluation mode, with batch norm folded."""
+
+    def save_modules(self, modules: ExportedModules, folder: Path) -> None:
+        """Write converted modules to a folder."""
+
+    def read_modules(self, folder: Path, score_map: ScoreMap) -> ExportedModules:
+        """Read the files of `save_modules`; raise `WeightsError` if that fails."""
+
+
+def read_model(name: str, path: Path) -> Siamese:
+    """Return the named model in evaluation mode with the weights of a file.
+
+    Raises `ConfigError` for an unknown name and `WeightsError` for unusable weights.
+    """
+    from siamffn_model.networks.zoo import create_model, load_weights
+
+    model = create_model(name)
+    load_weights(model, name, path)
+    return model.eval().requires_grad_(False)
+
+
+def convert(model: Siamese, form: str) -> ExportedModules:
+    """Convert a model in evaluation mode to 'onnx' or 'openvino'.
+
+    The batch norm of `model` is folded in place, so do not use the model afterwards.
+    """
+    from siamffn_model.networks.folding import fold_batch_norm
+
+    fold_batch_norm(model)
+    return format_module(form).convert_model(model)
+
+
+def format_module(form: str) -> FormatModule:
+    """Return the module that handles the format 'onnx' or 'openvino'."""
+    if form == 'onnx':
+        from siamffn_model.runtimes import onnx_runtime
+
+        return onnx_runtime
+    from siamffn_model.runtimes import openvino_runtime
+
+    return openvino_runtime
