@@ -21,12 +21,12 @@ from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.evaluation import vot
+from siamffn_model.evaluation.jobs import run
 from siamffn_model.evaluation.metrics import score
 from siamffn_model.evaluation.raw_results import parse_boxes
 from siamffn_model.evaluation.runner import (
     frames_per_second,
     plan,
-    run,
     run_all,
     track_all,
     track_all_with_resets,

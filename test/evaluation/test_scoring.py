@@ -13,8 +13,9 @@ from siamffn_model.datasets.benchmarks import BENCHMARKS
 from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.raw_results import find_trackers, format_boxes
+from siamffn_model.evaluation.report_filmstrips import draw_strips
 from siamffn_model.evaluation.results import OnePass, WithResets
-from siamffn_model.evaluation.scoring import draw_strips, report, score_tracker
+from siamffn_model.evaluation.scoring import report, score_tracker
 
 ROUNDED = 0.00051  # files and figures have 3 decimals: half a unit of the last, and a little
 

@@ -9,7 +9,7 @@ import pytest
 
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import SiamFFNError, WeightsError
-from siamffn_model.evaluation.runner import run
+from siamffn_model.evaluation.jobs import run
 from siamffn_model.evaluation.tracker_specs import opencv_tracker, our_tracker
 from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
