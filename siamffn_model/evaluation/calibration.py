@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tabulate import tabulate
 
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
@@ -113,19 +114,21 @@ def thresholds(observed: Observed) -> Thresholds:
 
 def report(observed: Observed) -> str:
     """Return Markdown: scores in ten bins, how often their boxes were right, and thresholds."""
-    lines = ['| score | frames | mean score | right | target absent |', '|---|---|---|---|---|']
+    rows = []
     numbers = _bins(observed)
     for number in range(BINS):
         inside = numbers == number
         if inside.any():
             means = (float(column[inside].mean()) for column in observed)
-            low, high = number / BINS, (number + 1) / BINS
-            cells = ' | '.join(f'{mean:.2f}' for mean in means)
-            lines.append(f'| {low:.1f}-{high:.1f} | {inside.sum()} | {cells} |')
+            score = f'{number / BINS:.1f}-{(number + 1) / BINS:.1f}'
+            rows.append([score, inside.sum(), *(f'{mean:.2f}' for mean in means)])
+    header = ['score', 'frames', 'mean score', 'right', 'target absent']
+    alignment = ['left', *['right'] * (len(header) - 1)]
+    table = tabulate(rows, header, 'pipe', disable_numparse=True, colalign=alignment)
     uncertain, lost = thresholds(observed)
     return '\n'.join(
         [
-            *lines,
+            table,
             '',
             f'expected calibration error {calibration_error(observed):.3f}',
             f'UNCERTAIN below {uncertain:.2f}: {_told(observed, uncertain)}',

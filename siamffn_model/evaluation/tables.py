@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tabulate import tabulate
+
 from siamffn_model.evaluation.metrics import Scores
 from siamffn_model.evaluation.results import OnePass, Results, WithResets
 
@@ -187,19 +189,15 @@ def _cells(values: Iterable[float], digits: int = 3, lower: bool = False) -> lis
 
 
 def _markdown_table(table: Table) -> str:
-    lines = [[_markdown_text(text) for text in table.header]]
+    rows = []
     for row in table.rows:
         name = _markdown_text(row.name)
         cells = [f'**{cell.text}**' if cell.place == 1 else cell.text for cell in row.cells]
-        lines.append([f'*{name}* (published)' if row.published else name, *cells])
-    widths = [max(3, *map(len, column)) for column in zip(*lines)]
-    dashes = [':' + '-' * (widths[0] - 1), *('-' * (width - 1) + ':' for width in widths[1:])]
-    lines.insert(1, dashes)
-    text = [
-        ' | '.join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in lines
-    ]
-    return '\n'.join([f'## {table.title}\n', *(f'| {line} |' for line in text), ''])
+        rows.append([f'*{name}* (published)' if row.published else name, *cells])
+    header = [_markdown_text(text) for text in table.header]
+    alignment = ['left', *['right'] * (len(header) - 1)]
+    text = tabulate(rows, header, 'pipe', disable_numparse=True, colalign=alignment)
+    return f'## {table.title}\n\n{text}\n'
 
 
 def _markdown_text(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
 from tqdm import tqdm
 
 from siamffn_model.errors import DataError, SiamFFNError
@@ -115,7 +115,7 @@ def _open(study_file: Path, name: str, identity: dict[str, str]) -> Study:
     import optuna
 
     try:
-        with _alone(study_file):
+        with FileLock(f'{study_file}.lock'):  # makes the folder
             _check_tables(study_file)
             storage = optuna.storages.RDBStorage(
                 f'sqlite:///{study_file}', engine_kwargs={'connect_args': {'timeout': PATIENCE}}
@@ -139,15 +139,6 @@ def _open(study_file: Path, name: str, identity: dict[str, str]) -> Study:
             f'{study_file}: {error.strerror}; give a place that can be written by --study'
         ) from error
     return study
-
-
-@contextmanager
-def _alone(study_file: Path) -> Iterator[None]:
-    """Keep other processes from opening the study meanwhile; makes the folder."""
-    study_file.parent.mkdir(parents=True, exist_ok=True)
-    with study_file.with_name(f'{study_file.name}.lock').open('a') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _check_tables(study_file: Path) -> None:

@@ -52,75 +52,73 @@ def resets() -> dict[str, WithResets]:
     return {'A': with_resets(0.6, 0.4, 0.2, 7), 'B': with_resets(0.5, 0.2, 0.3, 0)}
 
 
+ONE_PASS_PAGE = r"""# UAV20L \<1\>
+
+## Ranking
+
+| Tracker               |   Success ↑ |   Precision ↑ |   Norm. precision ↑ |     fps ↑ |
+|:----------------------|------------:|--------------:|--------------------:|----------:|
+| Z\|\*                 |   **0.612** |         0.600 |           **0.550** |         - |
+| *Siam\_X* (published) |       0.500 |     **0.800** |                   - |         - |
+| a\_b                  |       0.400 |         0.700 |               0.500 |      61.2 |
+| last                  |       0.100 |         0.100 |               0.100 | **100.0** |
+
+## Success by attribute
+
+| Tracker   |        SV |
+|:----------|----------:|
+| Z\|\*     | **0.612** |
+| a\_b      |     0.400 |
+| last      |     0.100 |
+
+## Precision by attribute
+
+| Tracker   |        SV |
+|:----------|----------:|
+| Z\|\*     |     0.600 |
+| a\_b      | **0.700** |
+| last      |     0.100 |
+
+## Success by sequence
+
+| Sequence   |     Z\|\* |   a\_b |   last |
+|:-----------|----------:|-------:|-------:|
+| car\_1     | **0.612** |  0.400 |  0.100 |
+"""
+
+
 def test_markdown_page(results: dict[str, OnePass]) -> None:
-    assert markdown(results, 'UAV20L <1>', {'Siam_X': (0.5, 0.8)}) == '\n'.join(
-        [
-            r'# UAV20L \<1\>',
-            '',
-            '## Ranking',
-            '',
-            r'| Tracker               | Success ↑ | Precision ↑ | Norm. precision ↑ |     fps ↑ |',
-            r'| :-------------------- | --------: | ----------: | ----------------: | --------: |',
-            r'| Z\|\*                 | **0.612** |       0.600 |         **0.550** |         - |',
-            r'| *Siam\_X* (published) |     0.500 |   **0.800** |                 - |         - |',
-            r'| a\_b                  |     0.400 |       0.700 |             0.500 |      61.2 |',
-            r'| last                  |     0.100 |       0.100 |             0.100 | **100.0** |',
-            '',
-            '## Success by attribute',
-            '',
-            r'| Tracker |        SV |',
-            r'| :------ | --------: |',
-            r'| Z\|\*   | **0.612** |',
-            r'| a\_b    |     0.400 |',
-            r'| last    |     0.100 |',
-            '',
-            '## Precision by attribute',
-            '',
-            r'| Tracker |        SV |',
-            r'| :------ | --------: |',
-            r'| Z\|\*   |     0.600 |',
-            r'| a\_b    | **0.700** |',
-            r'| last    |     0.100 |',
-            '',
-            '## Success by sequence',
-            '',
-            r'| Sequence |     Z\|\* |  a\_b |  last |',
-            r'| :------- | --------: | ----: | ----: |',
-            r'| car\_1   | **0.612** | 0.400 | 0.100 |',
-            '',
-        ]
-    )
+    assert markdown(results, 'UAV20L <1>', {'Siam_X': (0.5, 0.8)}) == ONE_PASS_PAGE
+
+
+RESETS_PAGE = r"""# VOT
+
+## Ranking
+
+| Tracker   |       A ↑ |       R ↓ |   Failures ↓ |     EAO ↑ |
+|:----------|----------:|----------:|-------------:|----------:|
+| B         |     0.500 | **0.200** |        **1** | **0.300** |
+| A         | **0.600** |     0.400 |            8 |     0.200 |
+
+## Accuracy by sequence
+
+| Sequence   |     B |         A |
+|:-----------|------:|----------:|
+| bag        | 0.500 | **0.600** |
+| ball       |     - |         - |
+
+## Failures by sequence
+
+| Sequence   |     B |   A |
+|:-----------|------:|----:|
+| bag        | **0** |   7 |
+| ball       |     1 |   1 |
+"""
 
 
 def test_markdown_with_resets(resets: dict[str, WithResets]) -> None:
     """Robustness and failures are better lower; what success papers tell has no place here."""
-    assert markdown(resets, 'VOT', {'Siam': (0.5, 0.8)}) == '\n'.join(
-        [
-            '# VOT',
-            '',
-            '## Ranking',
-            '',
-            '| Tracker |       A ↑ |       R ↓ | Failures ↓ |     EAO ↑ |',
-            '| :------ | --------: | --------: | ---------: | --------: |',
-            '| B       |     0.500 | **0.200** |      **1** | **0.300** |',
-            '| A       | **0.600** |     0.400 |          8 |     0.200 |',
-            '',
-            '## Accuracy by sequence',
-            '',
-            '| Sequence |     B |         A |',
-            '| :------- | ----: | --------: |',
-            '| bag      | 0.500 | **0.600** |',
-            '| ball     |     - |         - |',
-            '',
-            '## Failures by sequence',
-            '',
-            '| Sequence |     B |   A |',
-            '| :------- | ----: | --: |',
-            '| bag      | **0** |   7 |',
-            '| ball     |     1 |   1 |',
-            '',
-        ]
-    )
+    assert markdown(resets, 'VOT', {'Siam': (0.5, 0.8)}) == RESETS_PAGE
 
 
 def test_latex_page(results: dict[str, OnePass]) -> None:
