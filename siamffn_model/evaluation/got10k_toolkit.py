@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import DependencyError
 from siamffn_model.imaging.crop import Image
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking.tracker import TrackerProtocol
@@ -32,12 +32,12 @@ def toolkit_tracker(tracker: TrackerProtocol, name: str) -> Any:
     counted as its data set counts them; they are handed on as they are. It is told that the tracker
     answers the same every time, so that it runs once and not three times.
 
-    Raises `SiamFFNError` where the toolkit is not installed.
+    Raises `DependencyError` where the toolkit is not installed.
     """
     try:
         from got10k.trackers import Tracker as ToolkitTracker
     except ImportError as error:
-        raise SiamFFNError(
+        raise DependencyError(
             f'the GOT-10k toolkit cannot be imported ({error}): `pip install got10k six`'
         ) from error
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 from tqdm import tqdm
 
-from siamffn_model.errors import DataError, SiamFFNError
+from siamffn_model.errors import ConfigError, DataError, DependencyError
 from siamffn_model.tracking.tracker import TrackerSettings
 
 if TYPE_CHECKING:
@@ -59,9 +59,10 @@ def tune(
         The best settings of the whole study, and their value.
 
     Raises:
-        DataError: the file is damaged, is something else or cannot be written, the study is one of
-            another identity, or the objective is not a finite number.
-        SiamFFNError: Optuna is not installed.
+        ConfigError: the study in the file has another identity.
+        DataError: the file is damaged, is not a study or cannot be written, or the objective is not
+            a finite number.
+        DependencyError: Optuna is not installed.
     """
     _silence_optuna()
 
@@ -87,7 +88,7 @@ def _silence_optuna() -> None:
     try:
         import optuna
     except ImportError as error:
-        raise SiamFFNError(
+        raise DependencyError(
             f'{error.name} is not installed: tuning needs the extra [eval], which '
             "`pip install -e '.[eval]'` brings in the folder of the sources"
         ) from error
@@ -162,7 +163,7 @@ def _check_identity(study_file: Path, study: Study, identity: dict[str, str]) ->
         if known.get(key) != identity.get(key)
     ]
     if differing:
-        raise DataError(
+        raise ConfigError(
             f"{study_file}: the study '{study.study_name}' was made with {'; '.join(differing)}: "
             'its values do not compare; give another file by --study'
         )

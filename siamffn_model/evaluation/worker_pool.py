@@ -15,7 +15,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import ProcessError, SiamFFNError
 from siamffn_model.evaluation.jobs import Job, run_job
 
 LOOK = 0.5  # seconds between two looks at how far the workers are
@@ -49,7 +49,7 @@ def run_in_workers(
                     except SiamFFNError as error:
                         errors.append(error)
         except BrokenProcessPool:
-            raise SiamFFNError(
+            raise ProcessError(
                 'a worker process died, perhaps for want of memory: run it with fewer --workers '
                 'and --resume'
             ) from None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from siamffn_model.datasets.synthetic import render_scene
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import DependencyError
 from siamffn_model.evaluation.got10k_toolkit import toolkit_tracker
 from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.imaging.sources import read_image
@@ -103,5 +103,5 @@ def test_a_missing_toolkit_is_named(
     monkeypatch: pytest.MonkeyPatch, template_matcher: TrackerProtocol
 ) -> None:
     monkeypatch.setitem(sys.modules, 'got10k.trackers', None)
-    with pytest.raises(SiamFFNError, match=r'toolkit cannot be imported .*pip install got10k six'):
+    with pytest.raises(DependencyError, match=r'toolkit cannot be imported .*pip install got10k six'):
         toolkit_tracker(template_matcher, 'any')

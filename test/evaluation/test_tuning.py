@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from siamffn_model.errors import DataError, SiamFFNError
+from siamffn_model.errors import ConfigError, DataError, DependencyError
 from siamffn_model.evaluation.tuning import DEFAULTS, RANGES, tune
 from siamffn_model.tracking import TrackerSettings
 
@@ -152,7 +152,7 @@ def test_two_processes_share_a_study(path: Path) -> None:
 def test_another_identity_is_refused(path: Path) -> None:
     tune(path, 'study', hill, 2, IDENTITY)
     reason = f'{path}: .* weights 0123abcd, not 4567; set sequences, not None: .* --study'
-    with pytest.raises(DataError, match=reason):
+    with pytest.raises(ConfigError, match=reason):
         tune(path, 'study', hill, 3, {'model': 'siamffn_lite0', 'weights': '4567'})
     assert len(load(path).trials) == 2
 
@@ -161,7 +161,7 @@ def test_a_study_of_other_making_is_refused(path: Path) -> None:
     path.parent.mkdir()
     study = optuna.create_study(study_name='study', storage=f'sqlite:///{path}')
     study.optimize(lambda trial: trial.suggest_float('x', 0, 1), n_trials=1)
-    with pytest.raises(DataError, match='model None, not siamffn_lite0'):
+    with pytest.raises(ConfigError, match='model None, not siamffn_lite0'):
         tune(path, 'study', hill, 3, IDENTITY)
 
 
@@ -198,5 +198,5 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_missing_optuna_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'optuna', None)
-    with pytest.raises(SiamFFNError, match=r'optuna is not installed: .*\[eval\]'):
+    with pytest.raises(DependencyError, match=r'optuna is not installed: .*\[eval\]'):
         tune(path, 'study', hill, 3, IDENTITY)
