@@ -1,4 +1,4 @@
-"""One tracker on one sequence: the run, the files it leaves, and whether it is done."""
+"""Run one tracker on one sequence and save its result."""
 
 from __future__ import annotations
 
@@ -22,34 +22,50 @@ from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import Image
 from siamffn_model.tracking import TrackerProtocol
 
+OnFrame = Callable[[], object]  # called with each image that is read
+
 
 class TrackerOutput(NamedTuple):
-    """What a tracker answered: boxes (N, 4) as x, y, w, h, the first as given; its own seconds."""
+    """The output of a tracker on one sequence.
+
+    Attributes:
+        boxes: (N, 4) x, y, w, h in pixels; the first is the initial box.
+        seconds: time spent in the tracker, without reading the images.
+    """
 
     boxes: Floats
     seconds: float
 
 
 class Job(NamedTuple):
-    """One tracker on one sequence, and the files of the answer."""
+    """One tracker on one sequence, and the files it writes.
 
-    contestant: TrackerSpec
+    Attributes:
+        tracker: the tracker to run.
+        sequence: its images must be available.
+        resets: whether to run VOT's reset-based protocol.
+        result: result file in the text format of the benchmark.
+        record: JSON file with the identity of the result, the number of frames and the seconds;
+            it is written last.
+    """
+
+    tracker: TrackerSpec
     sequence: Sequence
     resets: bool
-    result: Path  # in the benchmark's text format
-    record: Path  # what it depends on, number of frames and seconds; written last
+    result: Path
+    record: Path
 
     def identity(self) -> dict[str, str]:
-        """Return what the answer depends on."""
+        """Return everything that the result depends on."""
         truth = hashlib.sha256(self.sequence.truth.tobytes()).hexdigest()
-        return {**self.contestant.identity, 'truth': truth, 'resets': str(self.resets)}
+        return {**self.tracker.identity, 'truth': truth, 'resets': str(self.resets)}
 
     def done(self) -> bool:
-        """Whether the answer is there, whole, and of this very tracker and sequence."""
+        """Return whether a complete result of this tracker on this sequence exists."""
         return self.recorded() is not None
 
     def recorded(self) -> dict[str, Any] | None:
-        """Return the record of an answer that is done, else None."""
+        """Return the record of a complete result, or None."""
         try:
             record: dict[str, Any] = json.loads(self.record.read_text())
         except (OSError, ValueError):
@@ -58,8 +74,57 @@ class Job(NamedTuple):
         return record if done else None
 
 
-def run(tracker: TrackerProtocol, images: Iterable[Image], first: Box) -> TrackerOutput:
-    """Follow one target through `images` (at least one), starting from its box in the first."""
+def run_job(job: Job, trackers: dict[str, TrackerProtocol], on_frame: OnFrame) -> None:
+    """Run one job and write its files.
+
+    Args:
+        job: the tracker and the sequence.
+        trackers: trackers created so far by name; a missing one is created and added.
+        on_frame: called with each image that is read.
+
+    Raises:
+        SiamFFNError: an error of the tracker or the images, with the tracker and the sequence.
+    """
+    name, sequence = job.tracker.name, job.sequence
+    if name not in trackers:
+        trackers[name] = job.tracker.make()
+    try:
+        text, frames, seconds = _run(job, trackers[name], on_frame)
+    except SiamFFNError as error:
+        raise type(error)(f'{name}, {sequence.name}: {error}') from error
+    write_text(job.result, text)
+    record = {'identity': job.identity(), 'frames': frames, 'seconds': seconds}
+    write_text(job.record, json.dumps(record) + '\n')
+
+
+def _run(job: Job, tracker: TrackerProtocol, on_frame: OnFrame) -> tuple[str, int, float]:
+    """Return the text of the result, the number of frames tracked, and the seconds they took."""
+    if job.resets:
+        output = run_sequence_with_resets(tracker, job.sequence, on_frame)
+        return vot.format_run(output.run), output.frames, output.seconds
+    boxes, seconds = run_sequence(tracker, job.sequence, on_frame)
+    return format_boxes(boxes), len(boxes), seconds
+
+
+def run_sequence(tracker: TrackerProtocol, sequence: Sequence, on_frame: OnFrame) -> TrackerOutput:
+    """Run a tracker once over a sequence; the boxes are in the sequence's coordinates."""
+    boxes, seconds = run_one_pass(tracker, _images(sequence, on_frame), sequence.first)
+    boxes[1:, :2] += sequence.origin
+    boxes[0] = sequence.truth[0]
+    return TrackerOutput(boxes, seconds)
+
+
+def run_sequence_with_resets(
+    tracker: TrackerProtocol, sequence: Sequence, on_frame: OnFrame
+) -> vot.LiveRun:
+    """Run a tracker over a sequence with VOT's reset-based protocol."""
+    assert sequence.size is not None
+    images = _images(sequence, on_frame)
+    return vot.run_with_resets(tracker, images, sequence.truth, sequence.size)
+
+
+def run_one_pass(tracker: TrackerProtocol, images: Iterable[Image], first: Box) -> TrackerOutput:
+    """Track one target through `images` (at least one) from its box in the first image."""
     boxes = [first]
     seconds = 0.0
     for number, image in enumerate(images):
@@ -72,50 +137,8 @@ def run(tracker: TrackerProtocol, images: Iterable[Image], first: Box) -> Tracke
     return TrackerOutput(np.array(boxes, float), seconds)
 
 
-def run_job(job: Job, trackers: dict[str, TrackerProtocol], tick: Callable[[], object]) -> None:
-    """Run one job; `trackers` keeps those made, by name; `tick` is called with each image."""
-    name, sequence = job.contestant.name, job.sequence
-    if name not in trackers:
-        trackers[name] = job.contestant.make()
-    try:
-        text, frames, seconds = _answer(job, trackers[name], tick)
-    except SiamFFNError as error:
-        raise type(error)(f'{name}, {sequence.name}: {error}') from error
-    write_text(job.result, text)
-    record = {'identity': job.identity(), 'frames': frames, 'seconds': seconds}
-    write_text(job.record, json.dumps(record) + '\n')
-
-
-def _answer(
-    job: Job, tracker: TrackerProtocol, tick: Callable[[], object]
-) -> tuple[str, int, float]:
-    """Return the answer as text, and how many frames the tracker got in how many seconds."""
-    if job.resets:
-        answer = run_sequence_with_resets(tracker, job.sequence, tick)
-        return vot.format_run(answer.run), answer.frames, answer.seconds
-    boxes, seconds = run_sequence(tracker, job.sequence, tick)
-    return format_boxes(boxes), len(boxes), seconds
-
-
-def run_sequence(
-    tracker: TrackerProtocol, sequence: Sequence, tick: Callable[[], object]
-) -> TrackerOutput:
-    """Run it in one pass; the boxes count pixels as the sequence does."""
-    boxes, seconds = run(tracker, _images(sequence, tick), sequence.first)
-    boxes[1:, :2] += sequence.origin
-    boxes[0] = sequence.truth[0]
-    return TrackerOutput(boxes, seconds)
-
-
-def run_sequence_with_resets(
-    tracker: TrackerProtocol, sequence: Sequence, tick: Callable[[], object]
-) -> vot.Followed:
-    assert sequence.size is not None
-    return vot.follow(tracker, _images(sequence, tick), sequence.truth, sequence.size)
-
-
-def _images(sequence: Sequence, tick: Callable[[], object]) -> Iterator[Image]:
+def _images(sequence: Sequence, on_frame: OnFrame) -> Iterator[Image]:
     assert sequence.frames is not None
     for image in sequence.frames:
-        tick()
+        on_frame()
         yield image

@@ -1,4 +1,4 @@
-"""Running trackers over a benchmark's sequences, with their answers on disk as they come."""
+"""Run trackers over the sequences of a benchmark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError, SiamFFNError
 from siamffn_model.evaluation import vot
 from siamffn_model.evaluation.jobs import Job, run_job, run_sequence, run_sequence_with_resets
-from siamffn_model.evaluation.results import OnePass, WithResets, one_pass
+from siamffn_model.evaluation.results import OPEResult, ResetResult, score_one_pass
 from siamffn_model.evaluation.tracker_specs import TrackerSpec
 from siamffn_model.evaluation.worker_pool import run_in_workers
 from siamffn_model.tracking import TrackerProtocol
@@ -23,52 +23,53 @@ from siamffn_model.tracking import TrackerProtocol
 def plan(
     benchmark: Benchmark,
     sequences: Iterable[Sequence],
-    contestants: Iterable[TrackerSpec],
+    trackers: Iterable[TrackerSpec],
     out: Path,
 ) -> list[Job]:
-    """Return what is to be run for results in the folder `out`, the longest first."""
+    """Return one job per tracker and sequence that writes to the folder `out`, longest first."""
     jobs = [
         Job(
-            contestant,
+            tracker,
             sequence,
             benchmark.lengths is not None,
-            results_folder(out) / contestant.name / benchmark.file.format(name=sequence.name),
-            out / 'runs' / contestant.name / f'{sequence.name}.json',
+            results_folder(out) / tracker.name / benchmark.file.format(name=sequence.name),
+            out / 'runs' / tracker.name / f'{sequence.name}.json',
         )
-        for contestant in contestants
+        for tracker in trackers
         for sequence in sequences
     ]
     return sorted(jobs, key=lambda job: -len(job.sequence.truth))
 
 
 def results_folder(out: Path) -> Path:
-    """Return where in `out` the trackers' result files lie, a folder for each."""
+    """Return the folder in `out` that has a folder with result files for each tracker."""
     return out / 'results'
 
 
 def frames_per_second(jobs: Iterable[Job]) -> dict[str, float]:
-    """Return by tracker the mean over its sequences, without the reading of images.
+    """Return the speed of each tracker by name, in frames per second.
 
-    Raises `DataError` where a job is not done.
+    The speed is the mean over the sequences and excludes reading the images. Raises `DataError`
+    if a job is not done.
     """
     rates: dict[str, list[float]] = {}
     for job in jobs:
         record = job.recorded()
         if record is None:
             raise DataError(
-                f'{job.result}: not there or not whole; where machines have disks of their own, '
-                'bring all results/ and runs/ together and go on with --resume'
+                f'{job.result}: missing or incomplete; if each machine has its own disk, copy all '
+                'results/ and runs/ folders together and run again with --resume'
             )
-        rates.setdefault(job.contestant.name, []).append(record['frames'] / record['seconds'])
+        rates.setdefault(job.tracker.name, []).append(record['frames'] / record['seconds'])
     return {name: float(np.mean(values)) for name, values in rates.items()}
 
 
 def run_all(jobs: list[Job], workers: int = 1) -> None:
-    """Run the jobs in so many processes, with a progress bar over the frames.
+    """Run the jobs in `workers` processes and show a progress bar over the frames.
 
-    Each answer is on disk as soon as it is whole. Where a tracker or an image fails, the others are
-    run all the same; then the first error is raised, with the sequence's name and how many there
-    were. Ctrl-C ends it within a frame.
+    Each result is written as soon as it is complete. An error of a tracker or an image does not
+    stop the other jobs; at the end the first error is raised, with the names of the tracker and
+    the sequence and the number of failed jobs. Ctrl-C stops the run within one frame.
     """
     errors: list[SiamFFNError] = []
     total = sum(len(job.sequence.truth) for job in jobs)
@@ -78,32 +79,35 @@ def run_all(jobs: list[Job], workers: int = 1) -> None:
         else:
             trackers: dict[str, TrackerProtocol] = {}
             for job in jobs:
-                bar.set_description(f'{job.contestant.name} {job.sequence.name}')
+                bar.set_description(f'{job.tracker.name} {job.sequence.name}')
                 try:
                     run_job(job, trackers, bar.update)
                 except SiamFFNError as error:
                     errors.append(error)
     if errors:
-        others = f' ({len(errors)} of {len(jobs)} runs failed)' if len(errors) > 1 else ''
-        raise type(errors[0])(f'{errors[0]}{others}') from errors[0]
+        count = f' ({len(errors)} of {len(jobs)} runs failed)' if len(errors) > 1 else ''
+        raise type(errors[0])(f'{errors[0]}{count}') from errors[0]
 
 
-def track_all(tracker: TrackerProtocol, sequences: list[Sequence]) -> OnePass:
-    """Run a tracker over the sequences in this process, without files, and score it."""
-    with _bar(sequences) as bar:
+def track_all(tracker: TrackerProtocol, sequences: list[Sequence]) -> OPEResult:
+    """Run a tracker once over each sequence in this process, write no files, and score it."""
+    with _progress_bar(sequences) as bar:
         boxes = {s.name: run_sequence(tracker, s, bar.update).boxes for s in sequences}
-    return one_pass(sequences, boxes)
+    return score_one_pass(sequences, boxes)
 
 
 def track_all_with_resets(
     tracker: TrackerProtocol, sequences: list[Sequence], lengths: tuple[int, int]
-) -> WithResets:
-    """Do the same in VOT's protocol; `lengths` are those of `Benchmark`."""
-    with _bar(sequences) as bar:
+) -> ResetResult:
+    """Run and score a tracker like `track_all`, but with VOT's reset-based protocol.
+
+    `lengths` is the interval of sequence lengths for the EAO, as in `Benchmark`.
+    """
+    with _progress_bar(sequences) as bar:
         runs = {s.name: run_sequence_with_resets(tracker, s, bar.update).run for s in sequences}
-    return vot.with_resets(sequences, runs, lengths)
+    return vot.score_runs(sequences, runs, lengths)
 
 
-def _bar(sequences: Iterable[Sequence]) -> tqdm[Any]:
+def _progress_bar(sequences: Iterable[Sequence]) -> tqdm[Any]:
     total = sum(len(sequence.truth) for sequence in sequences)
     return tqdm(total=total, unit='frame', leave=False, disable=None)

@@ -1,4 +1,4 @@
-"""From trackers' result files to scores, and to frames with the boxes of several trackers."""
+"""Score the result files of trackers and write the report."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from siamffn_model.errors import DataError
 from siamffn_model.evaluation import vot
 from siamffn_model.evaluation.raw_results import parse_boxes, read_texts
 from siamffn_model.evaluation.report import write_report
-from siamffn_model.evaluation.report_filmstrips import draw_strips
-from siamffn_model.evaluation.results import OnePass, WithResets, one_pass
+from siamffn_model.evaluation.report_filmstrips import draw_filmstrips
+from siamffn_model.evaluation.results import OPEResult, ResetResult, score_one_pass
 
 
 def report(
@@ -25,17 +25,26 @@ def report(
     fps: Mapping[str, float] = {},
     absent_counts: bool = True,
 ) -> None:
-    """Score trackers by name, and write the report with strips of frames where there are images.
+    """Score trackers and write the report, with filmstrips if the sequences have images.
 
-    `fps` was measured, by tracker. Other arguments and errors are those of `score_tracker`.
+    Args:
+        out: folder of the report.
+        benchmark: the benchmark that the results belong to.
+        sequences: its sequences.
+        sources: folder or zip file with the result files, by tracker.
+        fps: measured frames per second by tracker; may be empty.
+        absent_counts: see `Comparison.curves`.
+
+    Raises:
+        DataError: see `score_tracker` and `write_report`.
     """
     results = {
         name: score_tracker(benchmark, sequences, source, fps.get(name), absent_counts)
         for name, source in tqdm(sources.items(), unit='tracker', leave=False, disable=None)
     }
-    shown = all(sequence.frames for sequence in sequences)
-    strips = draw_strips(benchmark, sequences, sources, results) if shown else {}
-    write_report(out, benchmark, results, strips, absent_counts)
+    has_images = all(sequence.frames for sequence in sequences)
+    filmstrips = draw_filmstrips(benchmark, sequences, sources, results) if has_images else {}
+    write_report(out, benchmark, results, filmstrips, absent_counts)
 
 
 def score_tracker(
@@ -44,20 +53,23 @@ def score_tracker(
     source: Path,
     fps: float | None = None,
     absent_counts: bool = True,
-) -> OnePass | WithResets:
-    """Score the result files in a tracker's folder or zip.
+) -> OPEResult | ResetResult:
+    """Score the result files in the folder or zip file of a tracker.
 
-    `absent_counts` is that of `Comparison.curves`; VOT has no such frames. Raises `DataError`
-    naming the tracker, and the file or sequence, that is missing or does not fit.
+    `absent_counts` is described in `Comparison.curves`; it has no effect on VOT.
+
+    Raises:
+        DataError: a file is missing or does not match its sequence; the message names the tracker
+            and the file or sequence.
     """
     texts = read_texts(source, [sequence.name for sequence in sequences])
     if benchmark.lengths:
-        runs = {name: vot.parse_run(text, where) for name, (where, text) in texts.items()}
+        runs = {name: vot.parse_run(text, path) for name, (path, text) in texts.items()}
     else:
-        boxes = {name: parse_boxes(text, where) for name, (where, text) in texts.items()}
+        boxes = {name: parse_boxes(text, path) for name, (path, text) in texts.items()}
     try:
         if benchmark.lengths:
-            return vot.with_resets(sequences, runs, benchmark.lengths, fps)
-        return one_pass(sequences, boxes, fps, absent_counts)
+            return vot.score_runs(sequences, runs, benchmark.lengths, fps)
+        return score_one_pass(sequences, boxes, fps, absent_counts)
     except DataError as error:
         raise DataError(f'{source}: {error}') from error

@@ -9,8 +9,8 @@ import torch
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.calibration import (
-    ELSEWHERE,
-    Observed,
+    ABSENT_FRAMES,
+    ScoreSamples,
     calibration_error,
     fit,
     observe,
@@ -25,31 +25,31 @@ from siamffn_model.tracking.tracker import State, Track
 from siamffn_model.training.validation import RenderedFrames
 
 
-def drawn(scale: float, shift: float, count: int = 20_000) -> Observed:
+def drawn(scale: float, shift: float, count: int = 20_000) -> ScoreSamples:
     """Scores whose boxes are right with chances of `scale` * log odds + `shift`."""
     rng = np.random.default_rng(0)
     odds = rng.normal(2, 3, count)
     right = rng.random(count) < 1 / (1 + np.exp(-(scale * odds + shift)))
-    return Observed(1 / (1 + np.exp(-odds)), right, np.zeros(count, bool))
+    return ScoreSamples(1 / (1 + np.exp(-odds)), right, np.zeros(count, bool))
 
 
-def rescaled(observed: Observed, scale: float, shift: float) -> Observed:
-    odds = np.log(observed.score / (1 - observed.score))
-    return observed._replace(score=1 / (1 + np.exp(-(scale * odds + shift))))
+def rescaled(samples: ScoreSamples, scale: float, shift: float) -> ScoreSamples:
+    odds = np.log(samples.score / (1 - samples.score))
+    return samples._replace(score=1 / (1 + np.exp(-(scale * odds + shift))))
 
 
 @pytest.mark.parametrize(('scale', 'shift'), [(1, 0), (0.3, -1.5), (2, 1)])
 def test_the_known_relation_is_found_and_mends_the_scores(scale: float, shift: float) -> None:
-    observed = drawn(scale, shift)
-    assert fit(observed) == pytest.approx((scale, shift), abs=0.1)
-    assert calibration_error(rescaled(observed, *fit(observed))) < 0.015
+    samples = drawn(scale, shift)
+    assert fit(samples) == pytest.approx((scale, shift), abs=0.1)
+    assert calibration_error(rescaled(samples, *fit(samples))) < 0.015
     if scale != 1:
-        assert calibration_error(observed) > 0.05
+        assert calibration_error(samples) > 0.05
 
 
 def test_scores_that_separate_do_not_run_away() -> None:
     score = np.repeat([0.1, 0.9], 50)
-    scale, shift = fit(Observed(score, score > 0.5, score < 0.5))
+    scale, shift = fit(ScoreSamples(score, score > 0.5, score < 0.5))
     assert 0 < scale < 5
     assert shift == pytest.approx(0, abs=0.01)
 
@@ -57,26 +57,26 @@ def test_scores_that_separate_do_not_run_away() -> None:
 def test_thresholds_lie_between_what_they_tell_apart() -> None:
     score = np.array([0.05] * 40 + [0.3] * 40 + [0.7] * 98 + [0.2] * 2)
     right = np.array([False] * 80 + [True] * 100)
-    uncertain, lost = thresholds(Observed(score, right, score < 0.1))
+    uncertain, lost = thresholds(ScoreSamples(score, right, score < 0.1))
     assert 0.3 < uncertain <= 0.7
     assert 0.2 < lost <= uncertain
-    assert thresholds(Observed(score, right, ~right)) == (uncertain, lost)
+    assert thresholds(ScoreSamples(score, right, ~right)) == (uncertain, lost)
 
 
 def test_no_calibration_from_right_boxes_alone() -> None:
     score = np.full(9, 0.5)
     for right in (np.ones(9, bool), np.zeros(9, bool)):
         with pytest.raises(DataError, match='needs some of both'):
-            fit(Observed(score, right, ~right))
+            fit(ScoreSamples(score, right, ~right))
 
 
 def test_the_report_counts_every_frame() -> None:
-    observed = Observed(
+    samples = ScoreSamples(
         np.array([0.0, 0.55, 0.95, 1.0]),
         np.array([False, False, True, True]),
         np.array([True, False, False, False]),
     )
-    lines = report(observed).splitlines()
+    lines = report(samples).splitlines()
     assert [line.replace('|', ' ').split() for line in lines[2:5]] == [
         ['0.0-0.1', '1', '0.00', '0.00', '1.00'],
         ['0.5-0.6', '1', '0.55', '0.00', '0.00'],
@@ -111,7 +111,7 @@ def test_frames_are_right_wrong_or_absent() -> None:
     assert right[:3].tolist() == [True, False, False]
     assert absent[:3].tolist() == [False, True, False]
     assert right[3:42].all()
-    assert len(score) == 3 + 39 + ELSEWHERE + 4, 'each in the other one too'
+    assert len(score) == 3 + 39 + ABSENT_FRAMES + 4, 'each in the other one too'
     assert absent[42:].all()
     assert not right[42:].any()
 

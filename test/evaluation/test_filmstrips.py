@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from siamffn_model.errors import DataError
-from siamffn_model.evaluation.filmstrips import WIDTH, strip
+from siamffn_model.evaluation.filmstrips import FRAME_WIDTH, draw_filmstrip
 from siamffn_model.imaging.drawing import GAP, OverlayWriter
 from siamffn_model.imaging.sources import ImageFiles, open_frames
 
 COLOURS = {'red': '#ff0000', 'blue': '#0000ff'}
 RED, BLUE = [0, 0, 255], [255, 0, 0]  # BGR
 SIZE = (200, 150)
-SCALE = WIDTH // SIZE[0]
-STEP = WIDTH + GAP  # from one frame to the next
+SCALE = FRAME_WIDTH // SIZE[0]
+STEP = FRAME_WIDTH + GAP  # from one frame to the next
 
 
 def grey_files(folder: Path, count: int) -> list[Path]:
@@ -42,7 +42,7 @@ def greys(picture: np.ndarray, count: int) -> list[int]:
 
 def test_frames_are_spread_evenly_behind_the_first(tmp_path: Path) -> None:
     frames = ImageFiles(tmp_path, grey_files(tmp_path, 21))
-    picture = strip(frames, {}, still((40, 50, 30, 20), 21), {}, count=4)
+    picture = draw_filmstrip(frames, {}, still((40, 50, 30, 20), 21), {}, count=4)
     assert picture.shape == (SIZE[1] * SCALE + 2 * GAP, 4 * STEP + GAP, 3)
     assert picture.dtype == np.uint8
     assert greys(picture, 4) == [50, 100, 150, 200]
@@ -52,7 +52,7 @@ def test_boxes_have_the_colours_of_their_trackers(tmp_path: Path) -> None:
     frames = ImageFiles(tmp_path, grey_files(tmp_path, 3))
     boxes = {'red': still((50, 60, 40, 30), 3), 'blue': still((120, 60, 40, 30), 3)}
     boxes['blue'][2] += [0, 10, 0, 0]
-    picture = strip(frames, boxes, still((np.nan,) * 4, 3), COLOURS, count=2)
+    picture = draw_filmstrip(frames, boxes, still((np.nan,) * 4, 3), COLOURS, count=2)
     for frame, down in ((0, 0), (1, 10)):
         for x, y in ((50, 75), (70, 60), (89.5, 75), (70, 89.5)):
             assert at(picture, frame, x, y) == RED
@@ -63,14 +63,14 @@ def test_boxes_have_the_colours_of_their_trackers(tmp_path: Path) -> None:
 def test_first_tracker_lies_on_top(tmp_path: Path) -> None:
     frames = ImageFiles(tmp_path, grey_files(tmp_path, 2))
     boxes = dict.fromkeys(COLOURS, still((50, 60, 40, 30), 2))
-    picture = strip(frames, boxes, still((np.nan,) * 4, 2), COLOURS, count=1)
+    picture = draw_filmstrip(frames, boxes, still((np.nan,) * 4, 2), COLOURS, count=1)
     assert at(picture, 0, 50, 75) == RED
 
 
 def test_truth_is_dashed_white_over_the_boxes(tmp_path: Path) -> None:
     frames = ImageFiles(tmp_path, grey_files(tmp_path, 2))
     truth = still((50, 60, 40, 30), 2)
-    picture = strip(frames, {'red': truth}, truth, COLOURS, count=1)
+    picture = draw_filmstrip(frames, {'red': truth}, truth, COLOURS, count=1)
     edge = picture[GAP + 60 * SCALE, GAP + 50 * SCALE : GAP + 89 * SCALE].tolist()
     white, red = edge.count([255, 255, 255]), edge.count(RED)
     assert white + red == len(edge)
@@ -79,7 +79,7 @@ def test_truth_is_dashed_white_over_the_boxes(tmp_path: Path) -> None:
 
 def test_number_is_in_the_upper_left_corner(tmp_path: Path) -> None:
     frames = ImageFiles(tmp_path, grey_files(tmp_path, 2))
-    picture = strip(frames, {}, still((np.nan,) * 4, 2), {}, count=1)
+    picture = draw_filmstrip(frames, {}, still((np.nan,) * 4, 2), {}, count=1)
     corner, rest = picture[GAP : GAP + 25, GAP : GAP + 45], picture[GAP + 40 : -GAP, GAP:-GAP]
     assert corner.max() > 240
     assert (rest == 10).all()
@@ -93,7 +93,7 @@ def test_unusable_and_missing_rows_are_not_drawn(tmp_path: Path) -> None:
     truth = still((np.nan,) * 4, 3)
     colours = {**COLOURS, 'far': '#00ff00'}
     boxes = {'red': short, 'blue': absent, 'far': far}
-    picture = strip(frames, boxes, truth, colours, count=2)
+    picture = draw_filmstrip(frames, boxes, truth, colours, count=2)
     assert at(picture, 0, 50, 75) == RED
     assert at(picture, 1, 50, 75) == BLUE
     assert not (picture == [0, 255, 0]).all(axis=2).any()
@@ -104,7 +104,7 @@ def test_only_the_files_shown_are_read(tmp_path: Path) -> None:
     frames = ImageFiles(tmp_path, files)
     for i in set(range(11)) - {5, 10}:
         files[i].unlink()
-    picture = strip(frames, {}, still((40, 50, 30, 20), 11), {}, count=2)
+    picture = draw_filmstrip(frames, {}, still((40, 50, 30, 20), 11), {}, count=2)
     assert greys(picture, 2) == [50, 100]
 
 
@@ -113,16 +113,16 @@ def test_video(tmp_path: Path) -> None:
         for i in range(11):
             writer.write(np.full((SIZE[1], SIZE[0], 3), 20 * i, np.uint8))
     frames = open_frames(tmp_path / 'video.mp4')
-    picture = strip(frames, {}, still((40, 50, 30, 20), 11), {}, count=2)
+    picture = draw_filmstrip(frames, {}, still((40, 50, 30, 20), 11), {}, count=2)
     assert greys(picture, 2) == pytest.approx([100, 200], abs=10)
     with pytest.raises(DataError, match=r'video.mp4: no image 12, which the ground truth'):
-        strip(frames, {}, still((40, 50, 30, 20), 12), {}, count=2)
+        draw_filmstrip(frames, {}, still((40, 50, 30, 20), 12), {}, count=2)
 
 
 @pytest.mark.parametrize(('rows', 'shown'), [(1, [0]), (3, [0, 10, 20])])
 def test_short_sequence_is_shown_whole(tmp_path: Path, rows: int, shown: list[int]) -> None:
     frames = ImageFiles(tmp_path, grey_files(tmp_path, rows))
-    picture = strip(frames, {}, still((40, 50, 30, 20), rows), {})
+    picture = draw_filmstrip(frames, {}, still((40, 50, 30, 20), rows), {})
     assert picture.shape[1] == len(shown) * STEP + GAP
     assert greys(picture, len(shown)) == shown
 
@@ -130,4 +130,4 @@ def test_short_sequence_is_shown_whole(tmp_path: Path, rows: int, shown: list[in
 def test_missing_image_is_named(tmp_path: Path) -> None:
     frames = ImageFiles(tmp_path, grey_files(tmp_path, 3))
     with pytest.raises(DataError, match=r'no image 4, .* restore'):
-        strip(frames, {}, still((40, 50, 30, 20), 4), {}, count=2)
+        draw_filmstrip(frames, {}, still((40, 50, 30, 20), 4), {}, count=2)

@@ -103,5 +103,7 @@ def test_a_missing_toolkit_is_named(
     monkeypatch: pytest.MonkeyPatch, template_matcher: TrackerProtocol
 ) -> None:
     monkeypatch.setitem(sys.modules, 'got10k.trackers', None)
-    with pytest.raises(DependencyError, match=r'toolkit cannot be imported .*pip install got10k six'):
+    with pytest.raises(
+        DependencyError, match=r'toolkit cannot be imported .*pip install got10k six'
+    ):
         toolkit_tracker(template_matcher, 'any')

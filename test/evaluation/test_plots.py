@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation import plots
 from siamffn_model.evaluation.metrics import DISTANCES, NORM_DISTANCES, OVERLAPS, Curves
-from siamffn_model.evaluation.results import OnePass, WithResets
+from siamffn_model.evaluation.results import OPEResult, ResetResult
 
 LONG_NAME = 'a_rather_long_name_of_a_tracker_with_$x$_and_its_epoch_20'
 
 
-def made_up(names: list[str], attributes: int = 12) -> dict[str, OnePass]:
+def made_up(names: list[str], attributes: int = 12) -> dict[str, OPEResult]:
     """The first is the best in success, the last in precision."""
     results = {}
     for i, name in enumerate(names):
@@ -33,13 +33,13 @@ def made_up(names: list[str], attributes: int = 12) -> dict[str, OnePass]:
         parts = {
             f'A{j}': curves._replace(success=success * (j + 1) / 12) for j in range(attributes)
         }
-        results[name] = OnePass(curves, parts, {'car': curves})
+        results[name] = OPEResult(curves, parts, {'car': curves})
     return results
 
 
-def made_up_resets(names: list[str]) -> dict[str, WithResets]:
+def made_up_resets(names: list[str]) -> dict[str, ResetResult]:
     return {
-        name: WithResets(0.6 - i / 100, 0.1 + i / 50, 0.5 - i / 60, np.zeros(2), {'car': (0.5, i)})
+        name: ResetResult(0.6 - i / 100, 0.1 + i / 50, 0.5 - i / 60, np.zeros(2), {'car': (0.5, i)})
         for i, name in enumerate(names)
     }
 
@@ -215,19 +215,23 @@ def test_long_names_keep_both_ends() -> None:
 
 def test_dollars_are_no_formula(tmp_path: Path) -> None:
     """Half a formula would not even be drawn."""
-    plots.save(plots.success_plot(made_up(['$x_{$', 'a$b$c', '$']), '$t_{$'), tmp_path, 'plot')
+    plots.save_figure(
+        plots.success_plot(made_up(['$x_{$', 'a$b$c', '$']), '$t_{$'), tmp_path, 'plot'
+    )
     assert (tmp_path / 'plot.svg').stat().st_size
 
 
 def test_save(tmp_path: Path) -> None:
     figure = plots.success_plot(made_up(['<b>&--"', 'two']), 'UAV20L')
-    plots.save(figure, tmp_path / 'plots', 'success')
+    plots.save_figure(figure, tmp_path / 'plots', 'success')
     svg, pdf = tmp_path / 'plots' / 'success.svg', tmp_path / 'plots' / 'success.pdf'
     assert sorted((tmp_path / 'plots').iterdir()) == [pdf, svg]
     assert ElementTree.parse(svg).getroot().tag.endswith('}svg')
     assert '<text' not in svg.read_text(), 'letters are shapes and need no font'
     assert pdf.read_bytes().startswith(b'%PDF')
-    plots.save(plots.success_plot(made_up(['<b>&--"', 'two']), 'UAV20L'), tmp_path, 'success')
+    plots.save_figure(
+        plots.success_plot(made_up(['<b>&--"', 'two']), 'UAV20L'), tmp_path, 'success'
+    )
     assert (tmp_path / 'success.svg').read_bytes() == svg.read_bytes()
     assert (tmp_path / 'success.pdf').read_bytes() == pdf.read_bytes()
 
@@ -235,12 +239,12 @@ def test_save(tmp_path: Path) -> None:
 def test_save_where_it_cannot(tmp_path: Path) -> None:
     (tmp_path / 'plots').write_text('a file')
     with pytest.raises(DataError, match=r'success.svg: cannot be written'):
-        plots.save(plots.success_plot(made_up(['one']), ''), tmp_path / 'plots', 'success')
+        plots.save_figure(plots.success_plot(made_up(['one']), ''), tmp_path / 'plots', 'success')
 
 
 def test_global_state_stays_as_it_is(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
-    plots.save(plots.success_plot(made_up(['one']), ''), tmp_path, 'success')
+    plots.save_figure(plots.success_plot(made_up(['one']), ''), tmp_path, 'success')
     assert dict(matplotlib.rcParams) == before
 
 

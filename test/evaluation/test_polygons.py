@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from siamffn_model.evaluation import polygons
-from siamffn_model.evaluation.polygons import polygon_overlap, to_box
+from siamffn_model.evaluation.polygons import polygon_overlap, polygon_to_box
 from siamffn_model.imaging.geometry import Box
 
 NAN = math.nan
@@ -189,16 +189,16 @@ def test_rows_below_the_image_do_not_count_beside_a_taller_frame() -> None:
 
 
 def test_box_of_an_upright_box_is_a_pixel_larger() -> None:
-    assert to_box(outline(10, 20, 30, 40)) == Box(9.5, 19.5, 31, 41)
+    assert polygon_to_box(outline(10, 20, 30, 40)) == Box(9.5, 19.5, 31, 41)
 
 
 def test_box_of_a_square_on_its_corner() -> None:
     """Half the area of the bounding box of 20 x 20: sides of 20 / sqrt(2), and a pixel."""
-    box = to_box((50, 40, 60, 50, 50, 60, 40, 50))
+    box = polygon_to_box((50, 40, 60, 50, 50, 60, 40, 50))
     assert (box.cx, box.cy) == (50, 50)
     assert (box.w, box.h) == (pytest.approx(15.1421356), pytest.approx(15.1421356))
 
 
 def test_box_of_a_line_and_of_a_point() -> None:
-    assert to_box((10, 20, 18, 20, 18, 20, 10, 20)) == Box(9.5, 19.5, 9, 1)
-    assert to_box((10, 20) * 4) == Box(9.5, 19.5, 1, 1)
+    assert polygon_to_box((10, 20, 18, 20, 18, 20, 10, 20)) == Box(9.5, 19.5, 9, 1)
+    assert polygon_to_box((10, 20) * 4) == Box(9.5, 19.5, 1, 1)

@@ -16,7 +16,7 @@ from siamffn_model.datasets.benchmarks import Benchmark
 from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.report import write_report
-from siamffn_model.evaluation.results import OnePass, WithResets, one_pass
+from siamffn_model.evaluation.results import OPEResult, ResetResult, score_one_pass
 
 EVIL = '<b>&"x"</b>'
 UAV = Benchmark('UAV20L <long>', read_sequences, published={'SiamBAN': (0.564, 0.736)})
@@ -65,20 +65,20 @@ class Page(HTMLParser):
         return [base64.b64decode(text, validate=True) for text in found]
 
 
-def scored(shift: float, attributes: tuple[str, ...] = ('SV', 'FM', 'OV')) -> OnePass:
+def scored(shift: float, attributes: tuple[str, ...] = ('SV', 'FM', 'OV')) -> OPEResult:
     truth = np.tile([10.0, 10, 40, 40], (20, 1))
     boxes = truth + np.arange(20)[:, None] * [shift, 0, 0, 0]
     sequences = [Sequence('car_1', truth, None, attributes), Sequence('bird', truth / 2)]
-    return one_pass(sequences, {'car_1': boxes, 'bird': boxes / 2}, fps=40)
+    return score_one_pass(sequences, {'car_1': boxes, 'bird': boxes / 2}, fps=40)
 
 
 @pytest.fixture(scope='module')
-def trackers() -> dict[str, OnePass]:
+def trackers() -> dict[str, OPEResult]:
     return {'ours': scored(0.5), EVIL: scored(1.5)}
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory, trackers: dict[str, OnePass]) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, trackers: dict[str, OPEResult]) -> Path:
     path = tmp_path_factory.mktemp('report')
     write_report(path, UAV, trackers, {'car_1': np.full((60, 200, 3), 90, np.uint8)})
     return path
@@ -97,7 +97,7 @@ def test_files(folder: Path) -> None:
     assert files == expected
 
 
-def test_summary(folder: Path, trackers: dict[str, OnePass]) -> None:
+def test_summary(folder: Path, trackers: dict[str, OPEResult]) -> None:
     summary = json.loads((folder / 'summary.json').read_text())
     assert summary == {name: result.summary() for name, result in trackers.items()}
 
@@ -118,7 +118,7 @@ def test_page_holds_all_it_shows_and_fetches_nothing(folder: Path, page: Page) -
     assert abs(int(picture[30, 100, 0]) - 90) < 3
 
 
-def test_page_shows_the_tables(page: Page, trackers: dict[str, OnePass]) -> None:
+def test_page_shows_the_tables(page: Page, trackers: dict[str, OPEResult]) -> None:
     ours = trackers['ours'].curves.scores
     assert ['Tracker', 'Success ↑', 'Precision ↑', 'Norm. precision ↑', 'fps ↑'] in page.rows
     assert ['ours', *(f'{value:.3f}' for value in ours), '40.0'] in page.rows
@@ -158,8 +158,8 @@ def test_one_tracker_without_attributes_and_strips(tmp_path: Path) -> None:
 
 
 RESETS = {
-    'A': WithResets(0.6, 0.4, 0.2, np.zeros(3), {'bag': (0.6, 2), 'ball': (np.nan, 1)}),
-    'B': WithResets(0.5, 0.2, 0.3, np.zeros(3), {'bag': (0.5, 1), 'ball': (0.7, 0)}),
+    'A': ResetResult(0.6, 0.4, 0.2, np.zeros(3), {'bag': (0.6, 2), 'ball': (np.nan, 1)}),
+    'B': ResetResult(0.5, 0.2, 0.3, np.zeros(3), {'bag': (0.5, 1), 'ball': (0.7, 0)}),
 }
 
 

@@ -21,7 +21,7 @@ from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.evaluation import vot
-from siamffn_model.evaluation.jobs import run
+from siamffn_model.evaluation.jobs import run_one_pass
 from siamffn_model.evaluation.metrics import score
 from siamffn_model.evaluation.raw_results import parse_boxes
 from siamffn_model.evaluation.runner import (
@@ -67,7 +67,7 @@ class Slow(Drifting):
         return super().update(image)
 
 
-def contestant(kind: type = Drifting, **identity: str) -> TrackerSpec:
+def tracker_spec(kind: type = Drifting, **identity: str) -> TrackerSpec:
     return TrackerSpec(kind.__name__, kind, {'version': '1', **identity})
 
 
@@ -89,18 +89,18 @@ def results(folder: Path) -> dict[str, str]:
 
 def test_run_of_any_tracker(template_matcher: TrackerProtocol) -> None:
     images, boxes = render_scene(50, seed=3)
-    answer = run(template_matcher, images, boxes[0])
+    answer = run_one_pass(template_matcher, images, boxes[0])
     assert answer.boxes.shape == (50, 4)
     assert answer.boxes[0].tolist() == list(boxes[0])
     assert answer.seconds > 0
-    still = run(Still(), images, boxes[0])
+    still = run_one_pass(Still(), images, boxes[0])
     assert score(boxes, answer.boxes).success > 0.75
     assert score(boxes, still.boxes).success < 0.5
 
 
 def test_reading_the_images_does_not_count(clock: Clock) -> None:
     images, boxes = render_scene(5)
-    assert run(clock.timed(Still()), clock.reading(images), boxes[0]).seconds == 3 + 4
+    assert run_one_pass(clock.timed(Still()), clock.reading(images), boxes[0]).seconds == 3 + 4
 
 
 def test_tracking_all_agrees_with_scoring_by_hand(
@@ -110,7 +110,7 @@ def test_tracking_all_agrees_with_scoring_by_hand(
     assert list(found.per_sequence) == ['clip1', 'clip2']
     for sequence in sequences:
         assert sequence.frames is not None
-        answer = run(template_matcher, sequence.frames, Box(*sequence.truth[0]))
+        answer = run_one_pass(template_matcher, sequence.frames, Box(*sequence.truth[0]))
         expected = score(sequence.truth, answer.boxes)
         assert found.per_sequence[sequence.name].scores == expected
     first, second = (curves.scores.success for curves in found.per_sequence.values())
@@ -125,7 +125,7 @@ def test_tracking_all_agrees_with_scoring_by_hand(
 def test_results_are_in_the_format_of_the_benchmark(
     sequences: list[Sequence], tmp_path: Path
 ) -> None:
-    jobs = plan(PLAIN, sequences, [contestant(), contestant(Still)], tmp_path)
+    jobs = plan(PLAIN, sequences, [tracker_spec(), tracker_spec(Still)], tmp_path)
     assert not any(job.done() for job in jobs)
     run_all(jobs)
     assert all(job.done() for job in jobs)
@@ -154,7 +154,7 @@ def test_a_set_that_counts_pixels_from_1_gets_results_that_do(
             Sequence(s.name, s.truth + np.array([origin, origin, 0, 0]), s.frames, origin=origin)
             for s in sequences
         ]
-        run_all(plan(PLAIN, moved, [contestant()], tmp_path / str(origin)))
+        run_all(plan(PLAIN, moved, [tracker_spec()], tmp_path / str(origin)))
     found = [
         parse_boxes(results(tmp_path / str(o))['results/Drifting/clip1.txt'], '') for o in (0, 1)
     ]
@@ -170,12 +170,12 @@ def test_resets_are_run_where_the_benchmark_wants_them(
         for s in sequences[:1]
         if s.frames
     ]
-    jobs = plan(benchmark, regions, [contestant()], tmp_path)
+    jobs = plan(benchmark, regions, [tracker_spec()], tmp_path)
     run_all(jobs)
     text = results(tmp_path)['results/Drifting/baseline/clip1/clip1_001.txt']
     assert text.startswith('1\n')
     live = track_all_with_resets(Drifting(), regions, (5, 20))
-    read = vot.with_resets(regions, {'clip1': vot.parse_run(text, '')}, (5, 20))
+    read = vot.score_runs(regions, {'clip1': vot.parse_run(text, '')}, (5, 20))
     assert read.per_sequence['clip1'] == pytest.approx(live.per_sequence['clip1'], abs=1e-5)
     record = json.loads(jobs[0].record.read_text())
     assert record['frames'] == 30 - text.split().count('0')
@@ -184,13 +184,13 @@ def test_resets_are_run_where_the_benchmark_wants_them(
 def test_what_is_done_is_known_by_tracker_and_file(
     sequences: list[Sequence], tmp_path: Path
 ) -> None:
-    (job, *_) = plan(PLAIN, sequences, [contestant()], tmp_path)
+    (job, *_) = plan(PLAIN, sequences, [tracker_spec()], tmp_path)
     run_all([job])
-    other = plan(PLAIN, sequences, [contestant(weights='other')], tmp_path)[0]
+    other = plan(PLAIN, sequences, [tracker_spec(weights='other')], tmp_path)[0]
     assert job.done()
     assert not other.done()
     for change in ({'truth': job.sequence.truth + 1}, {'name': 'clip2'}):
-        moved = plan(PLAIN, [replace(job.sequence, **change)], [contestant()], tmp_path)[0]
+        moved = plan(PLAIN, [replace(job.sequence, **change)], [tracker_spec()], tmp_path)[0]
         assert not moved.done()
     with pytest.raises(DataError, match=r'clip1\.txt: not there or not whole; where machines have'):
         frames_per_second([other])
@@ -217,7 +217,7 @@ def test_of_several_failures_the_first_is_named(
     for number in (1, 2):
         (sequence_folder / f'clip{number}/img/000005.jpg').write_bytes(b'no picture')
     with pytest.raises(ImageError, match=r'Drifting, clip1: .* \(2 of 2 runs failed\)'):
-        run_all(plan(PLAIN, sequences, [contestant()], tmp_path))
+        run_all(plan(PLAIN, sequences, [tracker_spec()], tmp_path))
 
 
 # --- several processes
@@ -243,7 +243,7 @@ from siamffn_model.evaluation.runner import plan, run_all
 import test_runner
 if __name__ == '__main__':
     jobs = plan(test_runner.PLAIN, read_sequences(Path(sys.argv[1])),
-                [test_runner.contestant(), test_runner.contestant(test_runner.Slow)],
+                [test_runner.tracker_spec(), test_runner.tracker_spec(test_runner.Slow)],
                 Path(sys.argv[2]))
     run_all(jobs, int(sys.argv[3]))
 """
@@ -277,7 +277,7 @@ def test_what_is_done_survives_a_stop(
         assert time.monotonic() < deadline, 'a worker lives on'
         time.sleep(0.1)
     sequences = read_sequences(sequence_folder)
-    jobs = plan(PLAIN, sequences, [contestant(), contestant(Slow)], out)
+    jobs = plan(PLAIN, sequences, [tracker_spec(), tracker_spec(Slow)], out)
     assert [job.done() for job in jobs] == [True, True, False, False]
     assert list(results(out)) == ['results/Drifting/clip1.txt', 'results/Drifting/clip2.txt']
 

@@ -13,8 +13,8 @@ from siamffn_model.datasets.benchmarks import BENCHMARKS
 from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.raw_results import find_trackers, format_boxes
-from siamffn_model.evaluation.report_filmstrips import draw_strips
-from siamffn_model.evaluation.results import OnePass, WithResets
+from siamffn_model.evaluation.report_filmstrips import draw_filmstrips
+from siamffn_model.evaluation.results import OPEResult, ResetResult
 from siamffn_model.evaluation.scoring import report, score_tracker
 
 ROUNDED = 0.00051  # files and figures have 3 decimals: half a unit of the last, and a little
@@ -32,7 +32,7 @@ def published(shared: Path, folder: str) -> Path:
     return path
 
 
-def score_all(benchmark: str, folder: Path) -> dict[str, OnePass | WithResets]:
+def score_all(benchmark: str, folder: Path) -> dict[str, OPEResult | ResetResult]:
     sequences = BENCHMARKS[benchmark].read(folder, False)
     sources = find_trackers([folder / 'results'], [sequence.name for sequence in sequences])
     return {
@@ -47,14 +47,14 @@ def score_all(benchmark: str, folder: Path) -> dict[str, OnePass | WithResets]:
 @pytest.fixture(scope='session', params=[('uav20l', 'bench_uav20l'), ('otb2015', 'bench_otb100')])
 def one_pass(
     request: pytest.FixtureRequest, shared: Path
-) -> tuple[Path, Mapping[str, OnePass | WithResets]]:
+) -> tuple[Path, Mapping[str, OPEResult | ResetResult]]:
     """A benchmark's folder, and the scores of all trackers in it."""
     benchmark, name = request.param
     folder = published(shared, name)
     return folder, score_all(benchmark, folder)
 
 
-def test_published_figures(one_pass: tuple[Path, Mapping[str, OnePass]]) -> None:
+def test_published_figures(one_pass: tuple[Path, Mapping[str, OPEResult]]) -> None:
     folder, found = one_pass
     expected = rows(folder / 'expected.csv')
     assert found.keys() == {row['tracker'] for row in expected}
@@ -67,7 +67,7 @@ def test_published_figures(one_pass: tuple[Path, Mapping[str, OnePass]]) -> None
         assert 0 < scores.norm_precision < 1
 
 
-def test_published_figures_by_sequence(one_pass: tuple[Path, Mapping[str, OnePass]]) -> None:
+def test_published_figures_by_sequence(one_pass: tuple[Path, Mapping[str, OPEResult]]) -> None:
     folder, found = one_pass
     expected = rows(folder / 'expected_per_sequence.csv')
     assert len(expected) == sum(len(result.per_sequence) for result in found.values())
@@ -108,7 +108,7 @@ def test_published_figures_of_vot(shared: Path, year: str) -> None:
     assert found.keys() == {row['tracker'] for row in expected}
     for row in expected:
         result = found[row['tracker']]
-        assert isinstance(result, WithResets)
+        assert isinstance(result, ResetResult)
         assert result.accuracy == pytest.approx(float(row['recomputed_A']), abs=ROUNDED)
         assert result.robustness == pytest.approx(float(row['recomputed_R']), abs=ROUNDED)
         assert result.eao == pytest.approx(float(row['recomputed_EAO']), abs=ROUNDED)
@@ -166,7 +166,7 @@ def test_strips_of_a_set_counted_from_1_show_the_same(
         ]
         sources = {'x': write_results(tmp_path / str(origin), moved)}
         results = {'x': score_tracker(benchmark, moved, sources['x'])}
-        pictures.append(draw_strips(benchmark, moved, sources, results)['clip1'])
+        pictures.append(draw_filmstrips(benchmark, moved, sources, results)['clip1'])
     assert np.array_equal(*pictures)
 
 

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siamffn_model.evaluation.metrics import Curves
-from siamffn_model.evaluation.results import OnePass, WithResets
+from siamffn_model.evaluation.results import OPEResult, ResetResult
 from siamffn_model.evaluation.tables import (
     Cell,
     Row,
-    by_attribute,
-    by_sequence,
+    attribute_tables,
+    sequence_tables,
     latex,
     markdown,
-    rank,
-    ranked,
+    rank_trackers,
+    ranking_table,
 )
 
 
@@ -28,18 +28,18 @@ def curves(success: float, precision: float = 0, norm_precision: float = 0) -> C
     return Curves(np.full(21, success), np.full(51, precision), np.full(51, norm_precision))
 
 
-def one_pass(scores: tuple[float, float, float], fps: float | None = None) -> OnePass:
+def one_pass(scores: tuple[float, float, float], fps: float | None = None) -> OPEResult:
     """One sequence with one attribute."""
-    return OnePass(curves(*scores), {'SV': curves(*scores)}, {'car_1': curves(*scores)}, fps)
+    return OPEResult(curves(*scores), {'SV': curves(*scores)}, {'car_1': curves(*scores)}, fps)
 
 
-def with_resets(accuracy: float, robustness: float, eao: float, failures: int) -> WithResets:
+def with_resets(accuracy: float, robustness: float, eao: float, failures: int) -> ResetResult:
     sequences = {'bag': (accuracy, failures), 'ball': (math.nan, 1)}
-    return WithResets(accuracy, robustness, eao, np.zeros(2), sequences)
+    return ResetResult(accuracy, robustness, eao, np.zeros(2), sequences)
 
 
 @pytest.fixture
-def results() -> dict[str, OnePass]:
+def results() -> dict[str, OPEResult]:
     return {
         'a_b': one_pass((0.4, 0.7, 0.5), 61.25),
         'Z|*': one_pass((0.61239, 0.6, 0.55)),
@@ -48,7 +48,7 @@ def results() -> dict[str, OnePass]:
 
 
 @pytest.fixture
-def resets() -> dict[str, WithResets]:
+def resets() -> dict[str, ResetResult]:
     return {'A': with_resets(0.6, 0.4, 0.2, 7), 'B': with_resets(0.5, 0.2, 0.3, 0)}
 
 
@@ -87,7 +87,7 @@ ONE_PASS_PAGE = r"""# UAV20L \<1\>
 """
 
 
-def test_markdown_page(results: dict[str, OnePass]) -> None:
+def test_markdown_page(results: dict[str, OPEResult]) -> None:
     assert markdown(results, 'UAV20L <1>', {'Siam_X': (0.5, 0.8)}) == ONE_PASS_PAGE
 
 
@@ -116,12 +116,12 @@ RESETS_PAGE = r"""# VOT
 """
 
 
-def test_markdown_with_resets(resets: dict[str, WithResets]) -> None:
+def test_markdown_with_resets(resets: dict[str, ResetResult]) -> None:
     """Robustness and failures are better lower; what success papers tell has no place here."""
     assert markdown(resets, 'VOT', {'Siam': (0.5, 0.8)}) == RESETS_PAGE
 
 
-def test_latex_page(results: dict[str, OnePass]) -> None:
+def test_latex_page(results: dict[str, OPEResult]) -> None:
     page = latex(results, '100% of #1', {'Siam_X': (0.5, 0.8)})
     assert page.split('\n\n')[0].splitlines() == [
         r'% Needs \usepackage{booktabs}.',
@@ -150,8 +150,8 @@ def test_latex_page(results: dict[str, OnePass]) -> None:
     ]
 
 
-def test_published_rows_are_marked_and_do_not_hide_our_own(results: dict[str, OnePass]) -> None:
-    rows = ranked(results, {'a_b': (0.4, 0.9), 'top': (0.9, 0.9)}).rows
+def test_published_rows_are_marked_and_do_not_hide_our_own(results: dict[str, OPEResult]) -> None:
+    rows = ranking_table(results, {'a_b': (0.4, 0.9), 'top': (0.9, 0.9)}).rows
     assert [(row.name, row.published) for row in rows] == [
         ('top', True),
         ('Z|*', False),
@@ -163,7 +163,7 @@ def test_published_rows_are_marked_and_do_not_hide_our_own(results: dict[str, On
 
 def test_equal_as_shown_is_equally_good() -> None:
     values = {'a': 0.50041, 'b': 0.49959, 'c': 0.3, 'd': 0.30049, 'e': 0.2}
-    table = ranked({name: one_pass((value, 0.5, 0.5)) for name, value in values.items()}, {})
+    table = ranking_table({name: one_pass((value, 0.5, 0.5)) for name, value in values.items()}, {})
     assert [row.cells[0] for row in table.rows] == [
         Cell('0.500', 1),
         Cell('0.500', 1),
@@ -174,35 +174,35 @@ def test_equal_as_shown_is_equally_good() -> None:
     assert {row.cells[1] for row in table.rows} == {Cell('0.500', 0)}, 'nothing is best here'
 
 
-def test_speed_is_shown_only_where_measured(results: dict[str, OnePass]) -> None:
-    assert ranked(results, {}).header[-1] == 'fps ↑'
-    assert ranked({'Z': results['Z|*']}, {}).header[-1] == 'Norm. precision ↑'
+def test_speed_is_shown_only_where_measured(results: dict[str, OPEResult]) -> None:
+    assert ranking_table(results, {}).header[-1] == 'fps ↑'
+    assert ranking_table({'Z': results['Z|*']}, {}).header[-1] == 'Norm. precision ↑'
 
 
-def test_one_tracker_is_not_the_best_of_one(results: dict[str, OnePass]) -> None:
+def test_one_tracker_is_not_the_best_of_one(results: dict[str, OPEResult]) -> None:
     assert '**' not in markdown({'a_b': results['a_b']}, 'UAV20L', {})
 
 
 def test_what_a_tracker_lacks_is_a_dash() -> None:
     whole, part = curves(0.5), curves(0.4)
     results = {
-        'part': OnePass(part, {'SV': part}, {'car': part}),
-        'whole': OnePass(whole, {'SV': whole, 'FM': whole}, {'car': whole, 'bird': whole}),
+        'part': OPEResult(part, {'SV': part}, {'car': part}),
+        'whole': OPEResult(whole, {'SV': whole, 'FM': whole}, {'car': whole, 'bird': whole}),
     }
-    success, _ = by_attribute(results)
+    success, _ = attribute_tables(results)
     assert success.header == ['Tracker', 'SV', 'FM']
     assert success.rows[1] == Row('part', [Cell('0.400', 2), Cell('-')])
-    assert by_sequence(results)[0].rows[1] == Row('bird', [Cell('0.500'), Cell('-')])
+    assert sequence_tables(results)[0].rows[1] == Row('bird', [Cell('0.500'), Cell('-')])
 
 
-def test_no_attributes_no_table(resets: dict[str, WithResets]) -> None:
-    assert by_attribute({'a': OnePass(curves(0.5), {}, {'car': curves(0.5)})}) == []
-    assert by_attribute(resets) == []
+def test_no_attributes_no_table(resets: dict[str, ResetResult]) -> None:
+    assert attribute_tables({'a': OPEResult(curves(0.5), {}, {'car': curves(0.5)})}) == []
+    assert attribute_tables(resets) == []
 
 
-def test_rank(results: dict[str, OnePass], resets: dict[str, WithResets]) -> None:
-    assert rank(results) == ['Z|*', 'a_b', 'last']
-    assert rank(resets) == ['B', 'A']
+def test_rank(results: dict[str, OPEResult], resets: dict[str, ResetResult]) -> None:
+    assert rank_trackers(results) == ['Z|*', 'a_b', 'last']
+    assert rank_trackers(resets) == ['B', 'A']
 
 
 names = st.text(st.characters(codec='utf-8') | st.sampled_from('\\|&%$#_{}~^<>*` \n'), min_size=1)

@@ -9,7 +9,7 @@ import pytest
 
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import SiamFFNError, WeightsError
-from siamffn_model.evaluation.jobs import run
+from siamffn_model.evaluation.jobs import run_one_pass
 from siamffn_model.evaluation.tracker_specs import opencv_tracker, our_tracker
 from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
@@ -20,8 +20,8 @@ def test_ours_is_the_same_in_another_process(scene: Scene, random_weights: Path)
     there = pickle.loads(pickle.dumps(ours))
     expected = Tracker(load_model('siamffn_lite0', random_weights, 'cpu'), settings)
     images, first = scene.images[:5], scene.boxes[0]
-    found = run(there.make(), images, first).boxes
-    assert found.tolist() == run(expected, images, first).boxes.tolist()
+    found = run_one_pass(there.make(), images, first).boxes
+    assert found.tolist() == run_one_pass(expected, images, first).boxes.tolist()
 
 
 def test_identity_tells_what_differs(random_weights: Path) -> None:

@@ -13,9 +13,16 @@ from hypothesis import strategies as st
 
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
-from siamffn_model.evaluation.polygons import to_box
-from siamffn_model.evaluation.results import WithResets
-from siamffn_model.evaluation.vot import Code, ResetRun, follow, format_run, parse_run, with_resets
+from siamffn_model.evaluation.polygons import polygon_to_box
+from siamffn_model.evaluation.results import ResetResult
+from siamffn_model.evaluation.vot import (
+    Code,
+    ResetRun,
+    format_run,
+    parse_run,
+    run_with_resets,
+    score_runs,
+)
 from siamffn_model.imaging.geometry import Box, corners
 from siamffn_model.tracking import State, Track
 
@@ -38,11 +45,11 @@ def run_of(rows: list[Row]) -> ResetRun:
     return parse_run('\n'.join(','.join(map(str, row)) for row in rows), 'rows')
 
 
-def score(*runs: list[Row], lengths: tuple[int, int] = (2, 4)) -> WithResets:
+def score(*runs: list[Row], lengths: tuple[int, int] = (2, 4)) -> ResetResult:
     """Score runs on sequences in which the target keeps its place."""
     names = [str(number) for number in range(len(runs))]
     sequences = [sequence(len(rows), name) for name, rows in zip(names, runs, strict=True)]
-    return with_resets(sequences, dict(zip(names, map(run_of, runs), strict=True)), lengths)
+    return score_runs(sequences, dict(zip(names, map(run_of, runs), strict=True)), lengths)
 
 
 # --- a second implementation, slow and plain, written from the conventions alone
@@ -115,7 +122,7 @@ def test_agrees_with_plain_implementation(
 ) -> None:
     names = [str(number) for number in range(len(drawn))]
     runs, truths = ([pair[i] for pair in drawn] for i in (0, 1))
-    found = with_resets(
+    found = score_runs(
         [Sequence(name, corners(truth), size=SIZE) for name, truth in zip(names, truths)],
         dict(zip(names, map(run_of, runs))),
         (low, low + more),
@@ -217,7 +224,7 @@ def test_nothing_to_count_is_zero_and_not_nan() -> None:
 
 
 def test_speed_is_passed_on() -> None:
-    found = with_resets([sequence(2)], {'a': run_of([START, TARGET])}, (1, 2), fps=30.0)
+    found = score_runs([sequence(2)], {'a': run_of([START, TARGET])}, (1, 2), fps=30.0)
     assert found.fps == 30
 
 
@@ -232,12 +239,12 @@ def test_speed_is_passed_on() -> None:
 )
 def test_runs_that_do_not_fit_are_named(rows: list[Row], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        with_resets([sequence(3)], {'a': run_of(rows)}, (1, 3))
+        score_runs([sequence(3)], {'a': run_of(rows)}, (1, 3))
 
 
 def test_unknown_image_size_is_named() -> None:
     with pytest.raises(DataError, match='a: the size of its images is not known'):
-        with_resets([Sequence('a', corners([TARGET]))], {'a': run_of([START])}, (1, 3))
+        score_runs([Sequence('a', corners([TARGET]))], {'a': run_of([START])}, (1, 3))
 
 
 # --- result files
@@ -309,38 +316,38 @@ def test_live_run() -> None:
     truth = sequence(12).truth
     truth[8] += 1
     tracker = Scripted({2: HALF, 3: AWAY, 9: AWAY})
-    answer = follow(tracker, numbered(12), truth, SIZE)
+    answer = run_with_resets(tracker, numbered(12), truth, SIZE)
     expected = [START, TARGET, HALF, LOST, *[SKIP] * 4, START, LOST, SKIP, SKIP]
     assert np.array_equal(answer.run.codes, run_of(expected).codes)
     assert np.array_equal(answer.run.regions, run_of(expected).regions, equal_nan=True)
     assert answer.frames == 6
     assert tracker.calls == [
-        (0, to_box(truth[0])),
+        (0, polygon_to_box(truth[0])),
         (1, None),
         (2, None),
         (3, None),
-        (8, to_box(truth[8])),
+        (8, polygon_to_box(truth[8])),
         (9, None),
     ]
 
 
 def test_live_run_can_be_scored() -> None:
-    answer = follow(Scripted({5: AWAY}), numbered(30), sequence(30).truth, SIZE)
+    answer = run_with_resets(Scripted({5: AWAY}), numbered(30), sequence(30).truth, SIZE)
     text = format_run(answer.run)
-    found = with_resets([sequence(30)], {'a': parse_run(text, 'a')}, (2, 30))
+    found = score_runs([sequence(30)], {'a': parse_run(text, 'a')}, (2, 30))
     assert (found.accuracy, found.failures) == (1, 1)
 
 
 @pytest.mark.parametrize('box', [(39, 10, 9, 9), (-50, 10, 9, 9), (10, 10, 0, 0), (NAN,) * 4])
 def test_boxes_without_overlap_are_failures(box: Row) -> None:
-    answer = follow(Scripted({1: box}), numbered(2), sequence(2).truth, SIZE)
+    answer = run_with_resets(Scripted({1: box}), numbered(2), sequence(2).truth, SIZE)
     assert answer.run.codes.tolist() == [Code.INIT, Code.FAILURE]
 
 
 def test_overlap_outside_the_image_is_a_failure() -> None:
     """Target and box leave the image on the right; they meet only beyond its edge."""
     truth = corners([TARGET, (30, 10, 20, 9)])
-    answer = follow(Scripted({1: (42, 10, 9, 9)}), numbered(2), truth, SIZE)
+    answer = run_with_resets(Scripted({1: (42, 10, 9, 9)}), numbered(2), truth, SIZE)
     assert answer.run.codes.tolist() == [Code.INIT, Code.FAILURE]
 
 
@@ -349,14 +356,14 @@ def test_absent_target_is_waited_for() -> None:
     truth = sequence(11).truth
     truth[2:9] = NAN
     tracker = Scripted({})
-    answer = follow(tracker, numbered(11), truth, SIZE)
+    answer = run_with_resets(tracker, numbered(11), truth, SIZE)
     assert format_run(answer.run).split('\n')[2:10] == ['2', '0', '0', '0', '0', '0', '0', '1']
     assert [frame for frame, _ in tracker.calls] == [0, 1, 2, 9, 10]
 
 
 def test_reading_the_images_does_not_count(clock: Clock) -> None:
     tracker = clock.timed(Scripted({2: AWAY}))
-    answer = follow(tracker, clock.reading(numbered(9)), sequence(9).truth, SIZE)
+    answer = run_with_resets(tracker, clock.reading(numbered(9)), sequence(9).truth, SIZE)
     assert (answer.frames, answer.seconds) == (5, 3 + 2 + 3 + 1)
 
 
@@ -391,7 +398,7 @@ def test_published_figures(shared: Path, year: str) -> None:
         with zipfile.ZipFile(folder / year / 'results' / f'{row["tracker"]}.zip') as results:
             files = {s.name: f'baseline/{s.name}/{s.name}_001.txt' for s in sequences}
             runs = {n: parse_run(results.read(file).decode(), file) for n, file in files.items()}
-        found = with_resets(sequences, runs, (int(row['eao_low']), int(row['eao_high'])))
+        found = score_runs(sequences, runs, (int(row['eao_low']), int(row['eao_high'])))
         assert found.failures == int(row['recomputed_lost'])
         assert found.accuracy == pytest.approx(float(row['recomputed_A']), abs=0.00051)
         assert found.robustness == pytest.approx(float(row['recomputed_R']), abs=0.00051)
