@@ -217,7 +217,8 @@ def _markdown_table(table: Table) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    return re.sub(r'([\\`*_\[\]<>|&~#$])', r'\\\1', ' '.join(text.split()))
+    printable = ''.join(c if c.isprintable() else '\ufffd' for c in ' '.join(text.split()))
+    return re.sub(r'([\\`*_\[\]<>|&~#$])', r'\\\1', printable)
 
 
 def _latex_table(table: Table, title: str) -> str:

@@ -1,3 +1,5 @@
+"""Tests of the report folder and its HTML page."""
+
 from __future__ import annotations
 
 import base64
@@ -18,14 +20,14 @@ from siamffn_model.errors import DataError
 from siamffn_model.evaluation.report import write_report
 from siamffn_model.evaluation.results import OPEResult, ResetResult, score_one_pass
 
-EVIL = '<b>&"x"</b>'
+HTML_NAME = '<b>&"x"</b>'
 UAV = Benchmark('UAV20L <long>', read_sequences, published={'SiamBAN': (0.564, 0.736)})
 VOT = Benchmark('VOT2018', read_sequences, lengths=(100, 356))
 VOID = {'meta', 'link', 'img', 'br'}
 
 
 class Page(HTMLParser):
-    """Checks that tags are closed in order, and collects what is shown and referred to."""
+    """Parser that checks the nesting of tags and collects text, table rows and references."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -59,10 +61,10 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
     def data(self, kind: str) -> list[bytes]:
-        """What is inside the page as this type of data."""
+        """Return the contents of the embedded data URLs of this type."""
         start = f'data:{kind};base64,'
-        found = [text[len(start) :] for text in self.references if text.startswith(start)]
-        return [base64.b64decode(text, validate=True) for text in found]
+        encoded = [text[len(start) :] for text in self.references if text.startswith(start)]
+        return [base64.b64decode(text, validate=True) for text in encoded]
 
 
 def scored(shift: float, attributes: tuple[str, ...] = ('SV', 'FM', 'OV')) -> OPEResult:
@@ -74,7 +76,7 @@ def scored(shift: float, attributes: tuple[str, ...] = ('SV', 'FM', 'OV')) -> OP
 
 @pytest.fixture(scope='module')
 def trackers() -> dict[str, OPEResult]:
-    return {'ours': scored(0.5), EVIL: scored(1.5)}
+    return {'ours': scored(0.5), HTML_NAME: scored(1.5)}
 
 
 @pytest.fixture(scope='module')
@@ -102,7 +104,7 @@ def test_summary(folder: Path, trackers: dict[str, OPEResult]) -> None:
     assert summary == {name: result.summary() for name, result in trackers.items()}
 
 
-def test_page_holds_all_it_shows_and_fetches_nothing(folder: Path, page: Page) -> None:
+def test_page_is_self_contained(folder: Path, page: Page) -> None:
     assert page.references
     assert all(reference.startswith('data:') for reference in page.references)
     text = (folder / 'report.html').read_text()
@@ -124,29 +126,29 @@ def test_page_shows_the_tables(page: Page, trackers: dict[str, OPEResult]) -> No
     assert ['ours', *(f'{value:.3f}' for value in ours), '40.0'] in page.rows
     assert ['SiamBAN published', '0.564', '0.736', '-', '-'] in page.rows
     assert ['Tracker', 'SV', 'FM', 'OV'] in page.rows
-    assert ['Sequence', 'ours', EVIL] in page.rows
+    assert ['Sequence', 'ours', HTML_NAME] in page.rows
     assert [row[0] for row in page.rows[-2:]] == ['car_1', 'bird']
 
 
-def test_names_are_shown_as_they_are(page: Page) -> None:
-    assert [row[0] for row in page.rows].count(EVIL) == 3
+def test_names_are_escaped(page: Page) -> None:
+    assert [row[0] for row in page.rows].count(HTML_NAME) == 3
     assert 'b' not in page.tags
     assert 'UAV20L <long>' in page.text
 
 
-def test_page_says_what_it_is(page: Page) -> None:
+def test_page_describes_the_evaluation(page: Page) -> None:
     assert '2 sequences, 2 trackers' in page.text
     assert 'strictly above a threshold' in page.text
     assert re.search(rf'20\d\d-\d\d-\d\d, SiamFFN {re.escape(__version__)}', page.text)
 
 
-def test_page_works_in_the_dark_and_on_a_telephone(folder: Path) -> None:
+def test_page_supports_dark_mode_and_small_screens(folder: Path) -> None:
     text = (folder / 'report.html').read_text()
     assert 'prefers-color-scheme: dark' in text
     assert 'name="viewport" content="width=device-width, initial-scale=1"' in text
 
 
-def test_one_tracker_without_attributes_and_strips(tmp_path: Path) -> None:
+def test_one_tracker_without_attributes_and_filmstrips(tmp_path: Path) -> None:
     benchmark = Benchmark('sequences', read_sequences)
     write_report(tmp_path / 'new' / 'folder', benchmark, {'only': scored(1, ())})
     page = Page((tmp_path / 'new' / 'folder' / 'report.html').read_text())
@@ -184,7 +186,7 @@ def test_no_results(tmp_path: Path) -> None:
 
 
 def test_page_is_written_last(tmp_path: Path) -> None:
-    """So an earlier page stays where something else cannot be written."""
+    """An earlier page is kept if another file cannot be written."""
     (tmp_path / 'report.html').write_text('earlier')
     (tmp_path / 'strips').write_text('a file in the way')
     with pytest.raises(DataError, match=r'bag.jpg: cannot be written'):

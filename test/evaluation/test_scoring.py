@@ -1,4 +1,4 @@
-"""Published raw results give the published figures; what does not fit is named."""
+"""Published raw results reproduce the published scores; wrong results raise errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from siamffn_model.evaluation.report_filmstrips import draw_filmstrips
 from siamffn_model.evaluation.results import OPEResult, ResetResult
 from siamffn_model.evaluation.scoring import report, score_tracker
 
-ROUNDED = 0.00051  # files and figures have 3 decimals: half a unit of the last, and a little
+ROUNDED = (
+    0.00051  # half a unit of the third decimal, to which the scores are rounded, plus a margin
+)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -41,20 +43,20 @@ def score_all(benchmark: str, folder: Path) -> dict[str, OPEResult | ResetResult
     }
 
 
-# --- published results must give the published figures
+# --- published results must reproduce the published scores
 
 
 @pytest.fixture(scope='session', params=[('uav20l', 'bench_uav20l'), ('otb2015', 'bench_otb100')])
 def one_pass(
     request: pytest.FixtureRequest, shared: Path
 ) -> tuple[Path, Mapping[str, OPEResult | ResetResult]]:
-    """A benchmark's folder, and the scores of all trackers in it."""
+    """The folder of a benchmark, and the results of all trackers in it."""
     benchmark, name = request.param
     folder = published(shared, name)
     return folder, score_all(benchmark, folder)
 
 
-def test_published_figures(one_pass: tuple[Path, Mapping[str, OPEResult]]) -> None:
+def test_published_scores(one_pass: tuple[Path, Mapping[str, OPEResult]]) -> None:
     folder, found = one_pass
     expected = rows(folder / 'expected.csv')
     assert found.keys() == {row['tracker'] for row in expected}
@@ -67,7 +69,7 @@ def test_published_figures(one_pass: tuple[Path, Mapping[str, OPEResult]]) -> No
         assert 0 < scores.norm_precision < 1
 
 
-def test_published_figures_by_sequence(one_pass: tuple[Path, Mapping[str, OPEResult]]) -> None:
+def test_published_scores_by_sequence(one_pass: tuple[Path, Mapping[str, OPEResult]]) -> None:
     folder, found = one_pass
     expected = rows(folder / 'expected_per_sequence.csv')
     assert len(expected) == sum(len(result.per_sequence) for result in found.values())
@@ -77,7 +79,7 @@ def test_published_figures_by_sequence(one_pass: tuple[Path, Mapping[str, OPERes
         assert scores.precision == pytest.approx(float(row['precision_20px']), abs=0.000051)
 
 
-def test_published_figures_by_attribute(shared: Path) -> None:
+def test_published_scores_by_attribute(shared: Path) -> None:
     folder = published(shared, 'bench_uav20l')
     found = score_all('uav20l', folder)
     expected = rows(folder / 'expected_attributes.csv')
@@ -90,8 +92,8 @@ def test_published_figures_by_attribute(shared: Path) -> None:
             assert scores.precision == pytest.approx(float(near), abs=ROUNDED)
 
 
-def test_without_absent_frames_figures_are_those_of_other_tool_kits(shared: Path) -> None:
-    """bench_uav20l/README.md has both readings for BACF."""
+def test_scores_without_absent_frames_agree_with_other_tool_kits(shared: Path) -> None:
+    """The README.md of bench_uav20l has both scores of BACF."""
     folder = published(shared, 'bench_uav20l')
     benchmark = BENCHMARKS['uav20l']
     sequences = benchmark.read(folder, False)
@@ -101,7 +103,7 @@ def test_without_absent_frames_figures_are_those_of_other_tool_kits(shared: Path
 
 
 @pytest.mark.parametrize('year', ['2018', '2019'])
-def test_published_figures_of_vot(shared: Path, year: str) -> None:
+def test_published_scores_of_vot(shared: Path, year: str) -> None:
     folder = published(shared, 'bench_vot')
     found = score_all(f'vot{year}', folder / f'VOT{year}')
     expected = [row for row in rows(folder / 'expected.csv') if row['benchmark'] == f'VOT{year}']
@@ -115,7 +117,7 @@ def test_published_figures_of_vot(shared: Path, year: str) -> None:
         assert result.failures == int(row['recomputed_lost'])
 
 
-# --- what does not fit
+# --- errors and filmstrips
 
 
 @pytest.fixture
@@ -132,16 +134,14 @@ def write_results(folder: Path, sequences: list[Sequence], shift: float = 0) -> 
 
 
 @pytest.mark.parametrize('count', [28, 31])
-def test_file_too_short_or_too_long_is_named(
-    sequences: list[Sequence], tmp_path: Path, count: int
-) -> None:
+def test_wrong_number_of_rows_raises(sequences: list[Sequence], tmp_path: Path, count: int) -> None:
     tracker = write_results(tmp_path / 'x', sequences)
     (tracker / 'clip2.txt').write_text('1,2,3,4\n' * count)
     with pytest.raises(DataError, match=rf'x: clip2: {count} rows of results for 30 frames'):
         score_tracker(BENCHMARKS['sequences'], sequences, tracker)
 
 
-def test_report_and_strips_of_two_trackers(sequences: list[Sequence], tmp_path: Path) -> None:
+def test_report_and_filmstrips_of_two_trackers(sequences: list[Sequence], tmp_path: Path) -> None:
     sources = {
         'far': write_results(tmp_path / 'far', sequences, 15),
         'near': write_results(tmp_path / 'near', sequences),
@@ -154,7 +154,7 @@ def test_report_and_strips_of_two_trackers(sequences: list[Sequence], tmp_path: 
     assert {path.name for path in (tmp_path / 'out/strips').iterdir()} == {'clip1.jpg', 'clip2.jpg'}
 
 
-def test_strips_of_a_set_counted_from_1_show_the_same(
+def test_filmstrips_of_a_benchmark_with_origin_1_are_equal(
     sequences: list[Sequence], tmp_path: Path
 ) -> None:
     benchmark = BENCHMARKS['sequences']
@@ -170,10 +170,10 @@ def test_strips_of_a_set_counted_from_1_show_the_same(
     assert np.array_equal(*pictures)
 
 
-def test_strips_are_not_confused_by_results_of_another_set(
+def test_filmstrips_ignore_results_of_another_benchmark(
     sequences: list[Sequence], tmp_path: Path
 ) -> None:
-    """UAV20L's car1.txt may lie beside UAV123's car1_1.txt and car1_2.txt."""
+    """A folder may contain car1.txt of UAV20L and car1_1.txt and car1_2.txt of UAV123."""
     parts = [Sequence(f'clip_{number}', s.truth, s.frames) for number, s in enumerate(sequences, 1)]
     tracker = write_results(tmp_path / 'x', parts)
     (tracker / 'clip.txt').write_text('of another set')

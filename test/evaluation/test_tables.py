@@ -1,3 +1,5 @@
+"""Tests of the tables: ranking, marks, Markdown and LaTeX."""
+
 from __future__ import annotations
 
 import math
@@ -6,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from siamffn_model.evaluation.metrics import Curves
@@ -15,21 +17,21 @@ from siamffn_model.evaluation.tables import (
     Cell,
     Row,
     attribute_tables,
-    sequence_tables,
     latex,
     markdown,
     rank_trackers,
     ranking_table,
+    sequence_tables,
 )
 
 
 def curves(success: float, precision: float = 0, norm_precision: float = 0) -> Curves:
-    """Flat ones, so that the scores are what is given."""
+    """Return constant curves, whose scores are the given values."""
     return Curves(np.full(21, success), np.full(51, precision), np.full(51, norm_precision))
 
 
 def one_pass(scores: tuple[float, float, float], fps: float | None = None) -> OPEResult:
-    """One sequence with one attribute."""
+    """Return the result on one sequence with one attribute."""
     return OPEResult(curves(*scores), {'SV': curves(*scores)}, {'car_1': curves(*scores)}, fps)
 
 
@@ -117,7 +119,7 @@ RESETS_PAGE = r"""# VOT
 
 
 def test_markdown_with_resets(resets: dict[str, ResetResult]) -> None:
-    """Robustness and failures are better lower; what success papers tell has no place here."""
+    """Lower robustness and failures are better; published success scores are not shown."""
     assert markdown(resets, 'VOT', {'Siam': (0.5, 0.8)}) == RESETS_PAGE
 
 
@@ -150,7 +152,9 @@ def test_latex_page(results: dict[str, OPEResult]) -> None:
     ]
 
 
-def test_published_rows_are_marked_and_do_not_hide_our_own(results: dict[str, OPEResult]) -> None:
+def test_published_rows_are_marked_and_do_not_replace_results(
+    results: dict[str, OPEResult],
+) -> None:
     rows = ranking_table(results, {'a_b': (0.4, 0.9), 'top': (0.9, 0.9)}).rows
     assert [(row.name, row.published) for row in rows] == [
         ('top', True),
@@ -161,7 +165,7 @@ def test_published_rows_are_marked_and_do_not_hide_our_own(results: dict[str, OP
     ]
 
 
-def test_equal_as_shown_is_equally_good() -> None:
+def test_equal_texts_have_the_same_rank() -> None:
     values = {'a': 0.50041, 'b': 0.49959, 'c': 0.3, 'd': 0.30049, 'e': 0.2}
     table = ranking_table({name: one_pass((value, 0.5, 0.5)) for name, value in values.items()}, {})
     assert [row.cells[0] for row in table.rows] == [
@@ -171,23 +175,23 @@ def test_equal_as_shown_is_equally_good() -> None:
         Cell('0.300', 2),
         Cell('0.200', 0),
     ]
-    assert {row.cells[1] for row in table.rows} == {Cell('0.500', 0)}, 'nothing is best here'
+    assert {row.cells[1] for row in table.rows} == {Cell('0.500', 0)}, 'no value is the best'
 
 
-def test_speed_is_shown_only_where_measured(results: dict[str, OPEResult]) -> None:
+def test_speed_is_shown_only_if_measured(results: dict[str, OPEResult]) -> None:
     assert ranking_table(results, {}).header[-1] == 'fps ↑'
     assert ranking_table({'Z': results['Z|*']}, {}).header[-1] == 'Norm. precision ↑'
 
 
-def test_one_tracker_is_not_the_best_of_one(results: dict[str, OPEResult]) -> None:
+def test_single_tracker_is_not_marked_as_best(results: dict[str, OPEResult]) -> None:
     assert '**' not in markdown({'a_b': results['a_b']}, 'UAV20L', {})
 
 
-def test_what_a_tracker_lacks_is_a_dash() -> None:
-    whole, part = curves(0.5), curves(0.4)
+def test_missing_value_is_a_dash() -> None:
+    full, part = curves(0.5), curves(0.4)
     results = {
         'part': OPEResult(part, {'SV': part}, {'car': part}),
-        'whole': OPEResult(whole, {'SV': whole, 'FM': whole}, {'car': whole, 'bird': whole}),
+        'full': OPEResult(full, {'SV': full, 'FM': full}, {'car': full, 'bird': full}),
     }
     success, _ = attribute_tables(results)
     assert success.header == ['Tracker', 'SV', 'FM']
@@ -195,7 +199,7 @@ def test_what_a_tracker_lacks_is_a_dash() -> None:
     assert sequence_tables(results)[0].rows[1] == Row('bird', [Cell('0.500'), Cell('-')])
 
 
-def test_no_attributes_no_table(resets: dict[str, ResetResult]) -> None:
+def test_no_table_without_attributes(resets: dict[str, ResetResult]) -> None:
     assert attribute_tables({'a': OPEResult(curves(0.5), {}, {'car': curves(0.5)})}) == []
     assert attribute_tables(resets) == []
 
@@ -209,17 +213,20 @@ names = st.text(st.characters(codec='utf-8') | st.sampled_from('\\|&%$#_{}~^<>*`
 
 
 @settings(max_examples=50)
+@example({'\x01': 0.5, '\x1b[31mred': 0.4})  # special to tabulate
 @given(st.dictionaries(names, st.floats(0, 1), min_size=1, max_size=4))
 def test_no_name_breaks_a_table(values: Mapping[str, float]) -> None:
     results = {name: one_pass((value, value, value)) for name, value in values.items()}
-    for line in markdown(results, 'title', {}).split('\n## Success by seq')[0].splitlines():
-        if line.startswith('| '):
-            assert len(re.findall(r'(?<!\\)(?:\\\\)*\|', line)) in (3, 5)
+    text = markdown(results, 'title', {}).split('\n## Success by seq')[0]
+    rows = [line for line in text.splitlines() if line.startswith('| ')]
+    assert len(rows) == 3 * (1 + len(values)), 'three tables with a header each'
+    for row in rows:
+        assert len(re.findall(r'(?<!\\)(?:\\\\)*\|', row)) in (3, 5)
     page = latex(results, 'title', {})
     plain = re.sub(r'\\[&%$#_{}]', '', page)
     depth = 0
-    for sign in plain:
-        depth += {'{': 1, '}': -1}.get(sign, 0)
+    for character in plain:
+        depth += {'{': 1, '}': -1}.get(character, 0)
         assert depth >= 0
     assert depth == 0
     for columns, body in re.findall(r'\{tabular\}\{(l+r+)\}(.*?)\\end\{tabular\}', plain, re.S):
