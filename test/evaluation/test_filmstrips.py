@@ -122,7 +122,7 @@ def test_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(('rows', 'shown'), [(1, [0]), (3, [0, 10, 20])])
-def test_all_frames_of_a_short_sequence_are_shown(
+def test_all_frames_of_short_sequence_are_shown(
     tmp_path: Path, rows: int, shown: list[int]
 ) -> None:
     frames = ImageFiles(tmp_path, grey_files(tmp_path, rows))

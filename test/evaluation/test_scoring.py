@@ -17,9 +17,7 @@ from siamffn_model.evaluation.report_filmstrips import draw_filmstrips
 from siamffn_model.evaluation.results import OPEResult, ResetResult
 from siamffn_model.evaluation.scoring import report, score_tracker
 
-ROUNDED = (
-    0.00051  # half a unit of the third decimal, to which the scores are rounded, plus a margin
-)
+ROUNDED = 0.00051  # half a unit of the third decimal of the published scores, plus a margin
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -152,7 +152,7 @@ def test_latex_page(results: dict[str, OPEResult]) -> None:
     ]
 
 
-def test_published_rows_are_marked_and_do_not_replace_results(
+def test_published_rows_are_marked_and_replace_no_results(
     results: dict[str, OPEResult],
 ) -> None:
     rows = ranking_table(results, {'a_b': (0.4, 0.9), 'top': (0.9, 0.9)}).rows

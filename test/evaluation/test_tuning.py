@@ -108,9 +108,8 @@ def test_defaults_whose_process_was_killed_are_tried_again(path: Path) -> None:
         database.execute("UPDATE trials SET state = 'RUNNING'")
     objective = Recorder()
     tune(path, 'study', objective, 3, IDENTITY)
-    assert (
-        objective.calls.index(TrackerSettings()) == 3
-    )  # last, because another process may still run it
+    # The defaults come last, because another process may still be running them.
+    assert objective.calls.index(TrackerSettings()) == 3
 
 
 def test_errors_of_the_objective_are_raised_and_do_not_count(path: Path) -> None:

@@ -233,10 +233,13 @@ def test_speed_is_in_the_result() -> None:
 @pytest.mark.parametrize(
     ('rows', 'message'),
     [
-        ([START, TARGET], r'a: 2 rows of results for 3 frames; there must be one row a frame'),
+        ([START, TARGET], r'a: 2 rows of results for 3 frames; there must be one row per frame'),
         ([START] + [TARGET] * 3, r'a: 4 rows of results for 3 frames'),
         ([], r'a: 0 rows of results for 3 frames'),
-        ([TARGET] * 3, r'a: row 1 of the result is not 1 \(start\); give the result of a run with'),
+        (
+            [TARGET] * 3,
+            r'a: row 1 of the result is not 1 \(start\); give the result of a reset-based run',
+        ),
     ],
 )
 def test_invalid_runs_raise(rows: list[Row], message: str) -> None:
