@@ -1,1 +1,1 @@
-"""One-pass evaluation: running a tracker over sequences and scoring what it answered."""
+"""Evaluation: run trackers over the sequences of a benchmark and score their results."""

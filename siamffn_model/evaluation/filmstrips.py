@@ -1,4 +1,4 @@
-"""Frames of a sequence side by side, with the trackers' boxes drawn into them."""
+"""Filmstrips: frames of a sequence side by side, with the boxes of several trackers."""
 
 from __future__ import annotations
 
@@ -12,47 +12,49 @@ from siamffn_model.evaluation.metrics import Floats
 from siamffn_model.imaging.drawing import DARK, WHITE, Colour, contact_sheet, draw_track, fit_width
 from siamffn_model.imaging.sources import Frames, Image, ImageFiles, read_image
 
-WIDTH = 400  # pixels of each frame
-LINE = 2  # pixels
-DASH = 5  # pixels of a dash, and as many to the next
+FRAME_WIDTH = 400  # pixels
+LINE = 2  # pixels, width of a line
+DASH = 5  # pixels, length of a dash and of the gap after it
 
 
-def strip(
+def draw_filmstrip(
     frames: Frames,
     boxes: Mapping[str, Floats],
     truth: Floats,
     colours: Mapping[str, str],
     count: int = 5,
 ) -> Image:
-    """Return `count` frames spread evenly behind the first, each with its number.
+    """Return an image of `count` numbered frames, spread evenly over the frames after the first.
 
     Args:
-        frames: N images; of files only those shown are read.
-        boxes: (M, 4) by tracker, x, y, w, h in pixels, 0-based; nothing is drawn for NaN, and where
-            M is below N for what is behind. The first tracker is drawn over the others.
-        truth: (N, 4) drawn as a dashed white line; NaN where the target is absent.
+        frames: N images; of image files only those shown are read.
+        boxes: (M, 4) boxes of each tracker: x, y, w, h in pixels, 0-based. Rows with NaN and rows
+            missing at the end (M < N) are not drawn. The first tracker is drawn on top.
+        truth: (N, 4) ground truth, drawn as a dashed white line; NaN where the target is absent.
         colours: '#rrggbb' by tracker (`plots.tracker_colours`).
+        count: maximum number of frames.
 
     Raises:
-        DataError: fewer images than rows in `truth`.
+        DataError: there are fewer images than rows in `truth`.
         ImageError: an image cannot be read.
     """
-    steps = np.linspace(0, len(truth) - 1, count + 1)[1:]  # in the first all have the same box
+    # The first frame is left out because all trackers start from the same box.
+    steps = np.linspace(0, len(truth) - 1, count + 1)[1:]
     numbers = sorted({round(step) for step in steps})
     pictures = []
-    for number, image in zip(numbers, _images(frames, numbers)):
-        scale = WIDTH / image.shape[1]
-        picture = fit_width(image, WIDTH)
+    for number, image in zip(numbers, _read_images(frames, numbers)):
+        scale = FRAME_WIDTH / image.shape[1]
+        picture = fit_width(image, FRAME_WIDTH)
         for name, rows in list(boxes.items())[::-1]:
             if number < len(rows):
                 _draw_box(picture, rows[number] * scale, _bgr(colours[name]))
-        _draw_dashed(picture, truth[number] * scale)
+        _draw_dashed_box(picture, truth[number] * scale)
         draw_track(picture, None, f'#{number + 1}')
         pictures.append(picture)
-    return contact_sheet(pictures, columns=count, width=WIDTH)
+    return contact_sheet(pictures, columns=count, width=FRAME_WIDTH)
 
 
-def _images(frames: Frames, numbers: Sequence[int]) -> list[Image]:
+def _read_images(frames: Frames, numbers: Sequence[int]) -> list[Image]:
     if isinstance(frames, ImageFiles):
         files = frames.files
         images = [read_image(files[number]) for number in numbers if number < len(files)]
@@ -65,13 +67,14 @@ def _images(frames: Frames, numbers: Sequence[int]) -> list[Image]:
                 break
     if len(images) < len(numbers):
         raise DataError(
-            f'{frames.path}: no image {numbers[-1] + 1}, which the ground truth has a row for; '
-            'restore the missing images'
+            f'{frames.path}: image {numbers[-1] + 1} is missing, but the ground truth has a row '
+            'for it; restore the missing images'
         )
     return images
 
 
 def _corners(box: Floats) -> tuple[int, int, int, int] | None:
+    """Return left, top, right, bottom in whole pixels, or None if the box is not finite."""
     if not np.isfinite(box).all():
         return None
     x, y, w, h = np.clip(box, -1e6, 1e6)
@@ -84,7 +87,7 @@ def _draw_box(image: Image, box: Floats, colour: Colour) -> None:
         cv2.rectangle(image, corners[:2], corners[2:], colour, LINE)
 
 
-def _draw_dashed(image: Image, box: Floats) -> None:
+def _draw_dashed_box(image: Image, box: Floats) -> None:
     if corners := _corners(box):
         left, top, right, bottom = corners
         for x in range(left, right, 2 * DASH):

@@ -1,6 +1,6 @@
-"""Our trackers inside the GOT-10k toolkit (https://github.com/got-10k/toolkit).
+"""Run SiamFFN trackers in the GOT-10k toolkit (https://github.com/got-10k/toolkit).
 
-With the toolkit (`pip install got10k six`) and the data of one of its benchmarks:
+Example, with the toolkit (`pip install got10k six`) and the data of one of its benchmarks:
 
     from got10k.experiments import ExperimentGOT10k
 
@@ -19,25 +19,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import DependencyError
 from siamffn_model.imaging.crop import Image
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking.tracker import TrackerProtocol
 
 
 def toolkit_tracker(tracker: TrackerProtocol, name: str) -> Any:
-    """Return `tracker` as a `got10k.trackers.Tracker`, whose results are filed under `name`.
+    """Wrap `tracker` as a `got10k.trackers.Tracker`.
 
-    The toolkit gives RGB images of Pillow and takes boxes (4) x, y, w, h in pixels, in coordinates
-    counted as its data set counts them; they are handed on as they are. It is told that the tracker
-    answers the same every time, so that it runs once and not three times.
+    The toolkit passes RGB images of Pillow and boxes (4,) x, y, w, h in pixels, in the coordinates
+    of its data set; the boxes are passed on unchanged. The tracker is declared deterministic, which
+    makes the toolkit run it once instead of three times.
 
-    Raises `SiamFFNError` where the toolkit is not installed.
+    Args:
+        tracker: the tracker to wrap.
+        name: name of the folder in which the toolkit saves the results.
+
+    Raises:
+        DependencyError: the toolkit is not installed.
     """
     try:
         from got10k.trackers import Tracker as ToolkitTracker
     except ImportError as error:
-        raise SiamFFNError(
+        raise DependencyError(
             f'the GOT-10k toolkit cannot be imported ({error}): `pip install got10k six`'
         ) from error
 

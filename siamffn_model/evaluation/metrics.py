@@ -1,9 +1,9 @@
-"""Success and precision of one-pass evaluation, counted as the OTB and UAV tool kits count them.
+"""Success and precision of one-pass evaluation (OPE), by the rules of the OTB and UAV tool kits.
 
-Three rules matter where other tool kits differ, and only with them are published figures met:
-frame 1's result is replaced by the ground truth; an unusable result row is replaced by the row
-before it; frames without annotation (target absent) stay in the denominator, as failures in success
-and as hits in precision.
+Other tool kits differ in three rules that are needed to reproduce published scores: the result of
+frame 1 is replaced by the ground truth; an invalid result row is replaced by the row before it;
+frames without annotation (target absent) stay in the denominator, as failures in success and as
+hits in precision.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ Floats = NDArray[np.float64]
 
 OVERLAPS: Floats = np.linspace(0, 1, 21)  # thresholds of the success curve
 DISTANCES: Floats = np.linspace(0, 50, 51)  # pixels: thresholds of the precision curve
-NORM_DISTANCES: Floats = DISTANCES / 100  # of the target's width and height
-DISTANCE = 20  # pixels: threshold of precision
-NORM_DISTANCE = 20  # hundredths of the target's size: threshold of normalised precision
+NORM_DISTANCES: Floats = DISTANCES / 100  # in units of the target's width and height
+DISTANCE = 20  # pixels: threshold of the precision score
+NORM_DISTANCE = 20  # 1/100 of the target's size: threshold of the normalised precision score
 NOT_ANNOTATED = -1.0  # overlap and distance of a frame without annotation
 
 
 class Scores(NamedTuple):
-    """Each in [0, 1].
+    """The scores of a tracker, each in [0, 1].
 
     Attributes:
-        success: area under the success curve.
-        precision: share of frames whose centre is at most 20 pixels off.
-        norm_precision: the same at 0.2 of the target's size (LaSOT).
+        success: area under the success curve (AUC).
+        precision: fraction of frames with a centre error of at most 20 pixels.
+        norm_precision: fraction of frames with a centre error of at most 0.2 in units of the
+            target's size (LaSOT).
     """
 
     success: float
@@ -42,12 +43,12 @@ class Scores(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """Shares of frames, in [0, 1].
+    """Fractions of frames by threshold, in [0, 1].
 
     Attributes:
-        success: (21) whose overlap is strictly above `OVERLAPS`.
-        precision: (51) whose centre is off by at most `DISTANCES`.
-        norm_precision: (51) the same in units of the target's size, by at most `NORM_DISTANCES`.
+        success: (21,) frames with an overlap strictly above `OVERLAPS`.
+        precision: (51,) frames with a centre error of at most `DISTANCES`.
+        norm_precision: (51,) frames with a normalised centre error of at most `NORM_DISTANCES`.
     """
 
     success: Floats
@@ -56,7 +57,7 @@ class Curves(NamedTuple):
 
     @property
     def scores(self) -> Scores:
-        """The figures that stand for the curves."""
+        """The scores that summarise the curves."""
         return Scores(
             float(self.success.mean()),
             float(self.precision[DISTANCE]),
@@ -65,12 +66,12 @@ class Curves(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Frame by frame (N), -1 without annotation.
+    """Overlap and centre error of N frames; -1 in frames without annotation.
 
     Attributes:
-        overlap: intersection over union, in [0, 1].
-        distance: of the centres, in pixels.
-        norm_distance: the same in units of the target's width and height.
+        overlap: (N,) intersection over union, in [0, 1].
+        distance: (N,) centre error in pixels.
+        norm_distance: (N,) centre error in units of the target's width and height.
     """
 
     overlap: Floats
@@ -78,43 +79,43 @@ class Comparison(NamedTuple):
     norm_distance: Floats
 
     def curves(self, absent_counts: bool = True) -> Curves:
-        """Return the shares of frames at each threshold.
+        """Return the fraction of frames at each threshold.
 
-        Frames without annotation count as failures in success and as hits in precision; with
-        `absent_counts` off they do not count, which published figures do not follow.
+        Frames without annotation count as failures in success and as hits in precision, as in
+        published scores. If `absent_counts` is False, they are left out.
         """
-        kept = self
+        counted = self
         if not absent_counts:
             annotated = self.overlap != NOT_ANNOTATED
-            kept = Comparison(*(values[annotated] for values in self))
+            counted = Comparison(*(values[annotated] for values in self))
         return Curves(
-            _shares(-kept.overlap, -OVERLAPS, strictly=True),
-            _shares(kept.distance, DISTANCES),
-            _shares(kept.norm_distance, NORM_DISTANCES),
+            _fractions(-counted.overlap, -OVERLAPS, strictly=True),
+            _fractions(counted.distance, DISTANCES),
+            _fractions(counted.norm_distance, NORM_DISTANCES),
         )
 
 
 def mean_curves(curves: Iterable[Curves]) -> Curves:
-    """Return the plain mean over sequences (not over frames)."""
+    """Return the unweighted mean over sequences (not over frames)."""
     return Curves(*(np.mean(values, axis=0) for values in zip(*curves)))
 
 
 def score(truth: ArrayLike, result: ArrayLike) -> Scores:
-    """Score one sequence; arguments and errors are those of `compare`."""
+    """Return the scores on one sequence; see `compare` for the arguments and errors."""
     return compare(truth, result).curves().scores
 
 
 def compare(truth: ArrayLike, result: ArrayLike) -> Comparison:
-    """Compare one sequence, frame by frame.
+    """Compare the result of a tracker on one sequence with the ground truth, frame by frame.
 
     Args:
-        truth: boxes (N, 4) as x, y, w, h in pixels; NaN where the target is absent. A frame counts
-            as annotated if all four are above 0, which is the tool kits' rule.
-        result: the tracker's boxes (N, 4); one less, as some published results have, compares
-            without the last frame.
+        truth: boxes (N, 4) as x, y, w, h in pixels; NaN where the target is absent. A frame is
+            annotated if all four values are above 0, as in the tool kits.
+        result: the boxes of the tracker, (N, 4). If the last row is missing, as in some published
+            results, the last frame is left out.
 
     Raises:
-        DataError: another number of rows, none, or not four values a row.
+        DataError: the number of rows is different or 0, or a row does not have four values.
     """
     truth, result = np.asarray(truth, float), np.array(result, float)
     if truth.ndim != 2 or result.ndim != 2 or truth.shape[1] != 4 or result.shape[1] != 4:
@@ -124,41 +125,45 @@ def compare(truth: ArrayLike, result: ArrayLike) -> Comparison:
         )
     if not len(truth) - 1 <= len(result) <= len(truth) or not len(result):
         raise DataError(
-            f'{len(result)} rows of results for {len(truth)} frames: there must be one a frame '
-            '(only the last may be missing); is the run unfinished, or of another sequence?'
+            f'{len(result)} rows of results for {len(truth)} frames: there must be one row per '
+            'frame (only the last may be missing); check that the run was complete and that the '
+            'result belongs to this sequence'
         )
     truth = truth[: len(result)]
     result[0] = truth[0]
     annotated = np.asarray((truth > 0).all(axis=1), bool)
-    return compare_boxes(truth, _repeat_last_usable(result), annotated)
+    return compare_boxes(truth, _repeat_last_valid(result), annotated)
 
 
 def compare_boxes(truth: Floats, boxes: Floats, annotated: NDArray[np.bool_]) -> Comparison:
-    """Compare boxes (N, 4) as they are; a box with NaN has overlap 0 and an infinite distance.
+    """Compare boxes (N, 4) without replacing any of them.
 
-    `annotated` (N) says where the target is there, with a box of some area in `truth`.
+    Args:
+        truth: (N, 4) x, y, w, h in pixels.
+        boxes: (N, 4); a box with NaN or infinity has overlap 0 and an infinite distance.
+        annotated: (N,) whether the target is present; its box in `truth` must then have an area.
     """
-    found = np.asarray(np.isfinite(boxes).all(axis=1), bool)
-    offset = np.where(found[:, None], _centre(boxes) - _centre(truth), np.inf)
+    finite = np.asarray(np.isfinite(boxes).all(axis=1), bool)
+    offset = np.where(finite[:, None], _centers(boxes) - _centers(truth), np.inf)
     size = np.where(annotated[:, None], truth[:, 2:], 1)
-    overlap = np.where(found, iou(truth, boxes), 0)
+    overlap = np.where(finite, iou(truth, boxes), 0)
     values = overlap, np.linalg.norm(offset, axis=1), np.linalg.norm(offset / size, axis=1)
     return Comparison(*(np.where(annotated, value, NOT_ANNOTATED) for value in values))
 
 
-def _shares(values: Floats, thresholds: Floats, strictly: bool = False) -> Floats:
-    """Return the share of values at most (`strictly`: below) each threshold; 0 of no values."""
+def _fractions(values: Floats, thresholds: Floats, strictly: bool = False) -> Floats:
+    """Return the fraction of values at most (`strictly`: below) each threshold; 0 if empty."""
     side: Literal['left', 'right'] = 'left' if strictly else 'right'
     return np.searchsorted(np.sort(values), thresholds, side) / max(len(values), 1)
 
 
-def _repeat_last_usable(boxes: Floats) -> Floats:
-    """Replace rows with NaN, infinity or without area by the last usable row before them."""
-    usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-    source = np.maximum.accumulate(np.where(usable, np.arange(len(boxes)), 0))
+def _repeat_last_valid(boxes: Floats) -> Floats:
+    """Replace each row with NaN, infinity or without area by the last valid row before it."""
+    valid = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+    source = np.maximum.accumulate(np.where(valid, np.arange(len(boxes)), 0))
     return boxes[source]
 
 
-def _centre(boxes: Floats) -> Floats:
-    """The middle pixel: with the tool kits' (size - 1) / 2, whatever the coordinates count from."""
+def _centers(boxes: Floats) -> Floats:
+    """Return the centres (N, 2), with the offset (size - 1) / 2 of the tool kits."""
     return boxes[:, :2] + (boxes[:, 2:] - 1) / 2

@@ -1,4 +1,4 @@
-"""A folder to look at after an evaluation: tables, plots, strips and one HTML page of all."""
+"""Write the report of an evaluation: tables, plots, filmstrips, and an HTML page with all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from siamffn_model.atomic_io import atomic_write, write_text
 from siamffn_model.datasets.benchmarks import Benchmark
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation import plots, tables
-from siamffn_model.evaluation.results import OnePass, Results, WithResets
+from siamffn_model.evaluation.results import OPEResult, ResetResult, Results
 from siamffn_model.imaging.sources import Image
 
 JPEG_QUALITY = 85
@@ -27,41 +27,43 @@ def write_report(
     folder: Path,
     benchmark: Benchmark,
     results: Mapping[str, Results],
-    strips: Mapping[str, Image] = {},
+    filmstrips: Mapping[str, Image] = {},
     absent_counts: bool = True,
 ) -> None:
-    """Write summary.json, table.md, table.tex, plots/, strips/ and, last, report.html.
+    """Write summary.json, table.md, table.tex, plots/, strips/ and finally report.html.
 
-    The page holds all it shows, and runs and fetches nothing.
+    The page embeds all images; it has no scripts and loads no other files.
 
     Args:
-        results: by tracker, at least one.
-        strips: by sequence, drawn in the colours `plots.tracker_colours(results)` gives.
-        absent_counts: how `results` were counted, see `Comparison.curves`.
+        folder: is created if it does not exist.
+        benchmark: its title and its published scores are shown.
+        results: results by tracker, at least one.
+        filmstrips: images by sequence, drawn in the colours of `plots.tracker_colours(results)`.
+        absent_counts: as it was when the results were scored, see `Comparison.curves`.
 
     Raises:
-        DataError: no results, or a file that cannot be written.
+        DataError: there are no results, or a file cannot be written.
     """
     if not results:
         raise DataError(f'{folder}: no results to report; evaluate at least one tracker')
     summary = {name: result.summary() for name, result in results.items()}
     text = json.dumps(summary, indent=2, ensure_ascii=False)
     write_text(folder / 'summary.json', text + '\n')
-    shown = results, benchmark.title, benchmark.published
-    write_text(folder / 'table.md', tables.markdown(*shown))
-    write_text(folder / 'table.tex', tables.latex(*shown))
-    figures = _figures(results, benchmark.title)
+    arguments = results, benchmark.title, benchmark.published
+    write_text(folder / 'table.md', tables.markdown(*arguments))
+    write_text(folder / 'table.tex', tables.latex(*arguments))
+    figures = _draw_plots(results, benchmark.title)
     for name, figure in figures.items():
-        plots.save(figure, folder / 'plots', name)
-    for name, image in strips.items():
+        plots.save_figure(figure, folder / 'plots', name)
+    for name, image in filmstrips.items():
         _write_jpeg(folder / 'strips' / f'{name}.jpg', image)
-    page = _page(folder, benchmark, results, list(figures), strips, absent_counts)
+    page = _render_page(folder, benchmark, results, list(figures), filmstrips, absent_counts)
     write_text(folder / 'report.html', page)
 
 
-def _figures(results: Mapping[str, Results], title: str) -> dict[str, Figure]:
-    one_pass = {name: r for name, r in results.items() if isinstance(r, OnePass)}
-    with_resets = {name: r for name, r in results.items() if isinstance(r, WithResets)}
+def _draw_plots(results: Mapping[str, Results], title: str) -> dict[str, Figure]:
+    one_pass = {name: r for name, r in results.items() if isinstance(r, OPEResult)}
+    with_resets = {name: r for name, r in results.items() if isinstance(r, ResetResult)}
     if with_resets:
         return {
             'eao': plots.eao_plot(with_resets, title),
@@ -77,12 +79,12 @@ def _figures(results: Mapping[str, Results], title: str) -> dict[str, Figure]:
     return figures
 
 
-def _page(
+def _render_page(
     folder: Path,
     benchmark: Benchmark,
     results: Mapping[str, Results],
     figures: list[str],
-    strips: Mapping[str, Image],
+    filmstrips: Mapping[str, Image],
     absent_counts: bool,
 ) -> str:
     loader = FileSystemLoader(Path(__file__).parent)
@@ -96,13 +98,13 @@ def _page(
     return environment.get_template('report.html.jinja').render(
         benchmark=benchmark,
         absent_counts=absent_counts,
-        trackers=tables.rank(results),
+        trackers=tables.rank_trackers(results),
         sequences={name for result in results.values() for name in result.per_sequence},
-        ranked=tables.ranked(results, benchmark.published),
-        attributes=tables.by_attribute(results),
-        by_sequence=tables.by_sequence(results),
+        ranking=tables.ranking_table(results, benchmark.published),
+        attributes=tables.attribute_tables(results),
+        by_sequence=tables.sequence_tables(results),
         figures={name: _base64(folder / 'plots' / f'{name}.svg') for name in figures},
-        strips={name: _base64(folder / 'strips' / f'{name}.jpg') for name in strips},
+        filmstrips={name: _base64(folder / 'strips' / f'{name}.jpg') for name in filmstrips},
         colours=plots.tracker_colours(results),
         date=datetime.now(timezone.utc).date(),
         version=__version__,

@@ -1,4 +1,4 @@
-"""What trackers reached on a benchmark, from the boxes they answered."""
+"""Results of a tracker on a benchmark: scores over all sequences, by attribute and by sequence."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from siamffn_model.evaluation.metrics import Curves, Floats, compare, mean_curve
 
 
 @dataclass(frozen=True)
-class OnePass:
-    """One tracker's results in one pass over each sequence.
+class OPEResult:
+    """The result of a tracker in one-pass evaluation (OPE).
 
     Attributes:
-        curves: the mean over the sequences.
-        per_attribute: the mean over the sequences that have the attribute.
-        per_sequence: by name.
-        fps: images a second without the reading of images, the mean over the sequences; None
-            where it was not measured.
+        curves: mean over the sequences.
+        per_attribute: mean over the sequences with the attribute, by attribute.
+        per_sequence: curves by name of the sequence.
+        fps: frames per second without reading the images, mean over the sequences; None if it was
+            not measured.
     """
 
     curves: Curves
@@ -32,7 +32,7 @@ class OnePass:
 
     @property
     def score(self) -> float:
-        """What trackers are ranked by: success."""
+        """The score by which trackers are ranked: success."""
         return self.curves.scores.success
 
     def summary(self) -> dict[str, Any]:
@@ -46,16 +46,17 @@ class OnePass:
 
 
 @dataclass(frozen=True)
-class WithResets:
-    """One tracker's results in VOT's protocol, in which it is started again after a failure.
+class ResetResult:
+    """The result of a tracker in VOT's reset-based protocol (`vot`).
 
     Attributes:
         accuracy: A, mean overlap in [0, 1].
         robustness: R, failures per 100 frames.
         eao: expected average overlap, in [0, 1].
-        expected_overlap: (n) by length of the sequence, 1 frame and up; what EAO is a mean of.
-        per_sequence: accuracy and failures by name; accuracy is NaN where no frame counts.
-        fps: as in `OnePass`.
+        expected_overlap: (n,) expected overlap for sequences of 1 to n frames; EAO is a mean of it.
+        per_sequence: accuracy and number of failures by name of the sequence; the accuracy is NaN
+            if no frame counts.
+        fps: as in `OPEResult`.
     """
 
     accuracy: float
@@ -67,7 +68,7 @@ class WithResets:
 
     @property
     def score(self) -> float:
-        """What trackers are ranked by: EAO."""
+        """The score by which trackers are ranked: EAO."""
         return self.eao
 
     @property
@@ -90,18 +91,25 @@ class WithResets:
         }
 
 
-Results = OnePass | WithResets
+Results = OPEResult | ResetResult
 
 
-def one_pass(
+def score_one_pass(
     sequences: Iterable[Sequence],
     boxes: Mapping[str, Floats],
     fps: float | None = None,
     absent_counts: bool = True,
-) -> OnePass:
-    """Score a tracker's boxes (N, 4) by name of the sequence.
+) -> OPEResult:
+    """Score a tracker in one-pass evaluation.
 
-    `absent_counts` is that of `Comparison.curves`. Errors are those of `compare`, with the name.
+    Args:
+        sequences: the sequences with their ground truth.
+        boxes: (N, 4) boxes of the tracker by name of the sequence.
+        fps: measured frames per second.
+        absent_counts: see `Comparison.curves`.
+
+    Raises:
+        DataError: as `compare`, with the name of the sequence.
     """
     per_sequence: dict[str, Curves] = {}
     per_attribute: dict[str, list[Curves]] = {}
@@ -115,7 +123,7 @@ def one_pass(
         for attribute in sequence.attributes:
             per_attribute.setdefault(attribute, []).append(curves)
     means = {attribute: mean_curves(curves) for attribute, curves in per_attribute.items()}
-    return OnePass(mean_curves(per_sequence.values()), means, per_sequence, fps)
+    return OPEResult(mean_curves(per_sequence.values()), means, per_sequence, fps)
 
 
 def _scores(curves: Curves) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Tables of what trackers reached, ranked: as Markdown, as LaTeX, or as rows to show otherwise."""
+"""Tables of ranked results, as rows, as Markdown and as LaTeX."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tabulate import tabulate
+
 from siamffn_model.evaluation.metrics import Scores
-from siamffn_model.evaluation.results import OnePass, Results, WithResets
+from siamffn_model.evaluation.results import OPEResult, ResetResult, Results
 
-Published = Mapping[str, tuple[float, float]]  # success and precision by tracker, as papers have it
+Published = Mapping[str, tuple[float, float]]  # (success, precision) by tracker
 
-NONE = '-'  # stands where there is no value
-TEX = {
+MISSING = '-'  # shown instead of a missing value
+LATEX_ESCAPES = {
     '\\': r'\textbackslash{}',
-    **{sign: f'\\{sign}' for sign in '&%$#_{}'},
+    **{character: f'\\{character}' for character in '&%$#_{}'},
     '~': r'\textasciitilde{}',
     '^': r'\textasciicircum{}',
     '<': r'\textless{}',
@@ -28,14 +30,14 @@ TEX = {
 
 
 class Cell(NamedTuple):
-    """A value as it is shown; `place` is 1 for the best compared with it, 2 for the second."""
+    """A value as text; `rank` is 1 for the best of its column or row, 2 for the second, else 0."""
 
     text: str
-    place: int = 0
+    rank: int = 0
 
 
 class Row(NamedTuple):
-    """A line of a table; `published` where a paper says so and nothing was scored here."""
+    """A row of a table; `published` if its values are taken from a paper."""
 
     name: str
     cells: list[Cell]
@@ -44,11 +46,12 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table to be shown.
+    """A table with a title.
 
     Attributes:
-        header: over the names and over each value; an arrow points to where it is better.
-        rows: each with a cell for every value.
+        title: e.g. 'Success by attribute'.
+        header: for the names and for each value; an arrow shows in which direction is better.
+        rows: with one cell per value.
     """
 
     title: str
@@ -59,65 +62,76 @@ class Table:
 class _Column(NamedTuple):
     header: str
     digits: int = 3
-    lower: bool = False  # is better
+    lower_is_better: bool = False
 
 
 FPS = _Column('fps ↑', 1)
-ONE_PASS = (_Column('Success ↑'), _Column('Precision ↑'), _Column('Norm. precision ↑'), FPS)
-WITH_RESETS = (
+OPE_COLUMNS = (_Column('Success ↑'), _Column('Precision ↑'), _Column('Norm. precision ↑'), FPS)
+RESET_COLUMNS = (
     _Column('A ↑'),
-    _Column('R ↓', lower=True),
-    _Column('Failures ↓', 0, lower=True),
+    _Column('R ↓', lower_is_better=True),
+    _Column('Failures ↓', 0, lower_is_better=True),
     _Column('EAO ↑'),
     FPS,
 )
 
 
 def markdown(results: Mapping[str, Results], title: str, published: Published) -> str:
-    """Return all tables as a Markdown page, the best bold; arguments are those of `ranked`."""
-    tables = [ranked(results, published), *by_attribute(results), *by_sequence(results)]
+    """Return all tables as a Markdown page, with the best in bold.
+
+    See `ranking_table` for the arguments.
+    """
+    tables = [
+        ranking_table(results, published),
+        *attribute_tables(results),
+        *sequence_tables(results),
+    ]
     return '\n'.join([f'# {_markdown_text(title)}\n', *map(_markdown_table, tables)])
 
 
 def latex(results: Mapping[str, Results], title: str, published: Published) -> str:
-    """Return the tables without that of sequences in LaTeX, for which it needs booktabs.
+    """Return the ranking and the tables by attribute as LaTeX, which needs the package booktabs.
 
-    The best is bold and the second underlined; arguments are those of `ranked`.
+    The best is bold and the second is underlined. See `ranking_table` for the arguments.
     """
-    tables = [ranked(results, published), *by_attribute(results)]
+    tables = [ranking_table(results, published), *attribute_tables(results)]
     return '\n'.join(
         [r'% Needs \usepackage{booktabs}.', *(_latex_table(table, title) for table in tables)]
     )
 
 
-def ranked(results: Mapping[str, Results], published: Published) -> Table:
-    """Return the scores of all trackers, best first: by success, or by EAO.
+def ranking_table(results: Mapping[str, Results], published: Published) -> Table:
+    """Return the scores of all trackers, best first, by success or EAO.
 
     Args:
-        results: by tracker, all of one kind.
-        published: rows to compare with where `results` are of one pass.
+        results: results by tracker, all of the same type.
+        published: scores from papers by tracker; shown only with `OPEResult`s.
     """
-    one_pass = all(isinstance(result, OnePass) for result in results.values())
-    columns, key = (ONE_PASS, 0) if one_pass else (WITH_RESETS, 3)
-    lines = [(name, False, _scores(result)) for name, result in results.items()]
+    one_pass = all(isinstance(result, OPEResult) for result in results.values())
+    columns, key = (OPE_COLUMNS, 0) if one_pass else (RESET_COLUMNS, 3)
+    entries = [(name, False, _scores(result)) for name, result in results.items()]
     if one_pass:
-        lines += [(name, True, (*two, math.nan, math.nan)) for name, two in published.items()]
-    lines.sort(key=lambda line: -line[2][key])
-    cells = [_cells(v, c.digits, c.lower) for v, c in zip(zip(*(v for _, _, v in lines)), columns)]
+        entries += [(name, True, (*two, math.nan, math.nan)) for name, two in published.items()]
+    entries.sort(key=lambda entry: -entry[2][key])
+    values = zip(*(scores for _, _, scores in entries))
+    cells = [_cells(v, c.digits, c.lower_is_better) for v, c in zip(values, columns)]
     header = [column.header for column in columns]
     if all(result.fps is None for result in results.values()):
         header, cells = header[:-1], cells[:-1]
-    rows = [Row(name, list(row), told) for (name, told, _), row in zip(lines, zip(*cells))]
+    rows = [
+        Row(name, list(row), is_published)
+        for (name, is_published, _), row in zip(entries, zip(*cells))
+    ]
     return Table('Ranking', ['Tracker', *header], rows)
 
 
-def by_attribute(results: Mapping[str, Results]) -> list[Table]:
-    """Return success and precision by attribute; no tables where there are no attributes."""
-    shown = {name: results[name] for name in rank(results)}
+def attribute_tables(results: Mapping[str, Results]) -> list[Table]:
+    """Return the tables of success and precision by attribute; none without attributes."""
+    ranked = {name: results[name] for name in rank_trackers(results)}
     scores = {
         name: {attribute: curves.scores for attribute, curves in result.per_attribute.items()}
-        for name, result in shown.items()
-        if isinstance(result, OnePass)
+        for name, result in ranked.items()
+        if isinstance(result, OPEResult)
     }
     attributes = list(dict.fromkeys(a for tracker in scores.values() for a in tracker))
     if not attributes:
@@ -135,86 +149,87 @@ def by_attribute(results: Mapping[str, Results]) -> list[Table]:
     return [table('Success by attribute', 0), table('Precision by attribute', 1)]
 
 
-def by_sequence(results: Mapping[str, Results]) -> list[Table]:
-    """Return success, or accuracy and failures, with a row for each sequence."""
-    shown = {name: results[name] for name in rank(results)}
+def sequence_tables(results: Mapping[str, Results]) -> list[Table]:
+    """Return the tables of success, or of accuracy and failures, by sequence."""
+    ranked = {name: results[name] for name in rank_trackers(results)}
     success = {
         name: {sequence: curves.scores.success for sequence, curves in r.per_sequence.items()}
-        for name, r in shown.items()
-        if isinstance(r, OnePass)
+        for name, r in ranked.items()
+        if isinstance(r, OPEResult)
     }
-    resets = {name: r.per_sequence for name, r in shown.items() if isinstance(r, WithResets)}
+    resets = {name: r.per_sequence for name, r in ranked.items() if isinstance(r, ResetResult)}
     if not resets:
-        return [_by_sequence('Success by sequence', success)]
+        return [_sequence_table('Success by sequence', success)]
     accuracy = {name: {s: a for s, (a, _) in values.items()} for name, values in resets.items()}
     failures = {name: {s: float(n) for s, (_, n) in r.items()} for name, r in resets.items()}
     return [
-        _by_sequence('Accuracy by sequence', accuracy),
-        _by_sequence('Failures by sequence', failures, digits=0, lower=True),
+        _sequence_table('Accuracy by sequence', accuracy),
+        _sequence_table('Failures by sequence', failures, digits=0, lower_is_better=True),
     ]
 
 
-def rank(results: Mapping[str, Results]) -> list[str]:
-    """Return the trackers' names, best first: by success, or by EAO."""
+def rank_trackers(results: Mapping[str, Results]) -> list[str]:
+    """Return the names of the trackers, best first, by success or EAO."""
     return sorted(results, key=lambda name: -results[name].score)
 
 
 def _scores(result: Results) -> tuple[float, ...]:
-    """Return the values of the columns of `ranked`."""
+    """Return the values of the columns of `ranking_table`."""
     fps = math.nan if result.fps is None else result.fps
-    if isinstance(result, OnePass):
+    if isinstance(result, OPEResult):
         return (*result.curves.scores, fps)
     return result.accuracy, result.robustness, result.failures, result.eao, fps
 
 
-def _by_sequence(
-    title: str, values: Mapping[str, Mapping[str, float]], digits: int = 3, lower: bool = False
+def _sequence_table(
+    title: str,
+    values: Mapping[str, Mapping[str, float]],
+    digits: int = 3,
+    lower_is_better: bool = False,
 ) -> Table:
     names = list(dict.fromkeys(name for tracker in values.values() for name in tracker))
     rows = [
-        Row(name, _cells([v.get(name, math.nan) for v in values.values()], digits, lower))
+        Row(name, _cells([v.get(name, math.nan) for v in values.values()], digits, lower_is_better))
         for name in names
     ]
     return Table(title, ['Sequence', *values], rows)
 
 
-def _cells(values: Iterable[float], digits: int = 3, lower: bool = False) -> list[Cell]:
-    """Show values that compare with each other; none is best where all are shown alike."""
-    texts = [NONE if math.isnan(value) else f'{value:.{digits}f}' for value in values]
-    steps = sorted({float(text) for text in texts if text != NONE}, reverse=not lower)
-    places = {step: place for place, step in enumerate(steps[:2], 1)} if len(steps) > 1 else {}
-    return [Cell(t, 0 if t == NONE else places.get(float(t), 0)) for t in texts]
+def _cells(values: Iterable[float], digits: int = 3, lower_is_better: bool = False) -> list[Cell]:
+    """Format and rank values of one comparison; none is the best if all have the same text."""
+    texts = [MISSING if math.isnan(value) else f'{value:.{digits}f}' for value in values]
+    distinct = {float(text) for text in texts if text != MISSING}
+    best = sorted(distinct, reverse=not lower_is_better)[:2] if len(distinct) > 1 else []
+    ranks = {value: rank for rank, value in enumerate(best, 1)}
+    return [Cell(t, 0 if t == MISSING else ranks.get(float(t), 0)) for t in texts]
 
 
 def _markdown_table(table: Table) -> str:
-    lines = [[_markdown_text(text) for text in table.header]]
+    rows = []
     for row in table.rows:
         name = _markdown_text(row.name)
-        cells = [f'**{cell.text}**' if cell.place == 1 else cell.text for cell in row.cells]
-        lines.append([f'*{name}* (published)' if row.published else name, *cells])
-    widths = [max(3, *map(len, column)) for column in zip(*lines)]
-    dashes = [':' + '-' * (widths[0] - 1), *('-' * (width - 1) + ':' for width in widths[1:])]
-    lines.insert(1, dashes)
-    text = [
-        ' | '.join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in lines
-    ]
-    return '\n'.join([f'## {table.title}\n', *(f'| {line} |' for line in text), ''])
+        cells = [f'**{cell.text}**' if cell.rank == 1 else cell.text for cell in row.cells]
+        rows.append([f'*{name}* (published)' if row.published else name, *cells])
+    header = [_markdown_text(text) for text in table.header]
+    alignment = ['left', *['right'] * (len(header) - 1)]
+    text = tabulate(rows, header, 'pipe', disable_numparse=True, colalign=alignment)
+    return f'## {table.title}\n\n{text}\n'
 
 
 def _markdown_text(text: str) -> str:
-    return re.sub(r'([\\`*_\[\]<>|&~#$])', r'\\\1', ' '.join(text.split()))
+    printable = ''.join(c if c.isprintable() else '\ufffd' for c in ' '.join(text.split()))
+    return re.sub(r'([\\`*_\[\]<>|&~#$])', r'\\\1', printable)
 
 
 def _latex_table(table: Table, title: str) -> str:
     def line(cells: Sequence[str]) -> str:
         return ' & '.join(cells) + r' \\'
 
-    marks = '{}', r'\textbf{{{}}}', r'\underline{{{}}}'
+    formats = '{}', r'\textbf{{{}}}', r'\underline{{{}}}'
     rows = []
     for row in table.rows:
         name = _latex_text(row.name)
-        cells = [marks[cell.place].format(_latex_text(cell.text)) for cell in row.cells]
+        cells = [formats[cell.rank].format(_latex_text(cell.text)) for cell in row.cells]
         rows.append(line([rf'\textit{{{name}}} (published)' if row.published else name, *cells]))
     return '\n'.join(
         [
@@ -237,4 +252,4 @@ def _latex_table(table: Table, title: str) -> str:
 
 
 def _latex_text(text: str) -> str:
-    return ''.join(TEX.get(sign, sign) for sign in ' '.join(text.split()))
+    return ''.join(LATEX_ESCAPES.get(character, character) for character in ' '.join(text.split()))

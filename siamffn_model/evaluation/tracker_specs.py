@@ -1,4 +1,4 @@
-"""Trackers that can be run in other processes: ours by model, and OpenCV's."""
+"""Specifications from which worker processes create trackers: SiamFFN models and OpenCV's."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from siamffn_model.tracking.opencv import parse_tracker
 
 @dataclass(frozen=True)
 class TrackerSpec:
-    """A tracker by name, and how to make it.
+    """The name of a tracker and how to create it.
 
     Attributes:
-        name: of its folder of results.
-        make: called in the process that runs it.
-        identity: what its results depend on; a run goes on only with the same.
+        name: name of the folder with its results.
+        make: creates the tracker; called in the process that runs it.
+        identity: everything that its results depend on; a run is resumed only if it is equal.
     """
 
     name: str
@@ -31,28 +31,32 @@ class TrackerSpec:
 def our_tracker(
     model: str, weights: Path | None, device: str, runtime: str, settings: TrackerSettings
 ) -> TrackerSpec:
-    """Return our tracker with a model of the zoo; raises the errors of `load_model` at once."""
+    """Return the specification of a SiamFFN tracker; raises the errors of `load_model` at once."""
     path = weight_file(model, weights)
     check(model, path)
-    place, computed = choose(device, runtime)
+    resolved_device, resolved_runtime = choose(device, runtime)
     identity = {
         'model': model,
         'weights': fingerprint(path),
-        'device': place.partition(':')[0],
-        'runtime': computed,
+        'device': resolved_device.partition(':')[0],
+        'runtime': resolved_runtime,
         **{name: str(value) for name, value in asdict(settings).items()},
     }
-    return TrackerSpec(model, partial(_make_ours, model, path, device, runtime, settings), identity)
+    make = partial(_make_tracker, model, path, device, runtime, settings)
+    return TrackerSpec(model, make, identity)
 
 
-def _make_ours(
+def _make_tracker(
     model: str, weights: Path, device: str, runtime: str, settings: TrackerSettings
 ) -> Tracker:
     return Tracker(load_model(model, weights, device, runtime), settings)
 
 
 def opencv_tracker(text: str) -> TrackerSpec:
-    """Return a tracker of OpenCV, such as 'opencv:csrt'; raises the errors of `parse_tracker`."""
+    """Return the specification of an OpenCV tracker, such as 'opencv:csrt'.
+
+    Raises the errors of `parse_tracker` at once.
+    """
     parse_tracker(text)
     name, _, _ = text.partition('=')
     return TrackerSpec(name.replace(':', '-'), partial(parse_tracker, text), {'tracker': text})

@@ -1,8 +1,7 @@
-"""Search for a tracker's settings with Optuna, in a study that can be stopped and gone on with."""
+"""Search for the best settings of a tracker with Optuna, in a study that can be resumed."""
 
 from __future__ import annotations
 
-import fcntl
 import math
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -10,19 +9,20 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
 from tqdm import tqdm
 
-from siamffn_model.errors import DataError, SiamFFNError
+from siamffn_model.errors import ConfigError, DataError, DependencyError
 from siamffn_model.tracking.tracker import TrackerSettings
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
-# Published trackers of this kind lie well inside: window, penalty and rate of SiamRPN are 0.40,
-# 0.16, 0.30, of SiamRPN++ 0.42, 0.05, 0.38 (pysot's configurations), of NanoTrackV2 0.49, 0.15,
-# 0.385 (its README); they expect no motion. The ends are where the score or the new size counts
-# for almost nothing, or almost alone.
+# The settings of published trackers are well inside these ranges: window influence, penalty_k and
+# lr are 0.40, 0.16, 0.30 for SiamRPN and 0.42, 0.05, 0.38 for SiamRPN++ (pysot's configurations),
+# and 0.49, 0.15, 0.385 for NanoTrackV2 (its README); these trackers have no motion model. At the
+# ends of a range, the score or the new size has almost no effect, or almost the only one.
 RANGES = {
     'window_influence': (0.1, 0.7),
     'penalty_k': (0.0, 0.3),
@@ -31,7 +31,7 @@ RANGES = {
 }
 DEFAULTS = {name: getattr(TrackerSettings(), name) for name in RANGES}
 
-PATIENCE = 60.0  # seconds to wait for another process that is writing to the study
+DATABASE_TIMEOUT = 60.0  # seconds to wait for another process that writes to the study
 
 
 def tune(
@@ -41,40 +41,44 @@ def tune(
     trials: int,
     identity: dict[str, str],
 ) -> tuple[TrackerSettings, float]:
-    """Search the settings with the highest value of `objective`, by TPE (Bergstra et al., 2011).
+    """Search for the settings with the highest objective, by TPE (Bergstra et al., 2011).
 
-    The study is kept in an SQLite file. One that was stopped, by Ctrl-C or otherwise, goes on where
-    it was, and several processes may work on one. The default settings are tried first, so that the
-    result is never worse.
+    The study is stored in an SQLite file. A study that was stopped is resumed, and several
+    processes can work on the same study. The default settings are tried first; the result is
+    therefore never worse than the defaults.
 
     Args:
-        study_file: made where it is missing.
-        name: of the study in the file, which may hold several.
-        objective: settings -> what to maximise, such as mean success.
-        trials: to be completed in the study as a whole, those of earlier runs and other processes
-            included; each process beside this one may bring one more.
-        identity: what the values depend on, such as model, weights and set; kept in the study.
+        study_file: created if it does not exist.
+        name: name of the study; a file can contain several studies.
+        objective: function of the settings to maximise, such as the mean success.
+        trials: total number of trials to complete, including those of earlier runs and of other
+            processes; each other process may add one more.
+        identity: everything that the objective depends on, such as model, weights and data set;
+            stored in the study.
 
     Returns:
-        The best settings of the whole study, and their value.
+        The best settings of the study, and their objective.
 
     Raises:
-        DataError: the file is damaged, is something else or cannot be written, the study is one of
-            another identity, or the objective is not a finite number.
-        SiamFFNError: Optuna is not installed.
+        ConfigError: the study in the file has another identity.
+        DataError: the file is damaged, is not a study or cannot be written, or the objective is not
+            a finite number.
+        DependencyError: Optuna is not installed.
     """
     _silence_optuna()
 
     def run(trial: Trial) -> float:
-        found: dict[str, Any] = {key: trial.suggest_float(key, *RANGES[key]) for key in RANGES}
-        settings = TrackerSettings(**found)
+        suggested: dict[str, Any] = {key: trial.suggest_float(key, *RANGES[key]) for key in RANGES}
+        settings = TrackerSettings(**suggested)
         value = objective(settings)
         if not math.isfinite(value):
-            raise DataError(f'{settings} gave {value}: there is nothing to tune by; check the set')
+            raise DataError(
+                f'{settings} gave {value}, which cannot be maximised; check the data set'
+            )
         return value
 
-    with _explained(study_file):
-        study = _open(study_file, name, identity)
+    with _database_errors(study_file):
+        study = _open_study(study_file, name, identity)
         done = min(len(_completed(study)), trials)
         with tqdm(total=trials, initial=done, desc=name, disable=None) as bar:
             while not _finished(study, trials, bar):
@@ -87,7 +91,7 @@ def _silence_optuna() -> None:
     try:
         import optuna
     except ImportError as error:
-        raise SiamFFNError(
+        raise DependencyError(
             f'{error.name} is not installed: tuning needs the extra [eval], which '
             "`pip install -e '.[eval]'` brings in the folder of the sources"
         ) from error
@@ -95,8 +99,8 @@ def _silence_optuna() -> None:
 
 
 @contextmanager
-def _explained(study_file: Path) -> Iterator[None]:
-    """Turn what a damaged or useless file leads to into a `DataError` that names it."""
+def _database_errors(study_file: Path) -> Iterator[None]:
+    """Convert errors caused by a damaged or unsuitable file to a `DataError` with its path."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -105,61 +109,55 @@ def _explained(study_file: Path) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
         raise DataError(
-            f'{study_file}: no study, damaged, or cannot be written '
-            f'({getattr(cause, "orig", cause)}); give another file by --study'
+            f'{study_file}: not a study, damaged, or not writable '
+            f'({getattr(cause, "orig", cause)}); give another file with --study'
         ) from error
 
 
-def _open(study_file: Path, name: str, identity: dict[str, str]) -> Study:
-    """Open or make a study of this identity, in which the defaults have their turn."""
+def _open_study(study_file: Path, name: str, identity: dict[str, str]) -> Study:
+    """Open or create the study, check its identity, and enqueue the defaults if necessary."""
     import optuna
 
     try:
-        with _alone(study_file):
+        with FileLock(f'{study_file}.lock'):  # also creates the folder
             _check_tables(study_file)
             storage = optuna.storages.RDBStorage(
-                f'sqlite:///{study_file}', engine_kwargs={'connect_args': {'timeout': PATIENCE}}
+                f'sqlite:///{study_file}',
+                engine_kwargs={'connect_args': {'timeout': DATABASE_TIMEOUT}},
             )
             study = optuna.create_study(
                 storage=storage,
                 study_name=name,
                 direction='maximize',
                 load_if_exists=True,
-                sampler=optuna.samplers.TPESampler(constant_liar=True),  # heeds other processes
+                sampler=optuna.samplers.TPESampler(
+                    constant_liar=True
+                ),  # avoids the trials of other processes
             )
-            every = study.get_trials(deepcopy=False)
-            if not study.user_attrs and not every:
+            all_trials = study.get_trials(deepcopy=False)
+            if not study.user_attrs and not all_trials:
                 study.set_user_attr('identity', identity)
             _check_identity(study_file, study, identity)
             failed = optuna.trial.TrialState.FAIL
-            if not any(_of_defaults(trial) for trial in every if trial.state != failed):
+            if not any(_has_defaults(trial) for trial in all_trials if trial.state != failed):
                 _enqueue_defaults(study)
     except OSError as error:
         raise DataError(
-            f'{study_file}: {error.strerror}; give a place that can be written by --study'
+            f'{study_file}: {error.strerror}; give a writable path with --study'
         ) from error
     return study
 
 
-@contextmanager
-def _alone(study_file: Path) -> Iterator[None]:
-    """Keep other processes from opening the study meanwhile; makes the folder."""
-    study_file.parent.mkdir(parents=True, exist_ok=True)
-    with study_file.with_name(f'{study_file.name}.lock').open('a') as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _check_tables(study_file: Path) -> None:
-    """Refuse a database of something else, to which Optuna would add its tables."""
+    """Raise `DataError` for another database, to which Optuna would add its tables."""
     if not study_file.exists():
         return
     with closing(sqlite3.connect(study_file)) as database:
         tables = [row[0] for row in database.execute('SELECT name FROM sqlite_master')]
     if tables and 'studies' not in tables:
         raise DataError(
-            f'{study_file}: a database of something else (it holds {tables[0]}); '
-            'give another file by --study'
+            f'{study_file}: a database that is not a study (it has the table {tables[0]}); '
+            'give another file with --study'
         )
 
 
@@ -171,23 +169,23 @@ def _check_identity(study_file: Path, study: Study, identity: dict[str, str]) ->
         if known.get(key) != identity.get(key)
     ]
     if differing:
-        raise DataError(
-            f"{study_file}: the study '{study.study_name}' was made with {'; '.join(differing)}: "
-            'its values do not compare; give another file by --study'
+        raise ConfigError(
+            f"{study_file}: study '{study.study_name}' was created with {'; '.join(differing)}: "
+            'the results cannot be compared; give another file with --study'
         )
 
 
 def _finished(study: Study, trials: int, bar: tqdm[Any]) -> bool:
-    """Whether enough trials are completed, the defaults among them."""
+    """Return whether enough trials are completed, including one with the default settings."""
     completed = _completed(study)
     bar.n = min(len(completed), trials)
     if completed:
         bar.set_postfix_str(f'best {study.best_value:.4f}')
     if len(completed) < trials:
         return False
-    if any(map(_of_defaults, completed)):
+    if any(map(_has_defaults, completed)):
         return True
-    _enqueue_defaults(study)  # the process that had them was killed, or is slow
+    _enqueue_defaults(study)  # the process that ran them was killed or is slow
     return False
 
 
@@ -201,5 +199,5 @@ def _enqueue_defaults(study: Study) -> None:
     study.enqueue_trial(DEFAULTS, user_attrs={'defaults': DEFAULTS})
 
 
-def _of_defaults(trial: FrozenTrial) -> bool:
+def _has_defaults(trial: FrozenTrial) -> bool:
     return bool(trial.user_attrs.get('defaults') == DEFAULTS)

@@ -1,7 +1,7 @@
-"""VOT's protocol with resets: a tracker that loses its target is started again five frames later.
+"""VOT's reset-based (supervised) protocol: a tracker is re-initialised five frames after a failure.
 
-`follow` runs it live. `with_resets` scores it like the tool kit that came with PySOT
-(github.com/STVIR/pysot, toolkit/evaluation), which papers take their figures from.
+`run_with_resets` runs a tracker. `score_runs` computes accuracy, robustness and EAO like the tool
+kit of PySOT (github.com/STVIR/pysot, toolkit/evaluation), from which papers take their scores.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.metrics import Floats
-from siamffn_model.evaluation.polygons import polygon_overlap, to_box
-from siamffn_model.evaluation.results import WithResets
+from siamffn_model.evaluation.polygons import polygon_overlap, polygon_to_box
+from siamffn_model.evaluation.results import ResetResult
 from siamffn_model.imaging.geometry import corners
 from siamffn_model.imaging.sources import Image
 from siamffn_model.tracking import TrackerProtocol
 
-RESTART = 5  # frames from a failure to the start after it
-BURN_IN = 10  # frames from a start that accuracy leaves out, the first of them the start itself
+RESTART = 5  # frames from a failure to the next initialisation
+BURN_IN = 10  # frames from each initialisation on that are excluded from the accuracy
 
 
 class Code(IntEnum):
-    """What happened in a frame; all but REGION are the numbers of VOT's result files."""
+    """The kind of a result row; all but REGION are the numbers in VOT's result files."""
 
     REGION = -1
     SKIPPED = 0
@@ -40,24 +40,24 @@ class Code(IntEnum):
 
 @dataclass(frozen=True)
 class ResetRun:
-    """What a tracker did on one sequence of N frames.
+    """The result of a tracker on one sequence of N frames.
 
     Attributes:
-        codes: (N) of `Code`.
-        regions: (N, 8) corners x1, y1, ..., x4, y4 in pixels, NaN unless the code is REGION.
+        codes: (N,) values of `Code`.
+        regions: (N, 8) corners x1, y1, ..., x4, y4 in pixels; NaN unless the code is REGION.
     """
 
     codes: NDArray[np.int8]
     regions: Floats
 
 
-class Followed(NamedTuple):
-    """A live run.
+class LiveRun(NamedTuple):
+    """The output of `run_with_resets`.
 
     Attributes:
-        run: what the tracker did.
-        seconds: that it took, without the reading of images.
-        frames: for which it was called.
+        run: the result on the sequence.
+        seconds: time spent in the tracker, without reading the images.
+        frames: number of frames for which the tracker was called.
     """
 
     run: ResetRun
@@ -66,10 +66,10 @@ class Followed(NamedTuple):
 
 
 def parse_run(text: str, source: str) -> ResetRun:
-    """Read a result file of VOT: in each row 1 (start), 2 (failure), 0 (skipped) or a region.
+    """Parse a VOT result file: each row is 1 (start), 2 (failure), 0 (skipped) or a region.
 
-    A region is x,y,w,h or x1,y1,...,x4,y4; commas, tabs or spaces separate. Raises `DataError`
-    naming the source and the row that is none of these.
+    A region is x,y,w,h or x1,y1,...,x4,y4, separated by commas, tabs or spaces. Raises `DataError`
+    with the source and the row if a row has another form.
     """
     rows = []
     for number, line in enumerate(text.rstrip().splitlines(), 1):
@@ -80,7 +80,7 @@ def parse_run(text: str, source: str) -> ResetRun:
                 '0 (skipped), x,y,w,h or x1,y1,...,x4,y4'
             )
         rows.append(row)
-    return _run(rows)
+    return _to_run(rows)
 
 
 def _parse_row(line: str) -> list[float] | None:
@@ -93,8 +93,8 @@ def _parse_row(line: str) -> list[float] | None:
     return row if len(row) in (4, 8) and all(map(math.isfinite, row)) else None
 
 
-def _run(rows: list[list[float]]) -> ResetRun:
-    """Make a run of rows of 1 number (a code), 4 (a box) or 8 (corners)."""
+def _to_run(rows: list[list[float]]) -> ResetRun:
+    """Convert rows of 1 number (a code), 4 (a box) or 8 (corners) to a `ResetRun`."""
     length = np.array([len(row) for row in rows], int)
     codes = np.array([row[0] if len(row) == 1 else Code.REGION for row in rows], np.int8)
     regions = np.full((len(rows), 8), np.nan)
@@ -104,33 +104,34 @@ def _run(rows: list[list[float]]) -> ResetRun:
 
 
 def format_run(run: ResetRun) -> str:
-    """Return the text of a result file, regions to the ten-thousandth of a pixel.
+    """Return the text of a VOT result file, with four decimals.
 
-    Upright boxes, which is all that our trackers answer, become x,y,w,h; others their corners.
+    Axis-aligned regions are written as x,y,w,h, others as their four corners.
     """
     boxes = np.concatenate([run.regions[:, :2], run.regions[:, 4:6] - run.regions[:, :2]], axis=1)
-    upright = np.all(np.abs(corners(boxes) - run.regions) < 1e-5, axis=1)
+    aligned = np.all(np.abs(corners(boxes) - run.regions) < 1e-5, axis=1)
     lines = []
     for i, code in enumerate(run.codes):
-        region = boxes[i] if upright[i] else run.regions[i]
+        region = boxes[i] if aligned[i] else run.regions[i]
         is_region = code == Code.REGION
         lines.append(','.join(f'{value:.4f}' for value in region) if is_region else str(code))
     return ''.join(f'{line}\n' for line in lines)
 
 
-def follow(
+def run_with_resets(
     tracker: TrackerProtocol, images: Iterable[Image], truth: Floats, size: tuple[int, int]
-) -> Followed:
-    """Run the protocol live on one sequence.
+) -> LiveRun:
+    """Run a tracker on one sequence with the reset-based protocol.
 
-    The tracker starts from `to_box` of the truth. A frame in which its box does not overlap the
-    truth (also for want of a truth) is a failure; four frames are then skipped, and further ones
-    until the target is there, before it is started again.
+    The tracker is initialised with `polygon_to_box` of the ground truth. A frame in which its box
+    does not overlap the ground truth, or in which the target is absent, is a failure. Four frames
+    are then skipped, and further ones until the target is present, before the tracker is
+    initialised again.
 
     Args:
-        tracker: not called for skipped frames.
-        images: one for each row of `truth`.
-        truth: (N, 8) corners in pixels, counted from 0; NaN where the target is absent.
+        tracker: is not called for skipped frames.
+        images: N images, BGR uint8 (H, W, 3).
+        truth: (N, 8) corners in pixels, 0-based; NaN where the target is absent.
         size: (width, height) of the images.
     """
     rows: list[list[float]] = []
@@ -140,37 +141,43 @@ def follow(
         if not tracking and (number < restart or np.isnan(region).any()):
             rows.append([Code.SKIPPED])
             continue
-        begin = time.perf_counter()
+        start = time.perf_counter()
         if tracking:
             row = [*tracker.update(image).box]
         else:
-            tracker.init(image, to_box(region))
+            tracker.init(image, polygon_to_box(region))
             row = [Code.INIT]
-        seconds += time.perf_counter() - begin
+        seconds += time.perf_counter() - start
         frames += 1
         if tracking and not polygon_overlap(corners(row), region, size) > 0:
             row, restart = [Code.FAILURE], number + RESTART
         tracking = row != [Code.FAILURE]
         rows.append(row)
-    return Followed(_run(rows), seconds, frames)
+    return LiveRun(_to_run(rows), seconds, frames)
 
 
-def with_resets(
+def score_runs(
     sequences: Iterable[Sequence],
     runs: Mapping[str, ResetRun],
     lengths: tuple[int, int],
     fps: float | None = None,
-) -> WithResets:
-    """Score a tracker's runs by name of the sequence.
+) -> ResetResult:
+    """Compute accuracy, robustness and EAO of a tracker.
 
-    Accuracy is the mean over the frames of all sequences, without those that have no region and
-    without the burn-in, which is each start and the nine frames after it; 0 if none is left. EAO is
-    the mean of the expected overlaps over the lengths of `lengths`, both ends included, that the
-    longest sequence reaches; 0 if it reaches none, so that a set too short is seen at once.
+    The accuracy is the mean overlap over the frames of all sequences, without frames that have no
+    region and without the burn-in, which is each initialisation and the nine frames after it; it is
+    0 if no frame is left. The EAO is the mean of the expected overlap over the lengths in `lengths`
+    that the longest sequence reaches; it is 0 if there are none.
+
+    Args:
+        sequences: the sequences, with polygons as ground truth.
+        runs: result of the tracker by name of the sequence.
+        lengths: first and last sequence length of the EAO, both included.
+        fps: measured frames per second.
 
     Raises:
-        DataError: a run that has not one row a frame or does not begin with a start, or a sequence
-            whose image size is not known, each naming the sequence.
+        DataError: a run does not have one row per frame or does not start with an initialisation,
+            or the image size of a sequence is unknown; the message names the sequence.
     """
     overlaps: list[Floats] = []
     counted: list[Floats] = []
@@ -178,15 +185,15 @@ def with_resets(
     per_sequence = {}
     for sequence in sequences:
         run = runs[sequence.name]
-        size = _check(sequence, run)
+        size = _check_run(sequence, run)
         overlaps.append(polygon_overlap(run.regions, sequence.truth, size))
         failures.append(np.flatnonzero(run.codes == Code.FAILURE))
-        counted.append(overlaps[-1][_counts(run.codes)])
+        counted.append(overlaps[-1][_counts_for_accuracy(run.codes)])
         accuracy = float(counted[-1].mean()) if len(counted[-1]) else math.nan
         per_sequence[sequence.name] = accuracy, len(failures[-1])
     pooled, curve = np.concatenate(counted), _expected_overlap(overlaps, failures)
     inside = curve[lengths[0] - 1 : lengths[1]]
-    return WithResets(
+    return ResetResult(
         accuracy=float(pooled.mean()) if len(pooled) else 0.0,
         robustness=100 * sum(map(len, failures)) / sum(map(len, overlaps)),
         eao=float(inside.mean()) if len(inside) else 0.0,
@@ -196,26 +203,26 @@ def with_resets(
     )
 
 
-def _check(sequence: Sequence, run: ResetRun) -> tuple[int, int]:
-    """Return the size of the images; raises `DataError`, see `with_resets`."""
+def _check_run(sequence: Sequence, run: ResetRun) -> tuple[int, int]:
+    """Return the size of the images; raises `DataError`, see `score_runs`."""
     name, rows, frames = sequence.name, len(run.codes), len(sequence.truth)
     if rows != frames:
         raise DataError(
-            f'{name}: {rows} rows of results for {frames} frames; there must be one row a frame: '
-            'is the result of another year, or cut short?'
+            f'{name}: {rows} rows of results for {frames} frames; there must be one row per '
+            'frame: check that the result is complete and belongs to this year of VOT'
         )
     if run.codes[0] != Code.INIT:
         raise DataError(
-            f'{name}: row 1 of the result is not 1 (start); give the result of a run with resets '
-            "(VOT's baseline), not of one pass or without supervision"
+            f'{name}: row 1 of the result is not 1 (start); give the result of a reset-based run '
+            "(VOT's baseline), not of a one-pass or unsupervised run"
         )
     if sequence.size is None:
-        raise DataError(f'{name}: the size of its images is not known; give the images, too')
+        raise DataError(f'{name}: the size of its images is unknown; provide the images, too')
     return sequence.size
 
 
-def _counts(codes: NDArray[np.int8]) -> NDArray[np.bool_]:
-    """Return whether each frame (N) counts for accuracy."""
+def _counts_for_accuracy(codes: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Return whether each frame counts for the accuracy, (N,)."""
     counts = codes == Code.REGION
     for start in np.flatnonzero(codes == Code.INIT):
         counts[start : start + BURN_IN] = False
@@ -223,25 +230,26 @@ def _counts(codes: NDArray[np.int8]) -> NDArray[np.bool_]:
 
 
 def _expected_overlap(overlaps: list[Floats], failures: list[NDArray[np.intp]]) -> Floats:
-    """Return (n) the mean overlap to expect in a sequence of 1 to n frames, n the longest there is.
+    """Return the expected overlap (n,) in sequences of 1 to n frames; n is the longest sequence.
 
-    Each sequence is cut five frames after each failure. A piece with such a cut after it goes on
-    with zeros for ever; the last one ends with the sequence, even where a failure is so late that
-    nothing was left to start on. A piece's overlap over a length is the mean without its first
-    frame; with only that frame it is 1. The mean over the pieces that are long enough is plain.
+    Each sequence is cut into fragments five frames after each failure. A fragment before a cut is
+    padded with zeros to the length n; the last fragment ends with the sequence, even if it contains
+    a failure in the last four frames. The overlap of a fragment over a length is the mean without
+    its first frame, and 1 for a length of 1. The result is the unweighted mean over the fragments
+    that are long enough.
     """
     longest = max(map(len, overlaps))
-    number = np.arange(1, longest + 1)
-    total, share = np.zeros(longest), np.zeros(longest)
+    length = np.arange(1, longest + 1)
+    total, count = np.zeros(longest), np.zeros(longest)
     for overlap, failed in zip(overlaps, failures):
         cuts = failed + RESTART
-        pieces = np.split(overlap, cuts[cuts <= len(overlap)])
-        for i, piece in enumerate(pieces):
+        fragments = np.split(overlap, cuts[cuts <= len(overlap)])
+        for i, fragment in enumerate(fragments):
             padded = np.zeros(longest)
-            padded[1 : len(piece)] = piece[1:]
-            reached = number <= (longest if i < len(pieces) - 1 else len(piece))
+            padded[1 : len(fragment)] = fragment[1:]
+            reached = length <= (longest if i < len(fragments) - 1 else len(fragment))
             total += padded.cumsum() * reached
-            share += reached
-    curve = total / (share * np.maximum(number - 1, 1))
+            count += reached
+    curve = total / (count * np.maximum(length - 1, 1))
     curve[0] = 1
     return curve

@@ -13,23 +13,23 @@ from siamffn_model.tracking import Track, TrackerProtocol
 
 
 class Clock:
-    """A clock of our own: reading an image takes 100 seconds, init 3, update 1."""
+    """A simulated clock: reading an image takes 100 seconds, init 3, update 1."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def reading(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield the images."""
+        """Yield the images and advance the clock for each."""
         for image in images:
             self.now += 100
             yield image
 
     def timed(self, tracker: TrackerProtocol) -> TrackerProtocol:
-        """Return the tracker, which takes time now."""
-        return _Timed(self, tracker)
+        """Return the tracker with calls that advance the clock."""
+        return _TimedTracker(self, tracker)
 
 
-class _Timed:
+class _TimedTracker:
     def __init__(self, clock: Clock, tracker: TrackerProtocol) -> None:
         self.clock, self.tracker = clock, tracker
 
@@ -44,7 +44,7 @@ class _Timed:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock of our own in the place of `time.perf_counter`."""
+    """A simulated clock that replaces `time.perf_counter`."""
     clock = Clock()
     monkeypatch.setattr(time, 'perf_counter', lambda: clock.now)
     return clock

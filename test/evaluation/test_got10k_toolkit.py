@@ -1,4 +1,4 @@
-"""Our trackers in the GOT-10k toolkit: its own experiments, over rendered sequences."""
+"""Tests of the adapter for the GOT-10k toolkit, with its experiments on rendered sequences."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from siamffn_model.datasets.synthetic import render_scene
-from siamffn_model.errors import SiamFFNError
+from siamffn_model.errors import DependencyError
 from siamffn_model.evaluation.got10k_toolkit import toolkit_tracker
 from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.imaging.sources import read_image
@@ -27,7 +27,7 @@ def experiments(monkeypatch: pytest.MonkeyPatch) -> object:
 
 @pytest.fixture
 def validation_set(tmp_path: Path) -> Path:
-    """Two sequences of 12 frames, laid out as GOT-10k's validation set; in one frame hidden."""
+    """Two sequences of 12 frames in the layout of GOT-10k; the target is hidden in one frame."""
     folder = tmp_path / 'GOT-10k' / 'val'
     for seed, name in enumerate(SEQUENCES):
         images, boxes = render_scene(12, seed=seed)
@@ -55,7 +55,7 @@ def run_directly(tracker: TrackerProtocol, folder: Path) -> np.ndarray:
     return np.array([first, *(tracker.update(image).box for image in images[1:])])
 
 
-def test_an_experiment_of_the_toolkit_gives_what_the_tracker_gives(
+def test_experiment_of_the_toolkit_agrees_with_a_direct_run(
     experiments: object, validation_set: Path, tmp_path: Path, template_matcher: TrackerProtocol
 ) -> None:
     folders = {'result_dir': str(tmp_path / 'results'), 'report_dir': str(tmp_path / 'reports')}
@@ -75,10 +75,10 @@ def test_an_experiment_of_the_toolkit_gives_what_the_tracker_gives(
     assert np.mean(overlaps) > 0.5
 
 
-def test_the_tracker_gets_blue_first_and_boxes_in_pixels(
+def test_tracker_gets_bgr_images_and_boxes_in_pixels(
     experiments: object, validation_set: Path
 ) -> None:
-    class Witness:
+    class Recorder:
         def init(self, image: np.ndarray, box: Box) -> None:
             self.images, self.box = [image], box
 
@@ -86,22 +86,24 @@ def test_the_tracker_gets_blue_first_and_boxes_in_pixels(
             self.images.append(image)
             return type('Track', (), {'box': self.box})
 
-    witness, folder = Witness(), validation_set / SEQUENCES[0]
+    recorder, folder = Recorder(), validation_set / SEQUENCES[0]
     files = sorted(folder.glob('*.jpg'))
-    boxes, _ = toolkit_tracker(witness, 'witness').track(
+    boxes, _ = toolkit_tracker(recorder, 'recorder').track(
         [str(file) for file in files], (1, 2, 3, 4)
     )
     assert (boxes == (1, 2, 3, 4)).all()
-    assert type(witness.box) is Box
-    for image, file in zip(witness.images, files, strict=True):
+    assert type(recorder.box) is Box
+    for image, file in zip(recorder.images, files, strict=True):
         assert image.flags.c_contiguous and image.dtype == np.uint8
         # Pillow and OpenCV may decode a JPEG differently by some levels
         assert np.abs(image.astype(int) - read_image(file)).max() <= 8
 
 
-def test_a_missing_toolkit_is_named(
+def test_missing_toolkit_raises(
     monkeypatch: pytest.MonkeyPatch, template_matcher: TrackerProtocol
 ) -> None:
     monkeypatch.setitem(sys.modules, 'got10k.trackers', None)
-    with pytest.raises(SiamFFNError, match=r'toolkit cannot be imported .*pip install got10k six'):
+    with pytest.raises(
+        DependencyError, match=r'toolkit cannot be imported .*pip install got10k six'
+    ):
         toolkit_tracker(template_matcher, 'any')

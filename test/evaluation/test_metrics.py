@@ -1,3 +1,5 @@
+"""Tests of success and precision, against a plain implementation and by hand."""
+
 from __future__ import annotations
 
 import math
@@ -24,7 +26,7 @@ ABSENT = (NAN, NAN, NAN, NAN)
 Row = tuple[float, float, float, float]
 
 
-# --- a second implementation, slow and plain, written from the conventions alone
+# --- reference implementation, written from the rules of the tool kits
 
 
 def plain_curves(
@@ -67,8 +69,8 @@ def plain_distance(t: Row, r: Row, of_size: bool = False) -> float:
     return math.sqrt(dx * dx + dy * dy)
 
 
-# Quarters of a pixel, and sizes that are powers of two, are exact in binary, so that both
-# implementations meet every threshold alike.
+# Quarters of a pixel and sizes that are powers of two are exact in binary; both implementations
+# therefore compute the same values, also at the thresholds.
 position = st.integers(-40, 200).map(lambda quarters: quarters / 4)
 side = st.sampled_from([-1, 0, 0.5, 1, 2, 4, 8, 16, 32, 64])
 box = st.tuples(position, position, side, side)
@@ -91,16 +93,16 @@ def test_agrees_with_plain_implementation(
     assert found.scores == pytest.approx((sum(success) / 21, near[20], norm[20]), abs=1e-12)
 
 
-# --- cases that can be worked out by hand
+# --- cases computed by hand
 
 
 def test_perfect_result_fails_only_at_overlap_one() -> None:
-    """Strictly above: an overlap of exactly 1 is not above the last threshold."""
+    """An overlap of exactly 1 is not strictly above the last threshold."""
     truth = [(10, 10, 20, 20)] * 5
     assert score(truth, truth) == (pytest.approx(20 / 21), 1.0, 1.0)
 
 
-def test_first_frame_is_given() -> None:
+def test_first_frame_is_replaced_by_the_ground_truth() -> None:
     truth = [(10, 10, 20, 20)] * 2
     overlap, distance, _ = compare(truth, [(500, 500, 5, 5), (500, 10, 20, 20)])
     assert overlap.tolist() == [1, 0]
@@ -108,14 +110,14 @@ def test_first_frame_is_given() -> None:
 
 
 @pytest.mark.parametrize('bad', [ABSENT, (10, 10, 0, 20), (10, 10, 20, -1), (NAN, 1, 2, 3)])
-def test_unusable_row_takes_the_row_before(bad: Row) -> None:
+def test_invalid_row_is_replaced_by_the_row_before(bad: Row) -> None:
     truth = [(10, 10, 20, 20)] * 4
     overlap, distance, _ = compare(truth, [truth[0], (10, 15, 20, 20), bad, bad])
     assert overlap.tolist() == pytest.approx([1, 0.6, 0.6, 0.6])
     assert distance.tolist() == [0, 5, 5, 5]
 
 
-def test_absent_target_fails_in_success_and_hits_in_precision() -> None:
+def test_absent_target_is_a_failure_in_success_and_a_hit_in_precision() -> None:
     truth = [(10, 10, 20, 20), ABSENT, (0, 10, 20, 20)]
     overlap, distance, _ = compare(truth, [(10, 10, 20, 20)] * 3)
     assert overlap.tolist() == [1, -1, -1]
@@ -126,7 +128,7 @@ def test_absent_target_fails_in_success_and_hits_in_precision() -> None:
     assert found.curves(absent_counts=False).success[0] == 1
 
 
-def test_without_any_annotation_nothing_counts() -> None:
+def test_scores_without_any_annotation_are_zero() -> None:
     curves = compare([ABSENT] * 3, [(10, 10, 20, 20)] * 3).curves(absent_counts=False)
     assert curves.scores == (0, 0, 0)
 
@@ -137,14 +139,14 @@ def test_twenty_pixels_is_a_hit() -> None:
     assert score(truth, result).precision == pytest.approx(2 / 3)
 
 
-def test_centre_counts_pixels() -> None:
-    """With (size - 1) / 2 the centres of boxes of another size differ by half the difference."""
+def test_centre_is_that_of_pixels() -> None:
+    """Centres at (size - 1) / 2 differ by half of the difference in size."""
     _, distance, _ = compare([(1, 1, 10, 10)] * 2, [(1, 1, 10, 10), (1, 1, 16, 10)])
     assert distance.tolist() == [0, 3]
 
 
 def test_distance_in_units_of_the_target() -> None:
-    """4 of 20 pixels aside, 8 of 40 down: 0.2 each; LaSOT's threshold is on the way to both."""
+    """4 of 20 pixels in x and 8 of 40 in y are 0.2 each, which is the threshold of LaSOT."""
     truth = [(10, 10, 20, 40)] * 4
     found = compare(truth, [truth[0], (14, 10, 20, 40), (10, 18, 20, 40), (14, 18, 20, 40)])
     assert found.norm_distance.tolist() == pytest.approx([0, 0.2, 0.2, 0.2 * math.sqrt(2)])
@@ -156,24 +158,24 @@ def test_thresholds() -> None:
 
 
 def test_result_without_its_last_row_is_scored_without_the_last_frame() -> None:
-    """As MDNet's published results are on two sequences."""
+    """The published results of MDNet have this form on two sequences."""
     truth = [(10, 10, 20, 20)] * 4
     assert len(compare(truth, truth[:3]).overlap) == 3
 
 
 @pytest.mark.parametrize('rows', [0, 1, 2, 5])
-def test_wrong_number_of_rows_is_named(rows: int) -> None:
+def test_wrong_number_of_rows_raises(rows: int) -> None:
     with pytest.raises(DataError, match=rf'{rows} rows of results for 4 frames'):
         score(np.ones((4, 4)), np.ones((rows, 4)))
 
 
-def test_no_row_for_a_single_frame() -> None:
+def test_no_row_for_a_single_frame_raises() -> None:
     with pytest.raises(DataError, match='0 rows of results for 1 frames'):
         score(np.ones((1, 4)), np.ones((0, 4)))
 
 
-def test_boxes_as_they_are() -> None:
-    """No first frame is given and no row repeated; a target at the image's edge is there."""
+def test_compare_boxes_replaces_no_boxes() -> None:
+    """Neither the first nor invalid rows are replaced; a target at the image border is present."""
     truth = np.array([(0, -5, 20, 20), (10, 10, 20, 20), ABSENT], float)
     boxes = np.array([ABSENT, (10, 15, 20, 20), ABSENT], float)
     found = compare_boxes(truth, boxes, np.array([True, True, False]))
@@ -182,12 +184,12 @@ def test_boxes_as_they_are() -> None:
     assert found.norm_distance.tolist() == [math.inf, 0.25, -1]
 
 
-def test_mean_is_of_sequences() -> None:
-    half, whole = np.full(21, 0.5), np.ones(51)
-    mean = mean_curves([Curves(half, whole, whole), Curves(half / 2, whole * 0, whole / 2)])
+def test_mean_is_over_sequences() -> None:
+    half, ones = np.full(21, 0.5), np.ones(51)
+    mean = mean_curves([Curves(half, ones, ones), Curves(half / 2, ones * 0, ones / 2)])
     assert mean.scores == Scores(0.375, 0.5, 0.75)
 
 
-def test_rows_of_another_form_are_named() -> None:
+def test_rows_of_another_shape_raise() -> None:
     with pytest.raises(DataError, match=r'rows of x, y, w, h: .* \(4, 4\), the result \(4, 8\)'):
         score(np.ones((4, 4)), np.ones((4, 8)))

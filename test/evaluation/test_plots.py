@@ -1,3 +1,5 @@
+"""Tests of the plots: curves, legends, colours, layout and files."""
+
 from __future__ import annotations
 
 import itertools
@@ -18,13 +20,13 @@ from matplotlib.figure import Figure
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation import plots
 from siamffn_model.evaluation.metrics import DISTANCES, NORM_DISTANCES, OVERLAPS, Curves
-from siamffn_model.evaluation.results import OnePass, WithResets
+from siamffn_model.evaluation.results import OPEResult, ResetResult
 
 LONG_NAME = 'a_rather_long_name_of_a_tracker_with_$x$_and_its_epoch_20'
 
 
-def made_up(names: list[str], attributes: int = 12) -> dict[str, OnePass]:
-    """The first is the best in success, the last in precision."""
+def example_results(names: list[str], attributes: int = 12) -> dict[str, OPEResult]:
+    """Return results of which the first is the best in success and the last in precision."""
     results = {}
     for i, name in enumerate(names):
         success = np.linspace(0.9 - i / 50, 0, 21)
@@ -33,13 +35,13 @@ def made_up(names: list[str], attributes: int = 12) -> dict[str, OnePass]:
         parts = {
             f'A{j}': curves._replace(success=success * (j + 1) / 12) for j in range(attributes)
         }
-        results[name] = OnePass(curves, parts, {'car': curves})
+        results[name] = OPEResult(curves, parts, {'car': curves})
     return results
 
 
-def made_up_resets(names: list[str]) -> dict[str, WithResets]:
+def example_reset_results(names: list[str]) -> dict[str, ResetResult]:
     return {
-        name: WithResets(0.6 - i / 100, 0.1 + i / 50, 0.5 - i / 60, np.zeros(2), {'car': (0.5, i)})
+        name: ResetResult(0.6 - i / 100, 0.1 + i / 50, 0.5 - i / 60, np.zeros(2), {'car': (0.5, i)})
         for i, name in enumerate(names)
     }
 
@@ -56,10 +58,10 @@ CURVES: list[tuple[Callable[..., Figure], str, np.ndarray]] = [
 
 
 @pytest.mark.parametrize(('plot', 'kind', 'thresholds'), CURVES)
-def test_curves_are_those_of_the_results(
+def test_curves_show_the_results(
     plot: Callable[..., Figure], kind: str, thresholds: np.ndarray
 ) -> None:
-    results = made_up(['one', 'two', 'three'])
+    results = example_results(['one', 'two', 'three'])
     axes = plot(results, 'UAV20L').axes[0]
     lines = {line.get_label().split('] ')[1]: line for line in axes.lines}
     assert lines.keys() == results.keys()
@@ -70,7 +72,7 @@ def test_curves_are_those_of_the_results(
 
 
 def test_legend_is_ranked() -> None:
-    results = made_up(['one', 'two', 'three'])
+    results = example_results(['one', 'two', 'three'])
     assert legend(plots.success_plot(results, '')) == [
         '[0.450] one',
         '[0.440] two',
@@ -83,19 +85,19 @@ def test_legend_is_ranked() -> None:
     ]
 
 
-def test_legend_names_twenty_and_the_rest_is_grey() -> None:
-    figure = plots.success_plot(made_up([f't{i}' for i in range(25)]), '')
+def test_legend_has_twenty_trackers_and_the_others_are_grey() -> None:
+    figure = plots.success_plot(example_results([f't{i}' for i in range(25)]), '')
     assert [text.split()[1] for text in legend(figure)] == [f't{i}' for i in range(20)]
     colours = [line.get_color() for line in figure.axes[0].lines]
     assert len(colours) == 25
     assert [colour == plots.GREY for colour in colours] == [False] * 20 + [True] * 5
 
 
-def test_a_tracker_looks_the_same_in_all_plots() -> None:
+def test_tracker_has_the_same_style_in_all_plots() -> None:
     names = [f't{i}' for i in range(20)]
-    results, resets = made_up(names), made_up_resets(names)
+    results, resets = example_results(names), example_reset_results(names)
     expected = plots.tracker_colours(names)
-    looks = set()
+    styles = set()
     for plot in (plots.success_plot, plots.precision_plot, plots.attribute_plot):
         for line in plot(results, '').axes[0].lines:
             if ']' in line.get_label():
@@ -103,14 +105,14 @@ def test_a_tracker_looks_the_same_in_all_plots() -> None:
     for line in plots.accuracy_robustness_plot(resets, '').axes[0].lines:
         assert line.get_color() == expected[line.get_label().split('] ')[1]]
     for line in plots.success_plot(results, '').axes[0].lines:
-        looks.add((line.get_color(), line.get_linestyle()))
-    assert len(looks) == 20, 'where colours come round again, the lines differ'
+        styles.add((line.get_color(), line.get_linestyle()))
+    assert len(styles) == 20, 'repeated colours have different lines'
 
 
 # Machado, Oliveira, Fernandes: "A physiologically-based model for simulation of color vision
 # deficiency", 2009, severity 1.0, for linear RGB.
 VISION = {
-    'usual': np.eye(3),
+    'normal': np.eye(3),
     'protanopia': [
         [0.152286, 1.052583, -0.204868],
         [0.114503, 0.786281, 0.099216],
@@ -130,8 +132,8 @@ VISION = {
 
 
 @pytest.mark.parametrize('vision', VISION)
-def test_colour_blind_people_tell_the_first_ten_apart(vision: str) -> None:
-    """Their distances in CIELAB are many times what can just be seen (about 2)."""
+def test_first_ten_colours_are_distinct_for_colour_blind_people(vision: str) -> None:
+    """Their CIELAB distances are many times the just noticeable difference (about 2)."""
     codes = plots.tracker_colours(map(str, range(10))).values()
     rgb = np.array([list(bytes.fromhex(code[1:])) for code in codes]) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
@@ -140,8 +142,8 @@ def test_colour_blind_people_tell_the_first_ten_apart(vision: str) -> None:
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2)) > 15
 
 
-def test_attributes_from_easy_to_hard() -> None:
-    results = made_up(['one', 'two'], attributes=3)
+def test_attributes_are_sorted_by_difficulty() -> None:
+    results = example_results(['one', 'two'], attributes=3)
     axes = plots.attribute_plot(results, 'UAV20L').axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ['A0', 'A1', 'A2']
     line = next(line for line in axes.lines if line.get_label().endswith('] two'))
@@ -150,8 +152,8 @@ def test_attributes_from_easy_to_hard() -> None:
     assert np.round(line.get_ydata()).tolist() == [0, 1, 2]
 
 
-def test_attribute_that_one_tracker_lacks() -> None:
-    results = made_up(['one', 'two'], attributes=3)
+def test_attribute_missing_for_one_tracker() -> None:
+    results = example_results(['one', 'two'], attributes=3)
     del results['two'].per_attribute['A1']
     axes = plots.attribute_plot(results, '').axes[0]
     line = next(line for line in axes.lines if line.get_label().endswith('] two'))
@@ -159,7 +161,7 @@ def test_attribute_that_one_tracker_lacks() -> None:
 
 
 def test_eao_has_the_best_at_the_right() -> None:
-    results = made_up_resets(['best', 'middle', 'worst'])
+    results = example_reset_results(['best', 'middle', 'worst'])
     axes = plots.eao_plot(results, 'VOT2018').axes[0]
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert labels == ['worst [0.467]', 'middle [0.483]', 'best [0.500]']
@@ -168,15 +170,15 @@ def test_eao_has_the_best_at_the_right() -> None:
 
 
 def test_accuracy_and_robustness_have_the_best_at_the_upper_right() -> None:
-    results = made_up_resets(['best', 'worst'])
+    results = example_reset_results(['best', 'worst'])
     axes = plots.accuracy_robustness_plot(results, '').axes[0]
     best, worst = (axes.transData.transform(line.get_xydata()[0]) for line in axes.lines)
     assert (best > worst).all()
     assert axes.lines[0].get_xydata().tolist() == [[0.1, 0.6]]
 
 
-def figures(names: list[str]) -> dict[str, Figure]:
-    results, resets = made_up(names), made_up_resets(names)
+def all_plots(names: list[str]) -> dict[str, Figure]:
+    results, resets = example_results(names), example_reset_results(names)
     return {
         'success': plots.success_plot(results, 'UAV20L'),
         'precision': plots.precision_plot(results, 'UAV20L'),
@@ -192,8 +194,8 @@ def figures(names: list[str]) -> dict[str, Figure]:
     [['one'], [f'{LONG_NAME}_{i}' for i in range(8)], [f't{i}' for i in range(30)]],
     ids=['one', 'long', 'many'],
 )
-def test_nothing_is_cut_off_or_covered(names: list[str]) -> None:
-    for kind, figure in figures(names).items():
+def test_nothing_is_clipped_or_covered(names: list[str]) -> None:
+    for kind, figure in all_plots(names).items():
         figure.draw_without_rendering()
         axes = figure.axes[0]
         width, height = figure.bbox.size
@@ -208,39 +210,45 @@ def test_nothing_is_cut_off_or_covered(names: list[str]) -> None:
 
 
 def test_long_names_keep_both_ends() -> None:
-    (label,) = legend(plots.success_plot(made_up([LONG_NAME]), ''))
+    (label,) = legend(plots.success_plot(example_results([LONG_NAME]), ''))
     assert re.fullmatch(r'\[0.450\] a_rather_long_.*….*_its_epoch_20', label)
     assert len(label) < 60
 
 
-def test_dollars_are_no_formula(tmp_path: Path) -> None:
-    """Half a formula would not even be drawn."""
-    plots.save(plots.success_plot(made_up(['$x_{$', 'a$b$c', '$']), '$t_{$'), tmp_path, 'plot')
+def test_dollar_signs_are_no_formula(tmp_path: Path) -> None:
+    """An incomplete formula could not be drawn."""
+    plots.save_figure(
+        plots.success_plot(example_results(['$x_{$', 'a$b$c', '$']), '$t_{$'), tmp_path, 'plot'
+    )
     assert (tmp_path / 'plot.svg').stat().st_size
 
 
 def test_save(tmp_path: Path) -> None:
-    figure = plots.success_plot(made_up(['<b>&--"', 'two']), 'UAV20L')
-    plots.save(figure, tmp_path / 'plots', 'success')
+    figure = plots.success_plot(example_results(['<b>&--"', 'two']), 'UAV20L')
+    plots.save_figure(figure, tmp_path / 'plots', 'success')
     svg, pdf = tmp_path / 'plots' / 'success.svg', tmp_path / 'plots' / 'success.pdf'
     assert sorted((tmp_path / 'plots').iterdir()) == [pdf, svg]
     assert ElementTree.parse(svg).getroot().tag.endswith('}svg')
-    assert '<text' not in svg.read_text(), 'letters are shapes and need no font'
+    assert '<text' not in svg.read_text(), 'text is drawn as paths and needs no font'
     assert pdf.read_bytes().startswith(b'%PDF')
-    plots.save(plots.success_plot(made_up(['<b>&--"', 'two']), 'UAV20L'), tmp_path, 'success')
+    plots.save_figure(
+        plots.success_plot(example_results(['<b>&--"', 'two']), 'UAV20L'), tmp_path, 'success'
+    )
     assert (tmp_path / 'success.svg').read_bytes() == svg.read_bytes()
     assert (tmp_path / 'success.pdf').read_bytes() == pdf.read_bytes()
 
 
-def test_save_where_it_cannot(tmp_path: Path) -> None:
+def test_save_to_unwritable_path_raises(tmp_path: Path) -> None:
     (tmp_path / 'plots').write_text('a file')
     with pytest.raises(DataError, match=r'success.svg: cannot be written'):
-        plots.save(plots.success_plot(made_up(['one']), ''), tmp_path / 'plots', 'success')
+        plots.save_figure(
+            plots.success_plot(example_results(['one']), ''), tmp_path / 'plots', 'success'
+        )
 
 
-def test_global_state_stays_as_it_is(tmp_path: Path) -> None:
+def test_global_state_is_unchanged(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
-    plots.save(plots.success_plot(made_up(['one']), ''), tmp_path, 'success')
+    plots.save_figure(plots.success_plot(example_results(['one']), ''), tmp_path, 'success')
     assert dict(matplotlib.rcParams) == before
 
 

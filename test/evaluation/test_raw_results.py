@@ -1,4 +1,4 @@
-"""Published result files as they come: zips and folders, any separator, any spelling."""
+"""Tests of reading result files: zip files and folders, separators and spellings."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_zip(path: Path, names: list[str], text: str = '1,2,3,4\n') -> Path:
 # --- trackers
 
 
-def test_each_path_is_a_tracker_or_a_folder_of_trackers(tmp_path: Path) -> None:
+def test_path_is_a_tracker_or_a_folder_of_trackers(tmp_path: Path) -> None:
     alone = write(tmp_path / 'alone', ['a.txt', 'b.txt'])
     many = tmp_path / 'many'
     write(many / 'KCF', ['a.txt'])
@@ -56,14 +56,14 @@ def test_each_path_is_a_tracker_or_a_folder_of_trackers(tmp_path: Path) -> None:
     }
 
 
-def test_two_trackers_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_trackers_with_the_same_name_raise(tmp_path: Path) -> None:
     one = write(tmp_path / 'one/KCF', ['a.txt'])
     other = write_zip(tmp_path / 'KCF.zip', ['a.txt'])
-    with pytest.raises(DataError, match=r'KCF\.zip: there are results of KCF in .*one/KCF too'):
+    with pytest.raises(DataError, match=r'KCF\.zip: .*one/KCF also has results of KCF'):
         find_trackers([one, other], ['a'])
 
 
-def test_where_no_results_are(tmp_path: Path) -> None:
+def test_path_without_results_raises(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='nowhere: no such folder or zip'):
         find_trackers([tmp_path / 'nowhere'], ['a'])
     write(tmp_path, ['other.txt'])
@@ -90,8 +90,8 @@ def test_spellings(tmp_path: Path, names: list[str]) -> None:
         assert all(text == '1,2,3,4\n' for _, text in found.values())
 
 
-def test_similar_names_stay_apart(tmp_path: Path) -> None:
-    """In UAV123 car11 is another sequence than car1_1."""
+def test_similar_names_are_distinguished(tmp_path: Path) -> None:
+    """In UAV123, car11 and car1_1 are different sequences."""
     names = ['car1_1', 'car1_2', 'car11', 'car1_s', 'car1']
     for name in names:
         write(tmp_path, [f'{name}.txt'], name)
@@ -100,33 +100,33 @@ def test_similar_names_stay_apart(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_no_result_is_passed_over(tmp_path: Path) -> None:
+def test_other_files_are_ignored(tmp_path: Path) -> None:
     names = ['a.txt', '__MACOSX/a.txt', '._a.txt', 'a_time.txt', 'a_002.txt', 'readme.txt']
     for source in (write(tmp_path / 'x', names), write_zip(tmp_path / 'x.zip', names)):
         assert list(read_texts(source, ['a'])) == ['a']
 
 
-def test_of_vot_the_baseline_is_read(tmp_path: Path) -> None:
+def test_only_the_baseline_of_vot_is_read(tmp_path: Path) -> None:
     write(tmp_path, ['baseline/a/a_001.txt'], 'baseline')
     write(tmp_path, ['realtime/a/a_001.txt', 'unsupervised/a/a_001.txt'], 'other')
     assert read_texts(tmp_path, ['a'])['a'][1] == 'baseline'
 
 
-def test_missing_and_double_sequences_are_named(tmp_path: Path) -> None:
+def test_missing_and_duplicate_sequences_raise(tmp_path: Path) -> None:
     write(tmp_path, ['Skating1.txt'])
     message = r'no result for 6 of 7 sequences \(basketball, jogging_1, .*, skating2_1 \.\.\.\)'
     with pytest.raises(DataError, match=message):
         read_texts(tmp_path, OTB)
     write(tmp_path, ['skating1/skating1_001.txt'])
     with pytest.raises(
-        DataError, match=r'Skating1\.txt is of skating1 too|skating1_001\.txt is of'
+        DataError, match=r'Skating1\.txt is also a result of skating1|skating1_001\.txt is also a'
     ):
         read_texts(tmp_path, OTB)
 
 
-def test_damaged_zip_is_named(tmp_path: Path) -> None:
-    whole = write_zip(tmp_path / 'x.zip', ['a.txt']).read_bytes()
-    for data in (b'', b'no zip', whole[:50]):
+def test_damaged_zip_raises(tmp_path: Path) -> None:
+    data_of_zip = write_zip(tmp_path / 'x.zip', ['a.txt']).read_bytes()
+    for data in (b'', b'no zip', data_of_zip[:50]):
         (tmp_path / 'x.zip').write_bytes(data)
         with pytest.raises(DataError, match=r'x\.zip: cannot be read'):
             read_texts(tmp_path / 'x.zip', ['a'])
@@ -146,21 +146,21 @@ def test_separators(separator: str, line_end: str, end: str) -> None:
 
 
 @pytest.mark.parametrize('row', ['1,2,3', '1,2,3,4,5', 'a,b,c,d', '1,2,3,4,5,6,7,8', '1'])
-def test_row_that_is_no_box_is_named(row: str) -> None:
+def test_row_that_is_not_a_box_raises(row: str) -> None:
     with pytest.raises(
         DataError, match=rf"KCF\.zip: a\.txt: row 2 is '{row.replace(',', ' ')}'; each row must be"
     ):
         parse_boxes(f'1,2,3,4\n{row}\n1,2,3,4\n', 'KCF.zip: a.txt')
 
 
-def test_rows_that_make_up_for_each_other_are_named() -> None:
+def test_row_lengths_are_checked_row_by_row() -> None:
     with pytest.raises(DataError, match="row 1 is '1 2 3'"):
         parse_boxes('1,2,3\n4,5,6,7,8\n', 'x')
 
 
 @pytest.mark.parametrize('text', ['', '\n\n', ' '])
-def test_empty_file_is_named(text: str) -> None:
-    with pytest.raises(DataError, match='x: holds no rows'):
+def test_empty_file_raises(text: str) -> None:
+    with pytest.raises(DataError, match='x: the file has no rows'):
         parse_boxes(text, 'x')
 
 
@@ -168,6 +168,6 @@ numbers = st.floats(-5000, 5000)
 
 
 @given(st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=20))
-def test_what_is_written_is_read(boxes: list[tuple[float, ...]]) -> None:
+def test_written_boxes_are_read_back(boxes: list[tuple[float, ...]]) -> None:
     given = np.array(boxes)
     assert np.abs(parse_boxes(format_boxes(given), 'x') - given).max() <= 0.5001e-4

@@ -1,3 +1,5 @@
+"""Tests of the report folder and its HTML page."""
+
 from __future__ import annotations
 
 import base64
@@ -16,16 +18,16 @@ from siamffn_model.datasets.benchmarks import Benchmark
 from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.report import write_report
-from siamffn_model.evaluation.results import OnePass, WithResets, one_pass
+from siamffn_model.evaluation.results import OPEResult, ResetResult, score_one_pass
 
-EVIL = '<b>&"x"</b>'
+HTML_NAME = '<b>&"x"</b>'
 UAV = Benchmark('UAV20L <long>', read_sequences, published={'SiamBAN': (0.564, 0.736)})
 VOT = Benchmark('VOT2018', read_sequences, lengths=(100, 356))
 VOID = {'meta', 'link', 'img', 'br'}
 
 
 class Page(HTMLParser):
-    """Checks that tags are closed in order, and collects what is shown and referred to."""
+    """Parser that checks the nesting of tags and collects text, table rows and references."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -59,26 +61,26 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
     def data(self, kind: str) -> list[bytes]:
-        """What is inside the page as this type of data."""
+        """Return the contents of the embedded data URLs of this type."""
         start = f'data:{kind};base64,'
-        found = [text[len(start) :] for text in self.references if text.startswith(start)]
-        return [base64.b64decode(text, validate=True) for text in found]
+        encoded = [text[len(start) :] for text in self.references if text.startswith(start)]
+        return [base64.b64decode(text, validate=True) for text in encoded]
 
 
-def scored(shift: float, attributes: tuple[str, ...] = ('SV', 'FM', 'OV')) -> OnePass:
+def scored(shift: float, attributes: tuple[str, ...] = ('SV', 'FM', 'OV')) -> OPEResult:
     truth = np.tile([10.0, 10, 40, 40], (20, 1))
     boxes = truth + np.arange(20)[:, None] * [shift, 0, 0, 0]
     sequences = [Sequence('car_1', truth, None, attributes), Sequence('bird', truth / 2)]
-    return one_pass(sequences, {'car_1': boxes, 'bird': boxes / 2}, fps=40)
+    return score_one_pass(sequences, {'car_1': boxes, 'bird': boxes / 2}, fps=40)
 
 
 @pytest.fixture(scope='module')
-def trackers() -> dict[str, OnePass]:
-    return {'ours': scored(0.5), EVIL: scored(1.5)}
+def trackers() -> dict[str, OPEResult]:
+    return {'ours': scored(0.5), HTML_NAME: scored(1.5)}
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory, trackers: dict[str, OnePass]) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, trackers: dict[str, OPEResult]) -> Path:
     path = tmp_path_factory.mktemp('report')
     write_report(path, UAV, trackers, {'car_1': np.full((60, 200, 3), 90, np.uint8)})
     return path
@@ -97,12 +99,12 @@ def test_files(folder: Path) -> None:
     assert files == expected
 
 
-def test_summary(folder: Path, trackers: dict[str, OnePass]) -> None:
+def test_summary(folder: Path, trackers: dict[str, OPEResult]) -> None:
     summary = json.loads((folder / 'summary.json').read_text())
     assert summary == {name: result.summary() for name, result in trackers.items()}
 
 
-def test_page_holds_all_it_shows_and_fetches_nothing(folder: Path, page: Page) -> None:
+def test_page_is_self_contained(folder: Path, page: Page) -> None:
     assert page.references
     assert all(reference.startswith('data:') for reference in page.references)
     text = (folder / 'report.html').read_text()
@@ -118,35 +120,35 @@ def test_page_holds_all_it_shows_and_fetches_nothing(folder: Path, page: Page) -
     assert abs(int(picture[30, 100, 0]) - 90) < 3
 
 
-def test_page_shows_the_tables(page: Page, trackers: dict[str, OnePass]) -> None:
+def test_page_shows_the_tables(page: Page, trackers: dict[str, OPEResult]) -> None:
     ours = trackers['ours'].curves.scores
     assert ['Tracker', 'Success ↑', 'Precision ↑', 'Norm. precision ↑', 'fps ↑'] in page.rows
     assert ['ours', *(f'{value:.3f}' for value in ours), '40.0'] in page.rows
     assert ['SiamBAN published', '0.564', '0.736', '-', '-'] in page.rows
     assert ['Tracker', 'SV', 'FM', 'OV'] in page.rows
-    assert ['Sequence', 'ours', EVIL] in page.rows
+    assert ['Sequence', 'ours', HTML_NAME] in page.rows
     assert [row[0] for row in page.rows[-2:]] == ['car_1', 'bird']
 
 
-def test_names_are_shown_as_they_are(page: Page) -> None:
-    assert [row[0] for row in page.rows].count(EVIL) == 3
+def test_names_are_escaped(page: Page) -> None:
+    assert [row[0] for row in page.rows].count(HTML_NAME) == 3
     assert 'b' not in page.tags
     assert 'UAV20L <long>' in page.text
 
 
-def test_page_says_what_it_is(page: Page) -> None:
+def test_page_describes_the_evaluation(page: Page) -> None:
     assert '2 sequences, 2 trackers' in page.text
     assert 'strictly above a threshold' in page.text
     assert re.search(rf'20\d\d-\d\d-\d\d, SiamFFN {re.escape(__version__)}', page.text)
 
 
-def test_page_works_in_the_dark_and_on_a_telephone(folder: Path) -> None:
+def test_page_supports_dark_mode_and_small_screens(folder: Path) -> None:
     text = (folder / 'report.html').read_text()
     assert 'prefers-color-scheme: dark' in text
     assert 'name="viewport" content="width=device-width, initial-scale=1"' in text
 
 
-def test_one_tracker_without_attributes_and_strips(tmp_path: Path) -> None:
+def test_one_tracker_without_attributes_and_filmstrips(tmp_path: Path) -> None:
     benchmark = Benchmark('sequences', read_sequences)
     write_report(tmp_path / 'new' / 'folder', benchmark, {'only': scored(1, ())})
     page = Page((tmp_path / 'new' / 'folder' / 'report.html').read_text())
@@ -158,8 +160,8 @@ def test_one_tracker_without_attributes_and_strips(tmp_path: Path) -> None:
 
 
 RESETS = {
-    'A': WithResets(0.6, 0.4, 0.2, np.zeros(3), {'bag': (0.6, 2), 'ball': (np.nan, 1)}),
-    'B': WithResets(0.5, 0.2, 0.3, np.zeros(3), {'bag': (0.5, 1), 'ball': (0.7, 0)}),
+    'A': ResetResult(0.6, 0.4, 0.2, np.zeros(3), {'bag': (0.6, 2), 'ball': (np.nan, 1)}),
+    'B': ResetResult(0.5, 0.2, 0.3, np.zeros(3), {'bag': (0.5, 1), 'ball': (0.7, 0)}),
 }
 
 
@@ -184,7 +186,7 @@ def test_no_results(tmp_path: Path) -> None:
 
 
 def test_page_is_written_last(tmp_path: Path) -> None:
-    """So an earlier page stays where something else cannot be written."""
+    """An earlier page is kept if another file cannot be written."""
     (tmp_path / 'report.html').write_text('earlier')
     (tmp_path / 'strips').write_text('a file in the way')
     with pytest.raises(DataError, match=r'bag.jpg: cannot be written'):

@@ -1,4 +1,4 @@
-"""Published raw results give the published figures; what does not fit is named."""
+"""Published raw results reproduce the published scores; wrong results raise errors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from siamffn_model.datasets.benchmarks import BENCHMARKS
 from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.raw_results import find_trackers, format_boxes
-from siamffn_model.evaluation.results import OnePass, WithResets
-from siamffn_model.evaluation.scoring import draw_strips, report, score_tracker
+from siamffn_model.evaluation.report_filmstrips import draw_filmstrips
+from siamffn_model.evaluation.results import OPEResult, ResetResult
+from siamffn_model.evaluation.scoring import report, score_tracker
 
-ROUNDED = 0.00051  # files and figures have 3 decimals: half a unit of the last, and a little
+ROUNDED = 0.00051  # half a unit of the third decimal of the published scores, plus a margin
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -31,7 +32,7 @@ def published(shared: Path, folder: str) -> Path:
     return path
 
 
-def score_all(benchmark: str, folder: Path) -> dict[str, OnePass | WithResets]:
+def score_all(benchmark: str, folder: Path) -> dict[str, OPEResult | ResetResult]:
     sequences = BENCHMARKS[benchmark].read(folder, False)
     sources = find_trackers([folder / 'results'], [sequence.name for sequence in sequences])
     return {
@@ -40,20 +41,20 @@ def score_all(benchmark: str, folder: Path) -> dict[str, OnePass | WithResets]:
     }
 
 
-# --- published results must give the published figures
+# --- published results must reproduce the published scores
 
 
 @pytest.fixture(scope='session', params=[('uav20l', 'bench_uav20l'), ('otb2015', 'bench_otb100')])
 def one_pass(
     request: pytest.FixtureRequest, shared: Path
-) -> tuple[Path, Mapping[str, OnePass | WithResets]]:
-    """A benchmark's folder, and the scores of all trackers in it."""
+) -> tuple[Path, Mapping[str, OPEResult | ResetResult]]:
+    """The folder of a benchmark, and the results of all trackers in it."""
     benchmark, name = request.param
     folder = published(shared, name)
     return folder, score_all(benchmark, folder)
 
 
-def test_published_figures(one_pass: tuple[Path, Mapping[str, OnePass]]) -> None:
+def test_published_scores(one_pass: tuple[Path, Mapping[str, OPEResult]]) -> None:
     folder, found = one_pass
     expected = rows(folder / 'expected.csv')
     assert found.keys() == {row['tracker'] for row in expected}
@@ -66,7 +67,7 @@ def test_published_figures(one_pass: tuple[Path, Mapping[str, OnePass]]) -> None
         assert 0 < scores.norm_precision < 1
 
 
-def test_published_figures_by_sequence(one_pass: tuple[Path, Mapping[str, OnePass]]) -> None:
+def test_published_scores_by_sequence(one_pass: tuple[Path, Mapping[str, OPEResult]]) -> None:
     folder, found = one_pass
     expected = rows(folder / 'expected_per_sequence.csv')
     assert len(expected) == sum(len(result.per_sequence) for result in found.values())
@@ -76,7 +77,7 @@ def test_published_figures_by_sequence(one_pass: tuple[Path, Mapping[str, OnePas
         assert scores.precision == pytest.approx(float(row['precision_20px']), abs=0.000051)
 
 
-def test_published_figures_by_attribute(shared: Path) -> None:
+def test_published_scores_by_attribute(shared: Path) -> None:
     folder = published(shared, 'bench_uav20l')
     found = score_all('uav20l', folder)
     expected = rows(folder / 'expected_attributes.csv')
@@ -89,8 +90,8 @@ def test_published_figures_by_attribute(shared: Path) -> None:
             assert scores.precision == pytest.approx(float(near), abs=ROUNDED)
 
 
-def test_without_absent_frames_figures_are_those_of_other_tool_kits(shared: Path) -> None:
-    """bench_uav20l/README.md has both readings for BACF."""
+def test_scores_without_absent_frames_agree_with_other_tool_kits(shared: Path) -> None:
+    """The README.md of bench_uav20l has both scores of BACF."""
     folder = published(shared, 'bench_uav20l')
     benchmark = BENCHMARKS['uav20l']
     sequences = benchmark.read(folder, False)
@@ -100,21 +101,21 @@ def test_without_absent_frames_figures_are_those_of_other_tool_kits(shared: Path
 
 
 @pytest.mark.parametrize('year', ['2018', '2019'])
-def test_published_figures_of_vot(shared: Path, year: str) -> None:
+def test_published_scores_of_vot(shared: Path, year: str) -> None:
     folder = published(shared, 'bench_vot')
     found = score_all(f'vot{year}', folder / f'VOT{year}')
     expected = [row for row in rows(folder / 'expected.csv') if row['benchmark'] == f'VOT{year}']
     assert found.keys() == {row['tracker'] for row in expected}
     for row in expected:
         result = found[row['tracker']]
-        assert isinstance(result, WithResets)
+        assert isinstance(result, ResetResult)
         assert result.accuracy == pytest.approx(float(row['recomputed_A']), abs=ROUNDED)
         assert result.robustness == pytest.approx(float(row['recomputed_R']), abs=ROUNDED)
         assert result.eao == pytest.approx(float(row['recomputed_EAO']), abs=ROUNDED)
         assert result.failures == int(row['recomputed_lost'])
 
 
-# --- what does not fit
+# --- errors and filmstrips
 
 
 @pytest.fixture
@@ -131,16 +132,14 @@ def write_results(folder: Path, sequences: list[Sequence], shift: float = 0) -> 
 
 
 @pytest.mark.parametrize('count', [28, 31])
-def test_file_too_short_or_too_long_is_named(
-    sequences: list[Sequence], tmp_path: Path, count: int
-) -> None:
+def test_wrong_number_of_rows_raises(sequences: list[Sequence], tmp_path: Path, count: int) -> None:
     tracker = write_results(tmp_path / 'x', sequences)
     (tracker / 'clip2.txt').write_text('1,2,3,4\n' * count)
     with pytest.raises(DataError, match=rf'x: clip2: {count} rows of results for 30 frames'):
         score_tracker(BENCHMARKS['sequences'], sequences, tracker)
 
 
-def test_report_and_strips_of_two_trackers(sequences: list[Sequence], tmp_path: Path) -> None:
+def test_report_and_filmstrips_of_two_trackers(sequences: list[Sequence], tmp_path: Path) -> None:
     sources = {
         'far': write_results(tmp_path / 'far', sequences, 15),
         'near': write_results(tmp_path / 'near', sequences),
@@ -153,7 +152,7 @@ def test_report_and_strips_of_two_trackers(sequences: list[Sequence], tmp_path: 
     assert {path.name for path in (tmp_path / 'out/strips').iterdir()} == {'clip1.jpg', 'clip2.jpg'}
 
 
-def test_strips_of_a_set_counted_from_1_show_the_same(
+def test_filmstrips_of_a_benchmark_with_origin_1_are_equal(
     sequences: list[Sequence], tmp_path: Path
 ) -> None:
     benchmark = BENCHMARKS['sequences']
@@ -165,14 +164,14 @@ def test_strips_of_a_set_counted_from_1_show_the_same(
         ]
         sources = {'x': write_results(tmp_path / str(origin), moved)}
         results = {'x': score_tracker(benchmark, moved, sources['x'])}
-        pictures.append(draw_strips(benchmark, moved, sources, results)['clip1'])
+        pictures.append(draw_filmstrips(benchmark, moved, sources, results)['clip1'])
     assert np.array_equal(*pictures)
 
 
-def test_strips_are_not_confused_by_results_of_another_set(
+def test_filmstrips_ignore_results_of_another_benchmark(
     sequences: list[Sequence], tmp_path: Path
 ) -> None:
-    """UAV20L's car1.txt may lie beside UAV123's car1_1.txt and car1_2.txt."""
+    """A folder may contain car1.txt of UAV20L and car1_1.txt and car1_2.txt of UAV123."""
     parts = [Sequence(f'clip_{number}', s.truth, s.frames) for number, s in enumerate(sequences, 1)]
     tracker = write_results(tmp_path / 'x', parts)
     (tracker / 'clip.txt').write_text('of another set')

@@ -1,4 +1,4 @@
-"""Trackers by name: refused at once where they cannot be, and known by what they depend on."""
+"""Tests of tracker specifications: pickling, identities and errors."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import pytest
 
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import SiamFFNError, WeightsError
-from siamffn_model.evaluation.runner import run
+from siamffn_model.evaluation.jobs import run_one_pass
 from siamffn_model.evaluation.tracker_specs import opencv_tracker, our_tracker
 from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
 
-def test_ours_is_the_same_in_another_process(scene: Scene, random_weights: Path) -> None:
+def test_siamffn_tracker_is_the_same_in_another_process(scene: Scene, random_weights: Path) -> None:
     settings = TrackerSettings(window_influence=0.3)
-    ours = our_tracker('siamffn_lite0', random_weights, 'cpu', 'auto', settings)
-    there = pickle.loads(pickle.dumps(ours))
+    spec = our_tracker('siamffn_lite0', random_weights, 'cpu', 'auto', settings)
+    unpickled = pickle.loads(pickle.dumps(spec))
     expected = Tracker(load_model('siamffn_lite0', random_weights, 'cpu'), settings)
     images, first = scene.images[:5], scene.boxes[0]
-    found = run(there.make(), images, first).boxes
-    assert found.tolist() == run(expected, images, first).boxes.tolist()
+    found = run_one_pass(unpickled.make(), images, first).boxes
+    assert found.tolist() == run_one_pass(expected, images, first).boxes.tolist()
 
 
-def test_identity_tells_what_differs(random_weights: Path) -> None:
+def test_identity_depends_on_weights_settings_and_runtime(random_weights: Path) -> None:
     def identity(
         weights: Path | None = None, runtime: str = 'auto', **settings: float
     ) -> dict[str, str]:
@@ -38,7 +38,7 @@ def test_identity_tells_what_differs(random_weights: Path) -> None:
     assert identity()['device'] == 'cpu'
 
 
-def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
+def test_invalid_trackers_raise_at_once(tmp_path: Path) -> None:
     with pytest.raises(SiamFFNError, match="unknown model 'yolo'"):
         our_tracker('yolo', None, 'cpu', 'auto', TrackerSettings())
     with pytest.raises(WeightsError, match='is missing'):
@@ -47,7 +47,7 @@ def test_what_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
         opencv_tracker('opencv:goturn')
 
 
-def test_peers_are_named_like_folders() -> None:
+def test_opencv_tracker_has_the_name_of_its_folder() -> None:
     mil = opencv_tracker('opencv:mil')
     assert (mil.name, mil.identity['tracker']) == ('opencv-mil', 'opencv:mil')
     assert pickle.loads(pickle.dumps(mil)).make().name == 'mil'

@@ -1,3 +1,5 @@
+"""Tests of VOT's reset-based protocol, against a plain implementation and by hand."""
+
 from __future__ import annotations
 
 import csv
@@ -13,9 +15,16 @@ from hypothesis import strategies as st
 
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
-from siamffn_model.evaluation.polygons import to_box
-from siamffn_model.evaluation.results import WithResets
-from siamffn_model.evaluation.vot import Code, ResetRun, follow, format_run, parse_run, with_resets
+from siamffn_model.evaluation.polygons import polygon_to_box
+from siamffn_model.evaluation.results import ResetResult
+from siamffn_model.evaluation.vot import (
+    Code,
+    ResetRun,
+    format_run,
+    parse_run,
+    run_with_resets,
+    score_runs,
+)
 from siamffn_model.imaging.geometry import Box, corners
 from siamffn_model.tracking import State, Track
 
@@ -38,14 +47,14 @@ def run_of(rows: list[Row]) -> ResetRun:
     return parse_run('\n'.join(','.join(map(str, row)) for row in rows), 'rows')
 
 
-def score(*runs: list[Row], lengths: tuple[int, int] = (2, 4)) -> WithResets:
-    """Score runs on sequences in which the target keeps its place."""
+def score(*runs: list[Row], lengths: tuple[int, int] = (2, 4)) -> ResetResult:
+    """Score runs on sequences in which the target does not move."""
     names = [str(number) for number in range(len(runs))]
     sequences = [sequence(len(rows), name) for name, rows in zip(names, runs, strict=True)]
-    return with_resets(sequences, dict(zip(names, map(run_of, runs), strict=True)), lengths)
+    return score_runs(sequences, dict(zip(names, map(run_of, runs), strict=True)), lengths)
 
 
-# --- a second implementation, slow and plain, written from the conventions alone
+# --- reference implementation, written from the rules of the tool kit
 
 
 def plain_score(
@@ -81,7 +90,7 @@ def plain_score(
 
 
 def plain_overlap(a: Row, b: Row) -> float:
-    """Boxes on whole pixels, inside the image, that share an area."""
+    """Return the overlap of intersecting boxes with integer coordinates inside the image."""
     (ax, ay, aw, ah), (bx, by, bw, bh) = a, b
     shared = sum(
         bx <= x <= bx + bw and by <= y <= by + bh
@@ -93,7 +102,7 @@ def plain_overlap(a: Row, b: Row) -> float:
 
 @st.composite
 def runs_and_truths(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
-    """Up to 40 frames of a target that moves and a tracker that fails now and then."""
+    """Return up to 40 frames of a moving target and a tracker that sometimes fails."""
     truth: list[Row] = []
     rows: list[Row] = []
     restart = 0
@@ -115,7 +124,7 @@ def test_agrees_with_plain_implementation(
 ) -> None:
     names = [str(number) for number in range(len(drawn))]
     runs, truths = ([pair[i] for pair in drawn] for i in (0, 1))
-    found = with_resets(
+    found = score_runs(
         [Sequence(name, corners(truth), size=SIZE) for name, truth in zip(names, truths)],
         dict(zip(names, map(run_of, runs))),
         (low, low + more),
@@ -124,7 +133,7 @@ def test_agrees_with_plain_implementation(
     assert (found.accuracy, found.robustness, found.eao) == pytest.approx(expected, abs=1e-12)
 
 
-# --- cases that can be worked out by hand
+# --- cases computed by hand
 
 
 def test_perfect_run() -> None:
@@ -134,7 +143,7 @@ def test_perfect_run() -> None:
     assert found.per_sequence == {'0': (1, 0)}
 
 
-def test_burn_in_is_the_start_and_nine_more() -> None:
+def test_burn_in_is_the_start_and_nine_more_frames() -> None:
     found = score([START] + [TARGET] * 9 + [HALF] * 2)
     assert found.accuracy == 0.5
 
@@ -147,7 +156,7 @@ def test_accuracy_is_pooled_over_frames() -> None:
 
 
 def test_one_failure() -> None:
-    """12 frames before it, of which 2 count; after it 14, of which 4 count."""
+    """2 of the 12 frames before the failure count, and 4 of the 14 frames after the restart."""
     rows = [START] + [HALF] * 11 + [LOST] + [SKIP] * 4 + [START] + [TARGET] * 13
     found = score(rows, lengths=(2, 31))
     assert len(rows) == 31
@@ -157,16 +166,16 @@ def test_one_failure() -> None:
     curve = found.expected_overlap
     assert len(curve) == 31
     assert curve[0] == 1
-    assert curve[1:12] == pytest.approx(0.75), 'the means of 0.5 and of 1'
-    assert curve[13] == pytest.approx((11 * 0.5 / 13 + 1) / 2), 'the second piece reaches 14'
-    assert curve[14] == pytest.approx(11 * 0.5 / 14), 'only the first goes on, with zeros'
+    assert curve[1:12] == pytest.approx(0.75), 'the mean of 0.5 and 1'
+    assert curve[13] == pytest.approx((11 * 0.5 / 13 + 1) / 2), 'the second fragment has 14 frames'
+    assert curve[14] == pytest.approx(11 * 0.5 / 14), 'only the first fragment is padded with zeros'
     assert curve[30] == pytest.approx(11 * 0.5 / 30)
     assert found.eao == pytest.approx(curve[1:].mean())
 
 
 @pytest.mark.parametrize('after', [0, 1, 3])
-def test_too_late_a_failure_ends_with_the_sequence(after: int) -> None:
-    """Nothing was left to start on: the piece is not continued with zeros."""
+def test_failure_near_the_end_ends_with_the_sequence(after: int) -> None:
+    """No frame is left for a restart: the fragment is not padded with zeros."""
     rows = [START] + [TARGET] * 6 + [LOST] + [SKIP] * after
     found = score(rows, [START] + [TARGET] * 19, lengths=(2, 20))
     assert found.failures == 1
@@ -175,15 +184,15 @@ def test_too_late_a_failure_ends_with_the_sequence(after: int) -> None:
     assert found.expected_overlap[length:].tolist() == pytest.approx([1] * (20 - length))
 
 
-def test_failure_five_frames_before_the_end_goes_on_with_zeros() -> None:
-    """The tool kit cuts at the very end of the sequence; the piece after it is empty."""
+def test_failure_five_frames_before_the_end_is_padded_with_zeros() -> None:
+    """The tool kit cuts at the end of the sequence; the fragment after the cut is empty."""
     rows = [START] + [TARGET] * 6 + [LOST] + [SKIP] * 4
     found = score(rows, [START] + [TARGET] * 19, lengths=(2, 20))
     assert found.expected_overlap[19] == pytest.approx((6 / 19 + 1) / 2)
 
 
 def test_failure_within_burn_in() -> None:
-    """No frame before it counts, and the burn-in begins anew."""
+    """No frame before the failure counts, and the burn-in starts again."""
     rows = [START] + [HALF] * 3 + [LOST] + [SKIP] * 4 + [START] + [HALF] * 9 + [TARGET]
     found = score(rows)
     assert (found.accuracy, found.failures) == (1, 1)
@@ -196,19 +205,19 @@ def test_box_outside_the_image_has_overlap_zero() -> None:
 
 
 def test_polygons_are_regions_too() -> None:
-    """A square of 9 on its corner: rows of 1, 3, 5, 3, 1 of the target's 100 pixels."""
+    """A rotated square covers rows of 1, 3, 5, 3, 1 pixels of the 100 of the target."""
     diamond = (14, 12, 16, 14, 14, 16, 12, 14)
     assert score([START] + [diamond] * 10).accuracy == pytest.approx(0.13)
 
 
 def test_sequences_shorter_than_the_interval() -> None:
-    """EAO is over the lengths there are."""
+    """The EAO is the mean over the lengths that exist."""
     found = score([START] + [TARGET] * 2 + [HALF] * 2, lengths=(4, 300))
     assert found.expected_overlap.tolist() == pytest.approx([1, 1, 1, 2.5 / 3, 3 / 4])
     assert found.eao == pytest.approx((2.5 / 3 + 3 / 4) / 2)
 
 
-def test_nothing_to_count_is_zero_and_not_nan() -> None:
+def test_scores_without_counted_frames_are_zero() -> None:
     found = score([START] + [TARGET] * 4, lengths=(100, 300))
     assert (found.accuracy, found.eao) == (0, 0)
     assert math.isnan(found.per_sequence['0'][0])
@@ -216,28 +225,31 @@ def test_nothing_to_count_is_zero_and_not_nan() -> None:
     assert score([START]).expected_overlap.tolist() == [1]
 
 
-def test_speed_is_passed_on() -> None:
-    found = with_resets([sequence(2)], {'a': run_of([START, TARGET])}, (1, 2), fps=30.0)
+def test_speed_is_in_the_result() -> None:
+    found = score_runs([sequence(2)], {'a': run_of([START, TARGET])}, (1, 2), fps=30.0)
     assert found.fps == 30
 
 
 @pytest.mark.parametrize(
     ('rows', 'message'),
     [
-        ([START, TARGET], r'a: 2 rows of results for 3 frames; there must be one row a frame'),
+        ([START, TARGET], r'a: 2 rows of results for 3 frames; there must be one row per frame'),
         ([START] + [TARGET] * 3, r'a: 4 rows of results for 3 frames'),
         ([], r'a: 0 rows of results for 3 frames'),
-        ([TARGET] * 3, r'a: row 1 of the result is not 1 \(start\); give the result of a run with'),
+        (
+            [TARGET] * 3,
+            r'a: row 1 of the result is not 1 \(start\); give the result of a reset-based run',
+        ),
     ],
 )
-def test_runs_that_do_not_fit_are_named(rows: list[Row], message: str) -> None:
+def test_invalid_runs_raise(rows: list[Row], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        with_resets([sequence(3)], {'a': run_of(rows)}, (1, 3))
+        score_runs([sequence(3)], {'a': run_of(rows)}, (1, 3))
 
 
-def test_unknown_image_size_is_named() -> None:
-    with pytest.raises(DataError, match='a: the size of its images is not known'):
-        with_resets([Sequence('a', corners([TARGET]))], {'a': run_of([START])}, (1, 3))
+def test_unknown_image_size_raises() -> None:
+    with pytest.raises(DataError, match='a: the size of its images is unknown'):
+        score_runs([Sequence('a', corners([TARGET]))], {'a': run_of([START])}, (1, 3))
 
 
 # --- result files
@@ -258,7 +270,7 @@ def test_rows_of_a_file(separator: str) -> None:
 @pytest.mark.parametrize(
     'row', ['3', '-1', '1.5', 'nan', '', 'x', '1,2', '1,2,3', '1,2,3,nan', '1,2,3,4,5', 'a,b,c,d']
 )
-def test_other_rows_are_named(row: str) -> None:
+def test_invalid_row_raises(row: str) -> None:
     with pytest.raises(DataError, match=rf"x/a\.txt: row 2 is '{row}'; each row must be 1 \(start"):
         parse_run(f'1\n{row}\n1,2,3,4\n', 'x/a.txt')
 
@@ -273,21 +285,21 @@ hundredths = st.integers(-(10**6), 10**6).map(lambda value: value / 100)
 
 
 @given(st.lists(st.sampled_from([START, LOST, SKIP]) | st.tuples(*[hundredths] * 4)))
-def test_reading_what_was_written_gives_the_same(rows: list[Row]) -> None:
+def test_written_run_is_read_back(rows: list[Row]) -> None:
     run = run_of(rows)
     again = parse_run(format_run(run), 'again')
     assert np.array_equal(again.codes, run.codes)
     assert np.array_equal(again.regions, run.regions, equal_nan=True)
 
 
-# --- the protocol live
+# --- running the protocol
 
 
 class Scripted:
-    """A tracker that knows its answers by frame (the number that fills the image)."""
+    """A tracker with a given box for each frame; the value of the image is its frame number."""
 
-    def __init__(self, answers: dict[int, Row]) -> None:
-        self.answers = answers
+    def __init__(self, boxes: dict[int, Row]) -> None:
+        self.boxes = boxes
         self.calls: list[tuple[int, Box | None]] = []
 
     def init(self, image: np.ndarray, box: Box) -> None:
@@ -296,7 +308,7 @@ class Scripted:
     def update(self, image: np.ndarray) -> Track:
         frame = int(image[0, 0, 0])
         self.calls.append((frame, None))
-        return Track(Box(*self.answers.get(frame, TARGET)), 0.5, State.TRACKING)
+        return Track(Box(*self.boxes.get(frame, TARGET)), 0.5, State.TRACKING)
 
 
 def numbered(frames: int) -> Iterator[np.ndarray]:
@@ -305,62 +317,62 @@ def numbered(frames: int) -> Iterator[np.ndarray]:
 
 
 def test_live_run() -> None:
-    """Lost in frame 3, started again in 8, lost at once in 9, and there is no frame 14."""
+    """The tracker fails in frame 3, restarts in 8 and fails in 9; the sequence ends before 14."""
     truth = sequence(12).truth
     truth[8] += 1
     tracker = Scripted({2: HALF, 3: AWAY, 9: AWAY})
-    answer = follow(tracker, numbered(12), truth, SIZE)
+    output = run_with_resets(tracker, numbered(12), truth, SIZE)
     expected = [START, TARGET, HALF, LOST, *[SKIP] * 4, START, LOST, SKIP, SKIP]
-    assert np.array_equal(answer.run.codes, run_of(expected).codes)
-    assert np.array_equal(answer.run.regions, run_of(expected).regions, equal_nan=True)
-    assert answer.frames == 6
+    assert np.array_equal(output.run.codes, run_of(expected).codes)
+    assert np.array_equal(output.run.regions, run_of(expected).regions, equal_nan=True)
+    assert output.frames == 6
     assert tracker.calls == [
-        (0, to_box(truth[0])),
+        (0, polygon_to_box(truth[0])),
         (1, None),
         (2, None),
         (3, None),
-        (8, to_box(truth[8])),
+        (8, polygon_to_box(truth[8])),
         (9, None),
     ]
 
 
 def test_live_run_can_be_scored() -> None:
-    answer = follow(Scripted({5: AWAY}), numbered(30), sequence(30).truth, SIZE)
-    text = format_run(answer.run)
-    found = with_resets([sequence(30)], {'a': parse_run(text, 'a')}, (2, 30))
+    output = run_with_resets(Scripted({5: AWAY}), numbered(30), sequence(30).truth, SIZE)
+    text = format_run(output.run)
+    found = score_runs([sequence(30)], {'a': parse_run(text, 'a')}, (2, 30))
     assert (found.accuracy, found.failures) == (1, 1)
 
 
 @pytest.mark.parametrize('box', [(39, 10, 9, 9), (-50, 10, 9, 9), (10, 10, 0, 0), (NAN,) * 4])
-def test_boxes_without_overlap_are_failures(box: Row) -> None:
-    answer = follow(Scripted({1: box}), numbered(2), sequence(2).truth, SIZE)
-    assert answer.run.codes.tolist() == [Code.INIT, Code.FAILURE]
+def test_box_without_overlap_is_a_failure(box: Row) -> None:
+    output = run_with_resets(Scripted({1: box}), numbered(2), sequence(2).truth, SIZE)
+    assert output.run.codes.tolist() == [Code.INIT, Code.FAILURE]
 
 
 def test_overlap_outside_the_image_is_a_failure() -> None:
-    """Target and box leave the image on the right; they meet only beyond its edge."""
+    """Target and box leave the image on the right and overlap only outside of it."""
     truth = corners([TARGET, (30, 10, 20, 9)])
-    answer = follow(Scripted({1: (42, 10, 9, 9)}), numbered(2), truth, SIZE)
-    assert answer.run.codes.tolist() == [Code.INIT, Code.FAILURE]
+    output = run_with_resets(Scripted({1: (42, 10, 9, 9)}), numbered(2), truth, SIZE)
+    assert output.run.codes.tolist() == [Code.INIT, Code.FAILURE]
 
 
-def test_absent_target_is_waited_for() -> None:
-    """Absent from frame 2 to 8: a failure in 2, and no start in 7 and 8."""
+def test_restart_waits_for_an_absent_target() -> None:
+    """The target is absent in frames 2 to 8: frame 2 is a failure, and 7 and 8 are no restart."""
     truth = sequence(11).truth
     truth[2:9] = NAN
     tracker = Scripted({})
-    answer = follow(tracker, numbered(11), truth, SIZE)
-    assert format_run(answer.run).split('\n')[2:10] == ['2', '0', '0', '0', '0', '0', '0', '1']
+    output = run_with_resets(tracker, numbered(11), truth, SIZE)
+    assert format_run(output.run).split('\n')[2:10] == ['2', '0', '0', '0', '0', '0', '0', '1']
     assert [frame for frame, _ in tracker.calls] == [0, 1, 2, 9, 10]
 
 
-def test_reading_the_images_does_not_count(clock: Clock) -> None:
+def test_reading_the_images_is_not_timed(clock: Clock) -> None:
     tracker = clock.timed(Scripted({2: AWAY}))
-    answer = follow(tracker, clock.reading(numbered(9)), sequence(9).truth, SIZE)
-    assert (answer.frames, answer.seconds) == (5, 3 + 2 + 3 + 1)
+    output = run_with_resets(tracker, clock.reading(numbered(9)), sequence(9).truth, SIZE)
+    assert (output.frames, output.seconds) == (5, 3 + 2 + 3 + 1)
 
 
-# --- published results must give the published figures
+# --- published results must reproduce the published scores
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -379,8 +391,8 @@ def read_annotation(folder: Path) -> list[Sequence]:
 
 
 @pytest.mark.parametrize('year', ['VOT2018', 'VOT2019'])
-def test_published_figures(shared: Path, year: str) -> None:
-    """NodeStatistics are rounded to 3 decimals: half a unit of the last, and a little."""
+def test_published_scores(shared: Path, year: str) -> None:
+    """The scores are rounded to three decimals; the tolerance is half a unit plus a margin."""
     folder = shared / 'data/bench_vot'
     if not folder.is_dir():
         pytest.skip(f'development data absent: no folder {folder}')
@@ -391,7 +403,7 @@ def test_published_figures(shared: Path, year: str) -> None:
         with zipfile.ZipFile(folder / year / 'results' / f'{row["tracker"]}.zip') as results:
             files = {s.name: f'baseline/{s.name}/{s.name}_001.txt' for s in sequences}
             runs = {n: parse_run(results.read(file).decode(), file) for n, file in files.items()}
-        found = with_resets(sequences, runs, (int(row['eao_low']), int(row['eao_high'])))
+        found = score_runs(sequences, runs, (int(row['eao_low']), int(row['eao_high'])))
         assert found.failures == int(row['recomputed_lost'])
         assert found.accuracy == pytest.approx(float(row['recomputed_A']), abs=0.00051)
         assert found.robustness == pytest.approx(float(row['recomputed_R']), abs=0.00051)

@@ -10,7 +10,7 @@ import pytest
 
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import BoxError, DataError, DependencyError, ImageError
-from siamffn_model.evaluation.runner import TrackerProtocol
+from siamffn_model.tracking import TrackerProtocol
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.tracking import State, Track
