@@ -10,21 +10,16 @@ from typing import Any
 
 import click
 
-from siamffn_model.errors import DependencyError
+from siamffn_model.errors import BoxError, DependencyError
 from siamffn_model.imaging.geometry import Box
 
 
 def parse_box(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Box | None:
     """Parse the text 'x,y,w,h' of an option; a click callback. Raises `click.BadParameter`."""
-    if value is None:
-        return None
     try:
-        x, y, w, h = map(float, value.split(','))
-    except ValueError:
-        raise click.BadParameter(
-            f'{value!r} is not a box: give x,y,w,h in pixels, such as 73,25,63,88'
-        ) from None
-    return Box(x, y, w, h)
+        return None if value is None else Box.parse(value)
+    except BoxError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def init_option(omitted: str) -> Callable[..., Any]:

@@ -10,10 +10,9 @@ import pytest
 
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import BoxError, DataError, DependencyError, ImageError
-from siamffn_model.tracking import TrackerProtocol
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
-from siamffn_model.tracking import State, Track
+from siamffn_model.tracking import State, Track, TrackerProtocol
 from siamffn_model.tracking.track_video import boxes_csv, first_box, track_video
 
 
