@@ -26,7 +26,7 @@ from siamffn_model.runtimes.selection import WEIGHTS
 from siamffn_model.tracking import State, Track, load_model
 
 settings.register_profile('ci', derandomize=True, deadline=None)
-settings.register_profile('deep', max_examples=2000, deadline=None, print_blob=True)
+settings.register_profile('deep', max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
 
 

@@ -17,7 +17,7 @@ from siamffn_model.evaluation.scoring import score_tracker
 from siamffn_model.evaluation.tracker_specs import TrackerSpec
 from siamffn_model.runtimes.selection import load_model
 from siamffn_model.tracking import Tracker
-from siamffn_model.training.validation import made_sequence
+from siamffn_model.training.validation import synthetic_sequence
 
 RAW_RESULTS = Path('../shared/data/bench_uav20l')
 FRAMES = 300
@@ -31,7 +31,7 @@ def main() -> None:
 
 def _measure_runner() -> None:
     tracker = Tracker(load_model(device='cpu'))
-    sequence = made_sequence('scene', render_scene(FRAMES, (1280, 720)))
+    sequence = synthetic_sequence('scene', render_scene(FRAMES, (1280, 720)))
     spec = TrackerSpec('siamffn_lite0', lambda: tracker, {})
     with tempfile.TemporaryDirectory() as folder:
         jobs = plan(BENCHMARKS['sequences'], [sequence], [spec], Path(folder))

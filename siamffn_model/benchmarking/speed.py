@@ -26,11 +26,11 @@ from siamffn_model.imaging.crop import (
     mean_colour,
     search_side,
 )
-from siamffn_model.runtimes.devices import gpu_memory, memory
+from siamffn_model.runtimes.devices import reserved_gpu_memory, resident_memory
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import load_model, prepare, weight_file
 from siamffn_model.tracking import Tracker, TrackerProtocol, TrackerSettings, update_all
-from siamffn_model.tracking.opencv import PREFIX, parse_tracker
+from siamffn_model.tracking.opencv import OPENCV_PREFIX, parse_tracker
 
 IMAGE_SIZE = (1280, 720)  # width, height
 SCENE_FRAMES = 30  # the rendered scene is played forwards and backwards
@@ -140,7 +140,7 @@ class TimedTracker:
     def __post_init__(self) -> None:
         self._trackers: list[Tracker] = []
         self._opencv_trackers: list[TrackerProtocol] = []
-        if self.config.model.startswith(PREFIX):
+        if self.config.model.startswith(OPENCV_PREFIX):
             trackers = [parse_tracker(self.config.model) for _ in range(self.targets)]
             self._opencv_trackers += trackers
             self.name = f'OpenCV {trackers[0].name}'
@@ -267,7 +267,7 @@ def _measure_memory(config: TrackerConfig) -> tuple[float, float]:
 def _track_and_read_memory(config: TrackerConfig) -> tuple[float, float]:
     tracker = TimedTracker(config, render_scene(2, IMAGE_SIZE, seed=1), 1)
     tracker.run_round()
-    return memory() / 1e6, gpu_memory() / 1e6
+    return resident_memory() / 1e6, reserved_gpu_memory() / 1e6
 
 
 def _median(times: list[float] | NDArray[np.float64]) -> float:

@@ -60,12 +60,14 @@ def benchmark(
     fastest on this CPU.
     """
     from siamffn_model.benchmarking import report, speed
-    from siamffn_model.tracking.opencv import NAMES, PREFIX
+    from siamffn_model.tracking.opencv import OPENCV_PREFIX, OPENCV_TRACKERS
 
     configs = [speed.TrackerConfig(m, r, device) for m in models for r in runtimes]
     configs.append(speed.TrackerConfig(speed.BASELINE_MODEL, speed.BASELINE_RUNTIME, device))
-    names = [name for name in NAMES if name != 'nano'] + ([f'nano={nano}'] if nano else [])
-    configs += [speed.TrackerConfig(f'{PREFIX}{name}') for name in names]
+    names = [name for name in OPENCV_TRACKERS if name != 'nano'] + (
+        [f'nano={nano}'] if nano else []
+    )
+    configs += [speed.TrackerConfig(f'{OPENCV_PREFIX}{name}') for name in names]
     results = speed.compare(configs, targets)
     if as_json:
         click.echo(json.dumps(report.as_dict(results), indent=2))

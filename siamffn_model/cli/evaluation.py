@@ -89,7 +89,7 @@ def evaluate(
     with require_extra('eval', 'evaluation'):
         from siamffn_model.distributed import init_distributed, restarted
         from siamffn_model.evaluation import runner, scoring
-        from siamffn_model.evaluation.tracker_specs import opencv_tracker, our_tracker
+        from siamffn_model.evaluation.tracker_specs import opencv_tracker, siamffn_tracker
         from siamffn_model.tracking import TrackerSettings
 
     given = {
@@ -98,7 +98,7 @@ def evaluate(
     with init_distributed(device) as world:
         trackers = [opencv_tracker(text) for text in baselines]
         if not baselines or given & {'model', 'weights', 'runtime', 'overrides'}:
-            chosen = our_tracker(
+            chosen = siamffn_tracker(
                 model, weights, str(world.device), runtime, TrackerSettings(**overrides)
             )
             trackers.append(chosen)
@@ -187,7 +187,7 @@ _allow_test_set_option = click.option(
 
 def _reject_test_set(benchmark: Benchmark, allowed: bool) -> None:
     """Raise `ConfigError` for a benchmark that is a test set, unless it is allowed."""
-    if benchmark.test and not allowed:
+    if benchmark.is_test_set and not allowed:
         raise ConfigError(
             f'{benchmark.title} is a test set: a tracker tuned on it cannot be compared with '
             'others on it; tune on other sequences, or give --allow-test-set and state this with '
@@ -233,7 +233,7 @@ def tune(
     """
     _reject_test_set(benchmark, allow_test_set)
     from siamffn_model.evaluation import runner
-    from siamffn_model.evaluation.tracker_specs import our_tracker
+    from siamffn_model.evaluation.tracker_specs import siamffn_tracker
     from siamffn_model.evaluation.tuning import RANGES, tune
     from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
@@ -242,11 +242,11 @@ def tune(
 
     def objective(settings: TrackerSettings) -> float:
         tracker = Tracker(network, settings)
-        if benchmark.lengths:
-            return runner.track_all_with_resets(tracker, sequences, benchmark.lengths).score
+        if benchmark.eao_lengths:
+            return runner.track_all_with_resets(tracker, sequences, benchmark.eao_lengths).score
         return runner.track_all(tracker, sequences).score
 
-    identity = our_tracker(model, weights, device, runtime, TrackerSettings()).identity
+    identity = siamffn_tracker(model, weights, device, runtime, TrackerSettings()).identity
     identity = {key: identity[key] for key in ('model', 'weights')}
     identity['set'] = f'{benchmark.title}, {sum(len(s.truth) for s in sequences)} frames'
     best, value = tune(study, benchmark.title, objective, trials, identity)

@@ -39,9 +39,9 @@ def import_imagenet(archive: Path | None) -> None:
 def import_pysot(file: Path, out: Path | None) -> None:
     """Convert a checkpoint of pysot (SiamRPN++) or SiamBAN to a weight file of this package."""
     from siamffn_model.checkpoints.pysot import read_checkpoint
-    from siamffn_model.networks.zoo import adopt_weights
+    from siamffn_model.networks.zoo import import_weights
 
     name, state = read_checkpoint(file)
     out = out or Path(f'{name}.safetensors')
-    adopt_weights(name, state, file, out)
+    import_weights(name, state, file, out)
     click.echo(f'see {out}: `siamffn track --model {name} --weights {out} ...`')

@@ -21,18 +21,18 @@ class Benchmark:
         title: name of the benchmark in papers.
         read: takes the folder, and whether to open the images, and returns the sequences; raises
             `DataError` that names the sequence and the remedy.
-        file: path of a sequence's result file in the folder of a tracker.
-        test: trackers are compared on this set, so no parameter may be tuned on it.
-        lengths: the interval of sequence lengths of the expected average overlap (EAO), for VOT's
-            protocol with resets; None for one-pass evaluation (OPE).
+        result_file: path of a sequence's result file in the folder of a tracker.
+        is_test_set: trackers are compared on this set, so no parameter may be tuned on it.
+        eao_lengths: the interval of sequence lengths of the expected average overlap (EAO), for
+            VOT's protocol with resets; None for one-pass evaluation (OPE).
         published: tracker -> (success, precision) as published, for comparison.
     """
 
     title: str
     read: Callable[[Path, bool], list[Sequence]]
-    file: str = '{name}.txt'
-    test: bool = True
-    lengths: tuple[int, int] | None = None
+    result_file: str = '{name}.txt'
+    is_test_set: bool = True
+    eao_lengths: tuple[int, int] | None = None
     published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
@@ -79,14 +79,14 @@ OTB2015 = {
 VOT_FILE = 'baseline/{name}/{name}_001.txt'
 
 BENCHMARKS: dict[str, Benchmark] = {
-    'sequences': Benchmark('sequences', read_sequences, test=False),
+    'sequences': Benchmark('sequences', read_sequences, is_test_set=False),
     'uav20l': Benchmark('UAV20L', read_uav20l, published=UAV20L),
     'uav123': Benchmark('UAV123', read_uav123),
     'otb2015': Benchmark('OTB-2015', read_otb2015, published=OTB2015),
     # The EAO intervals of 2018 and 2019 are verified: raw results give the published EAO. That of
     # 2016 is the one in PySOT's tool kit.
-    'vot2016': Benchmark('VOT2016', read_vot, VOT_FILE, lengths=(108, 371)),
-    'vot2018': Benchmark('VOT2018', read_vot, VOT_FILE, lengths=(100, 356)),
-    'vot2019': Benchmark('VOT2019', read_vot, VOT_FILE, lengths=(46, 291)),
-    'got10k': Benchmark('GOT-10k val', read_got10k_val, '{name}/{name}_001.txt', test=False),
+    'vot2016': Benchmark('VOT2016', read_vot, VOT_FILE, eao_lengths=(108, 371)),
+    'vot2018': Benchmark('VOT2018', read_vot, VOT_FILE, eao_lengths=(100, 356)),
+    'vot2019': Benchmark('VOT2019', read_vot, VOT_FILE, eao_lengths=(46, 291)),
+    'got10k': Benchmark('GOT-10k val', read_got10k_val, '{name}/{name}_001.txt', is_test_set=False),
 }

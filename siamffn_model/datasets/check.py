@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from siamffn_model.datasets.index import open_index
 from siamffn_model.datasets.pack import Pack, VideoFrame
-from siamffn_model.datasets.sets import SETS
+from siamffn_model.datasets.sets import TRAINING_SETS
 from siamffn_model.errors import ConfigError, SiamFFNError
 from siamffn_model.imaging.sources import read_image
 
@@ -33,16 +33,18 @@ def check_sets(folders: Mapping[str, Path]) -> bool:
         DataError: a folder does not have the layout of its set.
     """
     for name in folders:
-        if name not in (*SETS, 'pack'):
-            raise ConfigError(f'--data {name}: no such set; there are {", ".join(SETS)} and pack')
+        if name not in (*TRAINING_SETS, 'pack'):
+            raise ConfigError(
+                f'--data {name}: no such set; there are {", ".join(TRAINING_SETS)} and pack'
+            )
     all_good = True
-    for name, training_set in SETS.items():
+    for name, training_set in TRAINING_SETS.items():
         if name not in folders:
             print(f'{name}: not given; get it from {training_set.source}; it must contain')
             print(f'  {training_set.layout}')
             continue
         index = open_index(training_set, folders[name], rebuild=True)
-        paths = index.images()
+        paths = index.image_paths()
         print(f'{name}: {len(index)} targets, {len(index.boxes)} boxes, {len(paths)} images')
         for reason, (count, places) in index.skipped.items():
             print(f'  skipped, {reason}: {count}, such as {places[0]}')

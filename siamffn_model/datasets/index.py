@@ -58,11 +58,11 @@ class Index:
         """Return the number of targets."""
         return len(self.starts) - 1
 
-    def image(self, row: int) -> Path:
+    def image_path(self, row: int) -> Path:
         """Return the path of the image of a row."""
         return self._path(self._folder[row], self._file[row])
 
-    def images(self) -> list[Path]:
+    def image_paths(self) -> list[Path]:
         """Return the paths of all images in the order of the rows, without duplicates."""
         names = zip(self._folder.tolist(), self._file.tolist())
         return [self._path(folder, file) for folder, file in dict.fromkeys(names)]

@@ -7,4 +7,4 @@ from siamffn_model.datasets.got10k import GOT10K
 from siamffn_model.datasets.imagenet_vid_det import DET, VID
 from siamffn_model.datasets.training_set import TrainingSet
 
-SETS: dict[str, TrainingSet] = {item.name: item for item in (GOT10K, COCO, VID, DET)}
+TRAINING_SETS: dict[str, TrainingSet] = {item.name: item for item in (GOT10K, COCO, VID, DET)}

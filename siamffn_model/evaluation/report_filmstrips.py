@@ -59,7 +59,7 @@ def _score(result: Results, name: str) -> float:
 
 def _boxes(benchmark: Benchmark, sequence: Sequence, path: str, text: str) -> Floats:
     """Return the boxes (M, 4) of a tracker, 0-based; NaN where a row has no box."""
-    if benchmark.lengths:
+    if benchmark.eao_lengths:
         return _bounding_boxes(vot.parse_run(text, path).regions)
     return parse_boxes(text, path) - _origin(sequence)
 

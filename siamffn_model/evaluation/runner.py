@@ -31,8 +31,8 @@ def plan(
         Job(
             tracker,
             sequence,
-            benchmark.lengths is not None,
-            results_folder(out) / tracker.name / benchmark.file.format(name=sequence.name),
+            benchmark.eao_lengths is not None,
+            results_folder(out) / tracker.name / benchmark.result_file.format(name=sequence.name),
             out / 'runs' / tracker.name / f'{sequence.name}.json',
         )
         for tracker in trackers

@@ -63,13 +63,13 @@ def score_tracker(
             and the file or sequence.
     """
     texts = read_texts(source, [sequence.name for sequence in sequences])
-    if benchmark.lengths:
+    if benchmark.eao_lengths:
         runs = {name: vot.parse_run(text, path) for name, (path, text) in texts.items()}
     else:
         boxes = {name: parse_boxes(text, path) for name, (path, text) in texts.items()}
     try:
-        if benchmark.lengths:
-            return vot.score_runs(sequences, runs, benchmark.lengths, fps)
+        if benchmark.eao_lengths:
+            return vot.score_runs(sequences, runs, benchmark.eao_lengths, fps)
         return score_one_pass(sequences, boxes, fps, absent_counts)
     except DataError as error:
         raise DataError(f'{source}: {error}') from error

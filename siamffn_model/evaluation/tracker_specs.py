@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from siamffn_model.runtimes.cache import fingerprint
-from siamffn_model.runtimes.selection import check, choose, load_model, weight_file
+from siamffn_model.runtimes.selection import check_weights, choose_runtime, load_model, weight_file
 from siamffn_model.tracking import Tracker, TrackerProtocol, TrackerSettings
 from siamffn_model.tracking.opencv import parse_tracker
 
@@ -28,13 +28,13 @@ class TrackerSpec:
     identity: dict[str, str]
 
 
-def our_tracker(
+def siamffn_tracker(
     model: str, weights: Path | None, device: str, runtime: str, settings: TrackerSettings
 ) -> TrackerSpec:
     """Return the specification of a SiamFFN tracker; raises the errors of `load_model` at once."""
     path = weight_file(model, weights)
-    check(model, path)
-    resolved_device, resolved_runtime = choose(device, runtime)
+    check_weights(model, path)
+    resolved_device, resolved_runtime = choose_runtime(device, runtime)
     identity = {
         'model': model,
         'weights': fingerprint(path),

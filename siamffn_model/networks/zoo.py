@@ -107,7 +107,7 @@ def read_card(path: Path) -> dict[str, object]:
         return card
 
 
-def adopt_weights(name: str, state: dict[str, Tensor], source: Path, out: Path) -> None:
+def import_weights(name: str, state: dict[str, Tensor], source: Path, out: Path) -> None:
     """Write a state dict converted from the file `source` as a weight file of the named model.
 
     Raises `WeightsError` if names or shapes differ from the model's.

@@ -11,7 +11,7 @@ from pathlib import Path
 from siamffn_model.atomic_io import cache_folder
 from siamffn_model.errors import DataError, WeightsError
 from siamffn_model.runtimes.conversion import convert, format_module, read_model
-from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest, writing
+from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest, write_exported
 from siamffn_model.runtimes.runtime import Runtime
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -41,7 +41,7 @@ def load_cached(
         shutil.rmtree(folder, ignore_errors=True)
     modules = convert(read_model(name, path), form)
     try:
-        with writing(folder, Manifest(name, form, modules.score_map)) as partial:
+        with write_exported(folder, Manifest(name, form, modules.score_map)) as partial:
             format_module(form).save_modules(modules, partial)
         _evict(folder.parent)
     except (DataError, OSError, RuntimeError):

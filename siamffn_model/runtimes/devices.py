@@ -34,14 +34,14 @@ def cuda_device_count() -> int:
     return torch.cuda.device_count()
 
 
-def memory() -> int:
+def resident_memory() -> int:
     """Return the resident set size of this process in bytes."""
     import psutil  # imported here to keep the start of the node fast
 
     return int(psutil.Process().memory_info().rss)
 
 
-def gpu_memory() -> int:
+def reserved_gpu_memory() -> int:
     """Return the GPU memory in bytes that PyTorch has reserved; 0 without a GPU or PyTorch."""
     torch = sys.modules.get('torch')
     return int(torch.cuda.memory_reserved()) if torch and torch.cuda.is_available() else 0

@@ -49,7 +49,7 @@ class ExportedModules(NamedTuple):
 
 
 @contextmanager
-def writing(folder: Path, manifest: Manifest) -> Iterator[Path]:
+def write_exported(folder: Path, manifest: Manifest) -> Iterator[Path]:
     """Yield a temporary folder for the modules; on success add the manifest and rename it.
 
     Raises `DataError` if `folder` exists or cannot be written.

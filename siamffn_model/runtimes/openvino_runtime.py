@@ -37,8 +37,8 @@ class OpenVINORuntime:
 
     def __init__(self, modules: ExportedModules, precision: str = '') -> None:
         self.score_map, self.device = modules.score_map, 'cpu'
-        self._template = compile_graph(modules.template, 'f32').create_infer_request()
-        compiled = compile_graph(modules.search, precision, PERFORMANCE_HINT='LATENCY')
+        self._template = compile_model(modules.template, 'f32').create_infer_request()
+        compiled = compile_model(modules.search, precision, PERFORMANCE_HINT='LATENCY')
         self._search = compiled.create_infer_request()
         used = compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name()
         self.name = f'OpenVINO {used}'
@@ -75,7 +75,7 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def compile_graph(graph: Any, precision: str = 'f32', **options: Any) -> Any:
+def compile_model(graph: Any, precision: str = 'f32', **options: Any) -> Any:
     """Compile an OpenVINO model for the CPU in this precision, '' for OpenVINO's default."""
     if precision:
         options['INFERENCE_PRECISION_HINT'] = precision
@@ -101,7 +101,7 @@ def read_modules(folder: Path, score_map: ScoreMap) -> ExportedModules:
     return ExportedModules(template, search, score_map)
 
 
-def convert(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+def convert_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     """Convert a module in evaluation mode to an OpenVINO model by tracing it with example inputs.
 
     This uses the PyTorch front end directly. `openvino.convert_model` does the same in twice the
@@ -126,7 +126,7 @@ def convert_model(model: Siamese) -> ExportedModules:
 
     converted = []
     for module, inputs in zip(inference_modules(model), example_inputs(model)):
-        graph = convert(module, inputs)
+        graph = convert_module(module, inputs)
         shapes = [openvino.PartialShape(list(tensor.shape)) for tensor in inputs]
         graph.reshape(dict(zip(graph.inputs, shapes, strict=True)))
         converted.append(graph)

@@ -58,7 +58,7 @@ def load_model(
     path = weight_file(name, weights)
     if path.is_dir():
         return _load_exported(name, path, device, runtime)
-    device, runtime = choose(device, runtime)
+    device, runtime = choose_runtime(device, runtime)
     if form := _format_of(runtime):
         start = partial(_start, device=device, runtime=runtime)
         return load_cached(form, name, path, start)
@@ -70,7 +70,7 @@ def weight_file(name: str, weights: Path | str | None = None) -> Path:
     return Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
 
 
-def check(name: str, path: Path) -> None:
+def check_weights(name: str, path: Path) -> None:
     """Check weights without loading them; raises as `load_model` does for unusable weights."""
     if path.is_dir():
         _read_manifest(name, path)
@@ -80,7 +80,7 @@ def check(name: str, path: Path) -> None:
         read_weights(path, name)
 
 
-def choose(device: str, runtime: str) -> tuple[str, str]:
+def choose_runtime(device: str, runtime: str) -> tuple[str, str]:
     """Return device and runtime, with 'auto' replaced by the fastest that is available.
 
     Raises `ConfigError` and `DependencyError` as `load_model`.
@@ -128,7 +128,7 @@ def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runt
 
     The runtime takes over the model and changes it, so do not use the model afterwards.
     """
-    device, runtime = choose(device, runtime)
+    device, runtime = choose_runtime(device, runtime)
     model.eval().requires_grad_(False)
     if form := _format_of(runtime):
         return _start(convert(model, form), device, runtime)
@@ -136,15 +136,15 @@ def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runt
         from siamffn_model.runtimes.cuda_runtime import CUDARuntime
 
         return CUDARuntime(model, device)
-    from siamffn_model.runtimes.torch_runtime import eager, optimised
+    from siamffn_model.runtimes.torch_runtime import eager_runtime, optimised_runtime
 
-    return eager(model, device) if runtime == 'eager' else optimised(model)
+    return eager_runtime(model, device) if runtime == 'eager' else optimised_runtime(model)
 
 
 def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtime:
     manifest = _read_manifest(name, folder)
     supported = FORMAT_RUNTIMES[manifest.format]
-    device, runtime = choose(device, supported[0] if runtime == 'auto' else runtime)
+    device, runtime = choose_runtime(device, supported[0] if runtime == 'auto' else runtime)
     if runtime not in supported:
         raise ConfigError(
             f'{folder} has the format {manifest.format}, which the runtime {runtime!r} does not '

@@ -56,13 +56,13 @@ class TorchRuntime:
         return torch.from_numpy(crops).to(self.device)
 
 
-def eager(model: Siamese, device: str) -> TorchRuntime:
+def eager_runtime(model: Siamese, device: str) -> TorchRuntime:
     """Return a runtime for a model in evaluation mode without any optimisation."""
     modules = inference_modules(model.to(device))
     return TorchRuntime('PyTorch eager', *modules, model.score_map, device)
 
 
-def optimised(model: Siamese) -> TorchRuntime:
+def optimised_runtime(model: Siamese) -> TorchRuntime:
     """Return a runtime on the CPU with folded batch norm and channels-last memory format.
 
     `model` must be in evaluation mode; it is changed in place.

@@ -20,8 +20,8 @@ from siamffn_model.imaging.crop import Image, check_image
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking.tracker import State, Track
 
-NAMES = ('csrt', 'kcf', 'mil', 'nano')
-PREFIX = 'opencv:'
+OPENCV_TRACKERS = ('csrt', 'kcf', 'mil', 'nano')
+OPENCV_PREFIX = 'opencv:'
 
 NANO_FILES = ('nanotrack_backbone_sim.onnx', 'nanotrack_head_sim.onnx')
 NANO_SOURCE = 'https://github.com/HonglinChu/SiamTrackers/tree/master/NanoTrack/models/nanotrackv2'
@@ -34,9 +34,13 @@ def parse_tracker(text: str) -> OpenCVTracker:
 
     Raises `ConfigError` if the name is unknown, and what `OpenCVTracker` raises.
     """
-    name, separator, folder = text.removeprefix(PREFIX).partition('=')
-    if not text.startswith(PREFIX) or name not in NAMES or (separator and name != 'nano'):
-        choice = ', '.join(f'{PREFIX}{known}' for known in NAMES)
+    name, separator, folder = text.removeprefix(OPENCV_PREFIX).partition('=')
+    if (
+        not text.startswith(OPENCV_PREFIX)
+        or name not in OPENCV_TRACKERS
+        or (separator and name != 'nano')
+    ):
+        choice = ', '.join(f'{OPENCV_PREFIX}{known}' for known in OPENCV_TRACKERS)
         raise ConfigError(
             f"'{text}' is no tracker of OpenCV; choose from {choice}=DIR (the folder of its models)"
         )
@@ -52,7 +56,7 @@ class OpenCVTracker:
     between runs within a process.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `OPENCV_TRACKERS`.
         models: for nano, the folder of its two ONNX files.
 
     Raises:
@@ -62,8 +66,10 @@ class OpenCVTracker:
     """
 
     def __init__(self, name: str, models: Path | None = None) -> None:
-        if name not in NAMES:
-            raise ConfigError(f"OpenCV's trackers here are {', '.join(NAMES)}, not '{name}'")
+        if name not in OPENCV_TRACKERS:
+            raise ConfigError(
+                f"OpenCV's trackers here are {', '.join(OPENCV_TRACKERS)}, not '{name}'"
+            )
         self.name, self._models = name, models
         self._create()  # report missing files and packages before an evaluation starts
         self._tracker: Any = None
@@ -138,7 +144,7 @@ def _create_nano(models: Path | None) -> Any:
     if models is None:
         raise WeightsError(
             f'nano needs a folder with {" and ".join(NANO_FILES)}, from {NANO_SOURCE}: '
-            f'give it as {PREFIX}nano=DIR'
+            f'give it as {OPENCV_PREFIX}nano=DIR'
         )
     files = [models / name for name in NANO_FILES]
     missing = [str(file) for file in files if not file.is_file()]

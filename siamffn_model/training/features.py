@@ -63,15 +63,15 @@ class _CropInput(nn.Module):
 
 
 def _openvino_features(network: _CropInput) -> Features:
-    from siamffn_model.runtimes.openvino_runtime import compile_graph, convert
+    from siamffn_model.runtimes.openvino_runtime import compile_model, convert_module
 
-    model = convert(network, (torch.zeros(1, 127, 127, 3, dtype=torch.uint8),))
+    model = convert_module(network, (torch.zeros(1, 127, 127, 3, dtype=torch.uint8),))
     compiled: dict[torch.Size, Any] = {}
 
     def extract(crops: Tensor) -> list[Tensor]:
         if crops.shape not in compiled:
             model.reshape(list(crops.shape))
-            compiled[crops.shape] = compile_graph(model)
+            compiled[crops.shape] = compile_model(model)
         outputs = compiled[crops.shape]([crops.numpy()])
         return [torch.from_numpy(outputs[i].copy()) for i in range(len(outputs))]
 

@@ -14,7 +14,7 @@ from siamffn_model.datasets.clips import Clip
 from siamffn_model.datasets.copy_paste import Pose, Sprite, backdrop, make_sprite, paste
 from siamffn_model.datasets.index import Index, open_index
 from siamffn_model.datasets.pack import Pack, VideoFrame
-from siamffn_model.datasets.sets import SETS
+from siamffn_model.datasets.sets import TRAINING_SETS
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.crop import SEARCH_SIZE, Image, context_side
@@ -62,14 +62,18 @@ def open_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[PairSource
             sources.append(SceneSource(config.range))
             continue
         if name not in folders:
-            download = f' (available from {SETS[name].source})' if name in SETS else ''
+            download = (
+                f' (available from {TRAINING_SETS[name].source})' if name in TRAINING_SETS else ''
+            )
             raise ConfigError(
                 f'the recipe uses {name}: give its folder with --data {name}=DIR{download}'
             )
         if name == 'pack':
             sources.append(PackSource(Pack.read(folders[name]), config.range))
         else:
-            sources.append(IndexSource(open_index(SETS[name], folders[name]), config.range))
+            sources.append(
+                IndexSource(open_index(TRAINING_SETS[name], folders[name]), config.range)
+            )
     return sources
 
 
@@ -93,7 +97,7 @@ class IndexSource:
 
     def _crop(self, row: int, spec: CropSpec) -> tuple[Image, Box]:
         box = Box(*self.index.boxes[row].tolist())
-        return spec.crop(read_image(self.index.image(row)), box)
+        return spec.crop(read_image(self.index.image_path(row)), box)
 
 
 class SceneSource:

@@ -53,7 +53,7 @@ def open_validation(folder: Path | None, sources: Iterable[PairSource]) -> list[
         return read_sequences(folder)
     packs = [source for source in sources if isinstance(source, PackSource)]
     generate = partial(_clip_scene, packs[0]) if packs else _rendered_scene
-    return [made_sequence(f'clip{seed}', generate(seed)) for seed in range(CLIPS)]
+    return [synthetic_sequence(f'clip{seed}', generate(seed)) for seed in range(CLIPS)]
 
 
 def _clip_scene(pack: PackSource, seed: int) -> Scene:
@@ -66,7 +66,7 @@ def _rendered_scene(seed: int) -> Scene:
     return render_scene(LENGTH, seed=seed)
 
 
-def made_sequence(name: str, scene: Scene) -> Sequence:
+def synthetic_sequence(name: str, scene: Scene) -> Sequence:
     """Return a scene as a sequence for evaluation."""
     return Sequence(name, np.array(scene.boxes, float), RenderedFrames(name, scene.images))
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from siamffn_model.live.targets import TargetStatus
-from siamffn_model.runtimes.devices import gpu_memory, memory
+from siamffn_model.runtimes.devices import reserved_gpu_memory, resident_memory
 from siamffn_model.tracking import State
 from siamffn_ros.latency import Latency
 
@@ -123,5 +123,5 @@ def _latency_values(latency: Latency | None) -> dict[str, str]:
 
 def _memory_values() -> dict[str, str]:
     """Return the memory of the process, and what PyTorch has reserved on the GPU, in megabytes."""
-    used = {'memory (MB)': memory(), 'GPU memory (MB)': gpu_memory()}
+    used = {'memory (MB)': resident_memory(), 'GPU memory (MB)': reserved_gpu_memory()}
     return {name: f'{size / 1e6:.0f}' for name, size in used.items() if size}

@@ -28,9 +28,9 @@ def test_reads_published_layout(tmp_path: Path, key: str) -> None:
     benchmark = BENCHMARKS[key]
     WRITERS[key](tmp_path)
     sequences = benchmark.read(tmp_path, False)
-    values = 8 if benchmark.lengths else 4
+    values = 8 if benchmark.eao_lengths else 4
     assert {sequence.truth.shape[1] for sequence in sequences} == {values}
-    files = [benchmark.file.format(name=sequence.name) for sequence in sequences]
+    files = [benchmark.result_file.format(name=sequence.name) for sequence in sequences]
     assert len(set(files)) == len(files) > 1
 
 
@@ -39,7 +39,7 @@ def test_reads_sequences(sequence_folder: Path) -> None:
 
 
 def test_only_validation_sets_may_be_used_for_tuning() -> None:
-    assert [key for key, benchmark in BENCHMARKS.items() if not benchmark.test] == [
+    assert [key for key, benchmark in BENCHMARKS.items() if not benchmark.is_test_set] == [
         'sequences',
         'got10k',
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from siamffn_model.datasets.check import check_sets
-from siamffn_model.datasets.sets import SETS
+from siamffn_model.datasets.sets import TRAINING_SETS
 from siamffn_model.errors import ConfigError, DataError
 
 from .published import write_coco, write_det, write_got10k, write_vid
@@ -89,8 +89,11 @@ def test_counts_each_set_and_names_its_damaged_image(
     (folder / damaged).write_bytes(next(folder.rglob('*1.[jJ]*')).read_bytes())
     assert check_sets({name: folder})
     assert f'  0 of {images} images damaged\n' in capsys.readouterr().out
-    for other in SETS.keys() - {name}:
-        assert f'{other}: not given; get it from {SETS[other].source}; it must contain' in lines
+    for other in TRAINING_SETS.keys() - {name}:
+        assert (
+            f'{other}: not given; get it from {TRAINING_SETS[other].source}; it must contain'
+            in lines
+        )
 
 
 def test_reads_a_changed_set_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +110,7 @@ def test_reads_a_changed_set_again(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_without_any_set_reports_where_to_get_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert check_sets({})
     lines = capsys.readouterr().out.splitlines()
-    for name, item in SETS.items():
+    for name, item in TRAINING_SETS.items():
         start = lines.index(f'{name}: not given; get it from {item.source}; it must contain')
         assert lines[start + 1] == f'  {item.layout}'
 

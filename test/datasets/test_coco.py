@@ -36,12 +36,12 @@ def test_reads_all_annotations(folder: Path, capsys: pytest.CaptureFixture[str])
     assert index.frames.tolist() == [0] * 5
     first, *others = (render_scene(1, seed=seed).boxes[0] for seed in (1, 2, 3, 4))
     assert np.allclose(index.boxes, [first, STILL, *others], atol=0.006)
-    assert index.image(2) == folder / 'train2017/000000000002.jpg'
+    assert index.image_path(2) == folder / 'train2017/000000000002.jpg'
     assert index.skipped == {'empty annotation': (1, ['000000000005.jpg'])}
 
 
 def test_names_the_truncated_image(folder: Path) -> None:
-    images = open_index(COCO, folder).images()
+    images = open_index(COCO, folder).image_paths()
     assert [path.name for path in images] == [f'{number:012d}.jpg' for number in (1, 2, 3, 4)]
     with pytest.raises(ImageError, match=r'000000000003\.jpg'):
         read_image(images.pop(2))
@@ -56,7 +56,7 @@ def test_reports_skipped_annotations(folder: Path) -> None:
     (folder / ANNOTATIONS).write_text(json.dumps(content))
     (folder / 'train2017/000000000002.jpg').unlink()
     index = open_index(COCO, folder)
-    assert [path.name for path in index.images()] == ['000000000003.jpg', '000000000004.jpg']
+    assert [path.name for path in index.image_paths()] == ['000000000003.jpg', '000000000004.jpg']
     assert index.skipped == {
         'crowd': (1, ['000000000001.jpg annotation 100']),
         'empty box': (1, ['000000000001.jpg annotation 101']),

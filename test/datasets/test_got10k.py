@@ -41,7 +41,7 @@ def test_reads_all_annotations(folder: Path) -> None:
     assert index.frames.tolist() == [*range(1, 7), 1, 2, 3, 5, 6, *range(1, 7), *range(1, 7)]
     boxes = np.concatenate([render_scene(FRAMES, seed=seed).boxes for seed in (1, 2, 3, 4)])
     assert np.allclose(index.boxes, np.delete(boxes, 9, axis=0), atol=1e-4)
-    assert index.image(9) == folder / 'train/GOT-10k_Train_000002/00000005.jpg'
+    assert index.image_path(9) == folder / 'train/GOT-10k_Train_000002/00000005.jpg'
     assert index.skipped == {
         'target absent': (1, ['GOT-10k_Train_000002 row 4']),
         'empty annotation': (1, ['GOT-10k_Train_000005']),
@@ -50,7 +50,7 @@ def test_reads_all_annotations(folder: Path) -> None:
 
 def test_names_the_truncated_image(folder: Path) -> None:
     damaged = []
-    for path in open_index(GOT10K, folder).images():
+    for path in open_index(GOT10K, folder).image_paths():
         try:
             assert read_image(path).shape == (240, 320, 3)
         except ImageError:

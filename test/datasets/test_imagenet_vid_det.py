@@ -35,7 +35,11 @@ def test_vid_reads_all_annotations(folder: Path) -> None:
     del first[2]
     boxes = [*first, *second, *[STILL] * FRAMES, *third]
     assert index.boxes.tolist() == [list(box) for box in boxes]
-    assert index.image(12) == index.image(6) == folder / f'Data/VID/train/{SECOND}/000001.JPEG'
+    assert (
+        index.image_path(12)
+        == index.image_path(6)
+        == folder / f'Data/VID/train/{SECOND}/000001.JPEG'
+    )
     place = 'ILSVRC2015_VID_train_0000/ILSVRC2015_train_00001000/000002.xml'
     assert index.skipped == {'target absent': (1, [place])}
 
@@ -47,8 +51,8 @@ def test_det_reads_all_annotations(folder: Path) -> None:
     first, *others = (in_whole_pixels(render_scene(1, seed=s))[0] for s in (1, 2, 3, 4))
     assert index.boxes.tolist() == [list(box) for box in (first, STILL, *others)]
     root = folder / 'Data/DET/train'
-    assert index.image(0) == root / 'ILSVRC2013_train/n01440764/n01440764_1.JPEG'
-    assert index.image(4) == root / 'ILSVRC2014_train_0000/ILSVRC2014_train_00000004.JPEG'
+    assert index.image_path(0) == root / 'ILSVRC2013_train/n01440764/n01440764_1.JPEG'
+    assert index.image_path(4) == root / 'ILSVRC2014_train_0000/ILSVRC2014_train_00000004.JPEG'
     place = 'ILSVRC2014_train_0000/ILSVRC2014_train_00000005.xml'
     assert index.skipped == {'empty annotation': (1, [place])}
 
@@ -63,7 +67,7 @@ def test_det_reads_all_annotations(folder: Path) -> None:
 def test_names_the_truncated_image(
     folder: Path, training_set: TrainingSet, count: int, damaged: str
 ) -> None:
-    paths, unreadable = open_index(training_set, folder).images(), []
+    paths, unreadable = open_index(training_set, folder).image_paths(), []
     for path in paths:
         try:
             assert read_image(path).shape == (240, 320, 3)

@@ -13,7 +13,7 @@ import pytest
 
 from siamffn_model.datasets import index
 from siamffn_model.datasets.index import Index, open_index
-from siamffn_model.datasets.sets import SETS
+from siamffn_model.datasets.sets import TRAINING_SETS
 from siamffn_model.datasets.training_set import Annotation, TrainingSet, UnitAnnotations
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
@@ -96,7 +96,7 @@ def test_index_has_all_annotations(tmp_path: Path) -> None:
         assert [a.dtype for a in arrays] == [np.int64, np.int32, np.float32]
         assert opened.image(1) == tmp_path / 'x/a long näme.jpg'
         names = ['x/1.jpg', 'x/a long näme.jpg', '1.jpg', 'y/z/1.jpg', 'x/2.jpg']
-        assert opened.images() == [tmp_path / name for name in names]
+        assert opened.image_paths() == [tmp_path / name for name in names]
         places = [*(f'a row {n}' for n in range(7)), *(f'b row {n}' for n in range(3))]
         assert opened.skipped == {'empty box': (12, places), 'target absent': (1, ['c row 1'])}
 
@@ -223,9 +223,9 @@ def test_set_without_targets_is_named_and_not_cached(tmp_path: Path) -> None:
     assert len(open_index(repaired, tmp_path)) == 2
 
 
-@pytest.mark.parametrize('name', SETS)
+@pytest.mark.parametrize('name', TRAINING_SETS)
 def test_missing_layout_is_named_with_its_source(tmp_path: Path, name: str) -> None:
-    item = SETS[name]
+    item = TRAINING_SETS[name]
     with pytest.raises(DataError) as caught:
         open_index(item, tmp_path)
     assert str(caught.value).startswith(f'{tmp_path}/')

@@ -22,7 +22,7 @@ from siamffn_model.evaluation.results import OPEResult, ResetResult, score_one_p
 
 HTML_NAME = '<b>&"x"</b>'
 UAV = Benchmark('UAV20L <long>', read_sequences, published={'SiamBAN': (0.564, 0.736)})
-VOT = Benchmark('VOT2018', read_sequences, lengths=(100, 356))
+VOT = Benchmark('VOT2018', read_sequences, eao_lengths=(100, 356))
 VOID = {'meta', 'link', 'img', 'br'}
 
 

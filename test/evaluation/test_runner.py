@@ -164,7 +164,9 @@ def test_results_have_the_origin_of_the_benchmark(
 def test_reset_based_protocol_is_used_where_the_benchmark_defines_it(
     sequences: list[Sequence], tmp_path: Path
 ) -> None:
-    benchmark = Benchmark('VOT', PLAIN.read, file='baseline/{name}/{name}_001.txt', lengths=(5, 20))
+    benchmark = Benchmark(
+        'VOT', PLAIN.read, result_file='baseline/{name}/{name}_001.txt', eao_lengths=(5, 20)
+    )
     regions = [
         Sequence(s.name, corners(s.truth), s.frames, size=s.frames.size)
         for s in sequences[:1]

@@ -10,13 +10,13 @@ import pytest
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.evaluation.jobs import run_one_pass
-from siamffn_model.evaluation.tracker_specs import opencv_tracker, our_tracker
+from siamffn_model.evaluation.tracker_specs import opencv_tracker, siamffn_tracker
 from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
 
 def test_siamffn_tracker_is_the_same_in_another_process(scene: Scene, random_weights: Path) -> None:
     settings = TrackerSettings(window_influence=0.3)
-    spec = our_tracker('siamffn_lite0', random_weights, 'cpu', 'auto', settings)
+    spec = siamffn_tracker('siamffn_lite0', random_weights, 'cpu', 'auto', settings)
     unpickled = pickle.loads(pickle.dumps(spec))
     expected = Tracker(load_model('siamffn_lite0', random_weights, 'cpu'), settings)
     images, first = scene.images[:5], scene.boxes[0]
@@ -29,7 +29,7 @@ def test_identity_depends_on_weights_settings_and_runtime(random_weights: Path) 
         weights: Path | None = None, runtime: str = 'auto', **settings: float
     ) -> dict[str, str]:
         settings_of = TrackerSettings(**settings)
-        return our_tracker('siamffn_lite0', weights, 'cpu', runtime, settings_of).identity
+        return siamffn_tracker('siamffn_lite0', weights, 'cpu', runtime, settings_of).identity
 
     assert identity() == identity()
     assert identity() != identity(random_weights)
@@ -40,9 +40,9 @@ def test_identity_depends_on_weights_settings_and_runtime(random_weights: Path) 
 
 def test_invalid_trackers_raise_at_once(tmp_path: Path) -> None:
     with pytest.raises(SiamFFNError, match="unknown model 'yolo'"):
-        our_tracker('yolo', None, 'cpu', 'auto', TrackerSettings())
+        siamffn_tracker('yolo', None, 'cpu', 'auto', TrackerSettings())
     with pytest.raises(WeightsError, match='is missing'):
-        our_tracker('siamffn_r50', None, 'cpu', 'auto', TrackerSettings())
+        siamffn_tracker('siamffn_r50', None, 'cpu', 'auto', TrackerSettings())
     with pytest.raises(SiamFFNError, match="'opencv:goturn' is no tracker of OpenCV"):
         opencv_tracker('opencv:goturn')
 

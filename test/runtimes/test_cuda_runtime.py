@@ -15,7 +15,7 @@ from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, load_weights
 from siamffn_model.runtimes.cuda_runtime import CUDARuntime
 from siamffn_model.runtimes.selection import weight_file
-from siamffn_model.runtimes.torch_runtime import eager
+from siamffn_model.runtimes.torch_runtime import eager_runtime
 from siamffn_model.tracking import Tracker, update_all
 
 
@@ -39,7 +39,7 @@ def overlaps(tracker: Tracker, scene: Scene) -> list[float]:
 
 def test_it_tracks_like_the_eager_model(trained: Siamese, runtime: CUDARuntime) -> None:
     scene = render_scene(15, seed=5)
-    expected = overlaps(Tracker(eager(copy.deepcopy(trained), 'cpu')), scene)
+    expected = overlaps(Tracker(eager_runtime(copy.deepcopy(trained), 'cpu')), scene)
     assert overlaps(Tracker(runtime), scene) == pytest.approx(expected, abs=0.05)
 
 
@@ -67,7 +67,7 @@ def test_the_buffer_grows_for_a_large_region(runtime: CUDARuntime) -> None:
 def test_cuda_graphs_track_like_the_eager_model(trained: Siamese) -> None:
     captured = CUDARuntime(copy.deepcopy(trained), 'cuda')
     scenes = [render_scene(10, seed=seed) for seed in range(3)]
-    expected = [overlaps(Tracker(eager(copy.deepcopy(trained), 'cuda')), s) for s in scenes]
+    expected = [overlaps(Tracker(eager_runtime(copy.deepcopy(trained), 'cuda')), s) for s in scenes]
     assert [overlaps(Tracker(captured), s) for s in scenes] == [
         pytest.approx(one, abs=0.05) for one in expected
     ]

@@ -9,13 +9,19 @@ import pytest
 
 from siamffn_model.errors import ConfigError, DataError, WeightsError
 from siamffn_model.networks.score_map import ScoreMap
-from siamffn_model.runtimes.exported import FORMATS, MANIFEST, Manifest, read_manifest, writing
-from siamffn_model.runtimes.selection import check, load_model
+from siamffn_model.runtimes.exported import (
+    FORMATS,
+    MANIFEST,
+    Manifest,
+    read_manifest,
+    write_exported,
+)
+from siamffn_model.runtimes.selection import load_model
 
 
 def write_manifest(folder: Path, **changes: object) -> Path:
     """Write an exported model without modules, with changes to its manifest; return the folder."""
-    with writing(folder, Manifest('siamffn_lite0', 'onnx', ScoreMap(25))):
+    with write_exported(folder, Manifest('siamffn_lite0', 'onnx', ScoreMap(25))):
         pass
     values = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps({**values, **changes}))
@@ -27,7 +33,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, form: str) -> None
     manifest = Manifest(
         'siamrpn_alex', form, ScoreMap(17, ((104.0, 32.0), (88.0, 40.0))), 'int8', '1.2.3'
     )
-    with writing(tmp_path / 'model', manifest) as partial:
+    with write_exported(tmp_path / 'model', manifest) as partial:
         (partial / 'search.bin').write_bytes(b'search')
     assert read_manifest(tmp_path / 'model') == manifest
     assert {path.name for path in (tmp_path / 'model').iterdir()} == {MANIFEST, 'search.bin'}
@@ -37,7 +43,10 @@ def test_existing_folders_are_kept_and_failed_writes_leave_nothing(tmp_path: Pat
     folder = write_manifest(tmp_path / 'model')
     with pytest.raises(DataError, match='choose a folder that is not there yet'):
         write_manifest(folder)
-    with pytest.raises(ZeroDivisionError), writing(tmp_path / 'other', read_manifest(folder)):
+    with (
+        pytest.raises(ZeroDivisionError),
+        write_exported(tmp_path / 'other', read_manifest(folder)),
+    ):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -93,4 +102,4 @@ def test_torchscript_is_not_executed(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=message):
             load_model(weights=folder, device='cpu', runtime=runtime)
     with pytest.raises(WeightsError, match=message):
-        check('siamffn_lite0', folder)
+        check_weights('siamffn_lite0', folder)

@@ -15,7 +15,7 @@ from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.runtimes import cache
 from siamffn_model.runtimes.exported import read_manifest
-from siamffn_model.runtimes.selection import choose, load_model, prepare
+from siamffn_model.runtimes.selection import choose_runtime, load_model, prepare
 
 from .test_selection import candidates
 
@@ -136,10 +136,10 @@ def test_an_unusable_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DependencyError, match="cannot use 'cuda': `pip install onnxruntime-gpu`"):
         onnx_runtime.providers('cuda', ['AzureExecutionProvider', CPU])
     with pytest.raises(ConfigError, match="unknown device 'toaster'"):
-        choose('toaster', 'onnx')
-    assert choose('cuda:1', 'onnx') == ('cuda:1', 'onnx')
+        choose_runtime('toaster', 'onnx')
+    assert choose_runtime('cuda:1', 'onnx') == ('cuda:1', 'onnx')
     monkeypatch.setattr(onnx_runtime, 'has_driver', lambda: False)
-    assert choose('auto', 'onnx') == ('cpu', 'onnx')
+    assert choose_runtime('auto', 'onnx') == ('cpu', 'onnx')
 
 
 def test_a_missing_exporter_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,12 @@ PROGRAM = """
 import os, signal
 import torch
 from torch import nn
-from siamffn_model.runtimes.openvino_runtime import compile_graph, convert
+from siamffn_model.runtimes.openvino_runtime import compile_model, convert_module
 
 received = []
 signal.signal(signal.SIGUSR1, lambda *_: received.append(1))
 images = torch.zeros(1, 3, 32, 32)
-first, second = (compile_graph(convert(nn.Conv2d(3, 4, 3), (images,))) for _ in range(2))
+first, second = (compile_model(convert_module(nn.Conv2d(3, 4, 3), (images,))) for _ in range(2))
 del first
 del second
 os.kill(os.getpid(), signal.SIGUSR1)
@@ -33,14 +33,14 @@ def test_a_signal_after_models_were_deleted_does_not_end_the_process() -> None:
 
 LOADING = """
 from siamffn_model.networks.zoo import create_model
-from siamffn_model.runtimes.devices import memory
+from siamffn_model.runtimes.devices import resident_memory
 from siamffn_model.runtimes.selection import free_memory, prepare
 
 for count in range(4):
     prepare(create_model('siamffn_lite0'), 'cpu')
     free_memory()
-    before = before if count > 1 else memory()
-print((memory() - before) / 1e6)
+    before = before if count > 1 else resident_memory()
+print((resident_memory() - before) / 1e6)
 """
 
 

@@ -17,7 +17,7 @@ from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.imaging.crop import View
 from siamffn_model.networks.zoo import create_model, read_weights, save_weights
 from siamffn_model.runtimes.runtime import Floats, Runtime
-from siamffn_model.runtimes.selection import RUNTIMES, WEIGHTS, choose, load_model, prepare
+from siamffn_model.runtimes.selection import RUNTIMES, WEIGHTS, choose_runtime, load_model, prepare
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_unknown_names_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"unknown runtime 'tvm'.*{', '.join(RUNTIMES)}"):
         load_model(runtime='tvm')
     with pytest.raises(ConfigError, match=r"OpenVINO is supported on the CPU only, not on 'cuda'"):
-        choose('cuda', 'openvino')
+        choose_runtime('cuda', 'openvino')
     with pytest.raises(WeightsError, match=r'is not an exported model: its model\.json'):
         load_model(weights=tmp_path)
 
@@ -121,23 +121,23 @@ def test_auto_selects_onnx_on_a_cpu_without_openvino(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         'siamffn_model.runtimes.selection.find_spec', lambda name: name in installed or None
     )
-    assert choose('cpu', 'auto') == ('cpu', 'torch'), (
+    assert choose_runtime('cpu', 'auto') == ('cpu', 'torch'), (
         'onnxscript, which conversion needs, is missing'
     )
     installed.append('onnxscript')
-    assert choose('cpu', 'auto') == ('cpu', 'onnx')
+    assert choose_runtime('cpu', 'auto') == ('cpu', 'onnx')
 
 
 def test_auto_selects_openvino_on_a_cpu_if_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose('cpu', 'eager') == ('cpu', 'eager')
+    assert choose_runtime('cpu', 'eager') == ('cpu', 'eager')
     monkeypatch.setattr('siamffn_model.runtimes.selection.find_spec', lambda _: True)
-    assert choose('cpu', 'auto') == ('cpu', 'openvino')
+    assert choose_runtime('cpu', 'auto') == ('cpu', 'openvino')
     monkeypatch.setattr('siamffn_model.runtimes.selection.find_spec', lambda _: None)
-    assert choose('cpu', 'auto') == ('cpu', 'torch')
+    assert choose_runtime('cpu', 'auto') == ('cpu', 'torch')
     with pytest.raises(DependencyError, match='ONNX Runtime is not installed: `pip install onnxr'):
-        choose('cpu', 'onnx')
+        choose_runtime('cpu', 'onnx')
     with pytest.raises(DependencyError, match='OpenVINO is not installed'):
-        choose('cpu', 'openvino')
+        choose_runtime('cpu', 'openvino')
 
 
 @pytest.mark.parametrize('path', list(WEIGHTS.glob('*.safetensors')), ids=lambda path: path.stem)

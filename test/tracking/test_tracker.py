@@ -21,7 +21,7 @@ from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.runtime import Runtime
-from siamffn_model.runtimes.torch_runtime import eager
+from siamffn_model.runtimes.torch_runtime import eager_runtime
 from siamffn_model.tracking import State, Track, Tracker, TrackerSettings, load_model, update_all
 from siamffn_model.tracking.motion import SMOOTHING
 from siamffn_model.tracking.redetection import TILE_SPACING, SearchTiles
@@ -75,7 +75,9 @@ def test_a_candidate_and_its_distances_become_a_box(
 ) -> None:
     settings = TrackerSettings(window_influence=0, penalty_k=0, lr=1)
     box = Box.from_center(320, 240, 63.5, 63.5)  # context square of 127: one pixel of crop each
-    tracker = Tracker(eager(Pointer(score_map, candidate, (20, 30, 40, 50)), 'cpu'), settings)
+    tracker = Tracker(
+        eager_runtime(Pointer(score_map, candidate, (20, 30, 40, 50)), 'cpu'), settings
+    )
     image = np.zeros((480, 640, 3), np.uint8)
     tracker.init(image, box)
     track = tracker.update(image)
@@ -89,7 +91,7 @@ def test_a_candidate_and_its_distances_become_a_box(
 def test_the_search_region_follows_the_motion() -> None:
     candidate = 12 * 25 + 15  # three cells, 24 pixels, to the right of the centre
     tracker = Tracker(
-        eager(Pointer(ScoreMap(25), candidate, (31, 31, 31, 31)), 'cpu'),
+        eager_runtime(Pointer(ScoreMap(25), candidate, (31, 31, 31, 31)), 'cpu'),
         TrackerSettings(motion_gain=0.5),
     )
     image = np.zeros((480, 640, 3), np.uint8)
@@ -253,7 +255,7 @@ class ScoredTarget:
 
     def __init__(self, **settings: Any) -> None:
         self.network = Scorer()
-        self.tracker = Tracker(eager(self.network, 'cpu'), TrackerSettings(**settings))
+        self.tracker = Tracker(eager_runtime(self.network, 'cpu'), TrackerSettings(**settings))
         self.image = np.zeros((480, 640, 3), np.uint8)
         self.tracker.init(self.image, Box.from_center(320, 240, 60, 60))
 

@@ -14,7 +14,7 @@ import pytest
 
 from siamffn_model.datasets.index import Index, open_index
 from siamffn_model.datasets.pack import CutOut, Pack, VideoFrame
-from siamffn_model.datasets.sets import SETS
+from siamffn_model.datasets.sets import TRAINING_SETS
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.crop import Image, context_side
@@ -122,13 +122,13 @@ def test_pairs_of_a_published_set_show_one_target(
     WRITERS[name](tmp_path)
     config = recipe({name: {'pairs': 100, 'range': 2}})
     pairs = PairDataset(config, open_sources(config, {name: tmp_path}), 9)
-    index, image, rows = open_index(SETS[name], tmp_path), Index.image, []
+    index, image, rows = open_index(TRAINING_SETS[name], tmp_path), Index.image_path, []
 
     def record(index: Index, row: int) -> Path:
         rows.append(row)
         return image(index, row)
 
-    monkeypatch.setattr(Index, 'image', record)
+    monkeypatch.setattr(Index, 'image_path', record)
     found, distances, unreadable = set(), set(), []
     for number in range(100):
         pair = pairs[number]
@@ -161,7 +161,7 @@ def test_pairs_of_a_published_set_show_one_target(
 
 def test_only_frames_within_range_are_drawn(tmp_path: Path) -> None:
     write_got10k(tmp_path)
-    index = open_index(SETS['got10k'], tmp_path)
+    index = open_index(TRAINING_SETS['got10k'], tmp_path)
     for frame_range, expected in ((1, {0, 1}), (3, {0, 1, 2, 3}), (100, set(range(FRAMES)))):
         source, rng = IndexSource(index, frame_range), np.random.default_rng(0)
         targets = [source.draw(rng) for _ in range(300)]
@@ -171,12 +171,12 @@ def test_only_frames_within_range_are_drawn(tmp_path: Path) -> None:
         assert {target.name for target in targets} == {f'got10k {number}' for number in range(4)}
 
 
-@pytest.mark.parametrize('name', SETS)
+@pytest.mark.parametrize('name', TRAINING_SETS)
 def test_a_missing_folder_is_reported_with_the_download_address(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         open_sources(recipe({'rendered': {'pairs': 1}, name: {'pairs': 1}}), {})
     assert f'the recipe uses {name}: give its folder with --data {name}=DIR' in str(caught.value)
-    assert SETS[name].source in str(caught.value)
+    assert TRAINING_SETS[name].source in str(caught.value)
 
 
 def test_a_missing_folder_of_the_pack_is_reported() -> None:

@@ -18,8 +18,8 @@ from siamffn_model.training.pair_sources import PackSource, SceneSource
 from siamffn_model.training.validation import (
     CLIPS,
     LENGTH,
-    made_sequence,
     open_validation,
+    synthetic_sequence,
     validate,
 )
 
@@ -50,7 +50,7 @@ def test_without_a_folder_clips_are_generated_from_the_pack(pack: PackSource) ->
     for seed, sequence in enumerate(sequences):
         _, clip = pack.draw_clip(np.random.default_rng(seed), LENGTH)
         images, boxes = zip(*map(clip.frame, range(LENGTH)))
-        assert equal(sequence, made_sequence('', Scene(list(images), list(boxes))))
+        assert equal(sequence, synthetic_sequence('', Scene(list(images), list(boxes))))
     again = open_validation(None, [pack])
     assert all(map(equal, sequences, again))
     assert not equal(sequences[0], sequences[1])
@@ -64,7 +64,7 @@ def test_without_folder_and_pack_scenes_are_rendered() -> None:
         frames = sequence.frames
         assert (frames.size, frames.count, frames.expected) == ((320, 240), LENGTH, LENGTH)
         for _ in range(2):  # a sequence is read again in every epoch
-            assert equal(sequence, made_sequence('', render_scene(LENGTH, seed=seed)))
+            assert equal(sequence, synthetic_sequence('', render_scene(LENGTH, seed=seed)))
 
 
 def test_validation_scores_a_model_and_does_not_change_it() -> None:
@@ -76,7 +76,7 @@ def test_validation_scores_a_model_and_does_not_change_it() -> None:
     state = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [(type(module), module.training) for module in model.modules()]
     learning = [parameter.requires_grad for parameter in model.parameters()]
-    scene = made_sequence('scene', render_scene(8, seed=3))
+    scene = synthetic_sequence('scene', render_scene(8, seed=3))
     result = validate(model, [scene], torch.device('cpu'))
     assert 0.7 < result.success <= 1
     assert result.precision == 1
