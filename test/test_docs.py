@@ -220,7 +220,9 @@ def test_the_page_of_parameters_is_complete(parameters: dict[str, Any]) -> None:
         if parameter.limits:
             expected = '{:g} to {:g}'.format(*parameter.limits)
         assert allowed == expected, name
-        when = {parameter.start: 'start', parameter.fixed: 'configure'}.get(True, 'any time')
+        when = {parameter.read_at_start: 'start', parameter.read_by_configure: 'configure'}.get(
+            True, 'any time'
+        )
         assert changes == when, name
 
 

@@ -30,7 +30,7 @@ from siamffn_ros.bags.io import IMAGE_TOPIC, START, TRUTH_TOPIC, create_bag, ope
 from siamffn_ros.bags.tracking import DETECTIONS_TOPIC, STATUS_TOPIC, TrackingSummary, track_bag
 from siamffn_ros.messages.conversions import to_box, to_detection, to_stamp
 from siamffn_ros.messages.images import to_image
-from siamffn_ros.node.publishers import status_of
+from siamffn_ros.node.publishers import status_message
 
 STEP = 40_000_000  # nanoseconds from image to image
 DELAY = 7_000_000  # nanoseconds from stamp to record time
@@ -88,7 +88,7 @@ def test_output_is_that_of_the_tracker(tmp_path: Path, model: Runtime, clip: Sce
         detection = to_detection('1', track.box, track.score, head)
         assert array == Detection2DArray(header=head, detections=[detection])
         target = Target('1', Tracker(model), number, track, head, processed=number + 1)
-        assert status == status_of(target)
+        assert status == status_message(target.status())
 
 
 def test_lost_target_has_no_detection(tmp_path: Path, model: Runtime, clip: Scene) -> None:
