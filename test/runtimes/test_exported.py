@@ -16,7 +16,7 @@ from siamffn_model.runtimes.exported import (
     read_manifest,
     write_exported,
 )
-from siamffn_model.runtimes.selection import load_model
+from siamffn_model.runtimes.selection import check_weights, load_model
 
 
 def write_manifest(folder: Path, **changes: object) -> Path:
