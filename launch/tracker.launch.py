@@ -37,33 +37,35 @@ def generate_launch_description() -> LaunchDescription:
                 for name, (default, description) in ARGUMENTS.items()
             ],
             *[SetEnvironmentVariable(*item) for item in profile_environment().items()],
-            OpaqueFunction(function=start_node),
-            Node(
-                package='rviz2',
-                executable='rviz2',
-                name='rviz',
-                namespace=LaunchConfiguration('namespace'),
-                arguments=['-d', str(CONFIG / 'tracker.rviz')],
-                # relative, so that it is in the namespace
-                remappings=[('/tracker/debug_image', 'tracker/debug_image')],
-                condition=IfCondition(LaunchConfiguration('rviz')),
-            ),
+            OpaqueFunction(function=start_nodes),
         ]
     )
 
 
-def start_node(context: LaunchContext) -> list[Action]:
-    """Return the action that starts the node."""
+def start_nodes(context: LaunchContext) -> list[Action]:
+    """Return the actions that start RViz and the node.
+
+    RViz comes first: launch does not stop a node that is already running if RViz is missing.
+    """
     given = {name: context.launch_configurations[name] for name in ARGUMENTS}
-    return [
-        Node(
-            package='siamffn',
-            executable='tracker_node',
-            name='tracker',
-            namespace=LaunchConfiguration('namespace'),
-            output='screen',
-            parameters=parameters(given),
-            remappings=[('image', LaunchConfiguration('image_topic'))],
-            ros_arguments=['--log-level', LaunchConfiguration('log_level')],
-        )
-    ]
+    tracker = Node(
+        package='siamffn',
+        executable='tracker_node',
+        name='tracker',
+        namespace=LaunchConfiguration('namespace'),
+        output='screen',
+        parameters=parameters(given),
+        remappings=[('image', LaunchConfiguration('image_topic'))],
+        ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+    )
+    rviz = Node(
+        package='rviz2',
+        executable='rviz2',
+        name='rviz',
+        namespace=LaunchConfiguration('namespace'),
+        arguments=['-d', str(CONFIG / 'tracker.rviz')],
+        # relative, so that it is in the namespace
+        remappings=[('/tracker/debug_image', 'tracker/debug_image')],
+        condition=IfCondition(LaunchConfiguration('rviz')),
+    )
+    return [rviz, tracker]

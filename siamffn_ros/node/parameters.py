@@ -184,6 +184,6 @@ def validate(parameters: NodeParameters, changed: Iterable[str], configured: boo
         return (
             f'tracking.lost_threshold {lost:g}, tracking.uncertain_threshold {uncertain:g} and '
             f'tracking.reacquire_threshold {reacquire:g} must be in ascending order: set them in '
-            'one call (ros2 param load, or set_parameters_atomically)'
+            'one call of the service set_parameters_atomically'
         )
     return ''

@@ -80,7 +80,7 @@ def is_complete(opened: Index) -> bool:
         opened.starts.tolist() == [0, 2, 3, 4, 5, 6]
         and opened.frames.tolist() == [1, 9, 1, 0, 3, 4]
         and opened.boxes[:3].tolist() == [[1, 2, 3.5, 4], [5, 6, 7, 8], [10, 20, 30, 40]]
-        and [opened.image(row).name for row in range(6)]
+        and [opened.image_path(row).name for row in range(6)]
         == ['1.jpg', 'a long näme.jpg', '1.jpg', '1.jpg', '1.jpg', '2.jpg']
         and opened.skipped['empty box'][0] == 12
     )
@@ -94,7 +94,7 @@ def test_index_has_all_annotations(tmp_path: Path) -> None:
         assert (opened.name, opened.folder, len(opened)) == ('toys', tmp_path, 5)
         arrays = opened.starts, opened.frames, opened.boxes
         assert [a.dtype for a in arrays] == [np.int64, np.int32, np.float32]
-        assert opened.image(1) == tmp_path / 'x/a long näme.jpg'
+        assert opened.image_path(1) == tmp_path / 'x/a long näme.jpg'
         names = ['x/1.jpg', 'x/a long näme.jpg', '1.jpg', 'y/z/1.jpg', 'x/2.jpg']
         assert opened.image_paths() == [tmp_path / name for name in names]
         places = [*(f'a row {n}' for n in range(7)), *(f'b row {n}' for n in range(3))]

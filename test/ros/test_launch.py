@@ -64,9 +64,9 @@ def visit(name: str, **given: str) -> tuple[list[Any], LaunchContext]:
             continue
         if isinstance(entity, (DeclareLaunchArgument, SetEnvironmentVariable)):
             entity.execute(context)
-        if entity.condition is None or entity.condition.evaluate(context):
-            actions.append(entity)
-    return actions, context
+        actions.append(entity)
+    enabled = [a for a in actions if a.condition is None or a.condition.evaluate(context)]
+    return enabled, context
 
 
 def processes(actions: list[Any]) -> list[Any]:
@@ -117,7 +117,7 @@ def test_tracker(clean: pytest.MonkeyPatch) -> None:
 
 def test_tracker_with_rviz(clean: pytest.MonkeyPatch) -> None:
     actions, context = visit('tracker', rviz='true', namespace='left')
-    _, rviz = processes(actions)
+    rviz, _ = processes(actions)  # first, since launch leaves a node behind if RViz is missing
     arguments = words(rviz, context)
     assert rviz.node_name == '/left/rviz'
     assert '/tracker/debug_image:=tracker/debug_image' in arguments, 'relative: in the namespace'
