@@ -1,6 +1,7 @@
 # Every target sets up what it needs, and nothing twice. PYTHON=... chooses the Python (3.10 to 3.13).
 PYTHON ?= python3
 RUN := .venv/bin/python
+PYTEST := $(RUN) -m pytest -n auto --dist loadfile
 
 ifdef ROS_DISTRO  # an apt ROS 2 is sourced: it finds our interfaces' libraries as those of any overlay
 export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
@@ -11,14 +12,14 @@ endif
 demo: setup  ## follow a face in a video over ROS 2; VIDEO=file BOX=x,y,w,h for your own
 	$(RUN) -m siamffn_ros.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--init '$(BOX)')
 
-test: setup  ## all tests
-	$(RUN) -m pytest
+test: setup  ## all tests, in one process per core
+	$(PYTEST)
 
 test-fast: setup  ## the tests without the markers slow and ros
-	$(RUN) -m pytest -m 'not slow and not ros'
+	$(PYTEST) -m 'not slow and not ros'
 
 test-deep: setup  ## all tests, with many more examples in the property tests
-	HYPOTHESIS_PROFILE=deep $(RUN) -m pytest
+	HYPOTHESIS_PROFILE=deep $(PYTEST)
 
 lint: setup  ## rules, formatting and types
 	$(RUN) -m ruff check

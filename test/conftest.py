@@ -30,6 +30,18 @@ settings.register_profile('deep', max_examples=1000, deadline=None, print_blob=T
 settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of test/ros, and put the files with long tests first.
+
+    A process of pytest-xdist takes file after file: a long one at the end would run alone.
+    """
+    for item in items:
+        if 'ros' in item.path.relative_to(Path(__file__).parent).parts:
+            item.add_marker('ros')
+    long = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in long and not item.get_closest_marker('ros'))
+
+
 @pytest.fixture(scope='session')
 def shared() -> Path:
     """The folder of development data beside the checkout."""

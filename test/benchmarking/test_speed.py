@@ -161,6 +161,7 @@ def test_a_round_lasts_for_its_time(
     }
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_process_with_one_tracker() -> None:
     ours, cuda = speed._measure_memory(TrackerConfig('siamffn_lite0', 'auto', 'cpu'))
     baseline, _ = speed._measure_memory(TrackerConfig('opencv:kcf'))

@@ -199,6 +199,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_imported_weights_compute_the_outputs_of_keras(
     cache: Path, downloads: Path, serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def head_outputs(
     return cls, loc
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('head', 'level', 'anchors', 'name'),
     [('head', 'box', 1, 'siamban_r50'), ('rpn_head', 'rpn', 5, 'siamrpnpp_r50')],
@@ -157,6 +158,7 @@ def test_an_imported_checkpoint_computes_the_same_outputs(
     assert torch.allclose(distances, expected, rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_weight_file(tmp_path: Path) -> None:
     path, out = tmp_path / 'ban.pth', tmp_path / 'ban.safetensors'
     state = checkpoint('head', 'box', 1)

@@ -17,6 +17,7 @@ from siamffn_model.networks.zoo import read_card
 from ..command import siamffn
 
 
+@pytest.mark.slow
 def test_evaluate(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     file, out = tmp_path / 'scores' / 'out.json', tmp_path / 'out'
     done = siamffn(
@@ -43,6 +44,7 @@ def test_evaluate(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     assert {path.name for path in (out / 'strips').iterdir()} == {'clip1.jpg', 'clip2.jpg'}
 
 
+@pytest.mark.slow
 def test_score_and_evaluate_give_the_same_scores(
     clips: Path, random_weights: Path, tmp_path: Path
 ) -> None:
@@ -66,6 +68,7 @@ def test_score_and_evaluate_give_the_same_scores(
     assert 'so they are not comparable' in (again / 'report.html').read_text()
 
 
+@pytest.mark.slow
 def test_evaluate_resumes_an_interrupted_run(clips: Path, tmp_path: Path) -> None:
     """Existing results of the same tracker are kept with --resume, and only with it."""
     words = ['evaluate', 'sequences', '--data', clips, '--tracker', 'opencv:mil', '--out', tmp_path]
@@ -81,6 +84,7 @@ def test_evaluate_resumes_an_interrupted_run(clips: Path, tmp_path: Path) -> Non
     assert kept.stat().st_mtime_ns != before
 
 
+@pytest.mark.slow
 def test_evaluate_in_two_processes_of_torchrun(clips: Path, tmp_path: Path) -> None:
     """Each process tracks one sequence; the first process scores both."""
     command = [
@@ -155,6 +159,7 @@ def test_the_help_lists_every_benchmark() -> None:
     assert all(re.search(rf'\b{name}\b', text) for name in BENCHMARKS)
 
 
+@pytest.mark.slow
 def test_tune(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     study = tmp_path / 'tune.db'
     words = ['sequences', '--data', clips, '--weights', random_weights, '--study', study]
@@ -172,6 +177,7 @@ def test_tune(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     assert str(study) in other.stderr
 
 
+@pytest.mark.slow
 def test_calibrate(clips: Path, tmp_path: Path) -> None:
     def calibration_error(*options: str | Path) -> float:
         done = siamffn('calibrate', 'sequences', '--data', clips, *options)

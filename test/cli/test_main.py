@@ -79,6 +79,7 @@ def test_track_starts_from_the_given_box(clips: Path, random_weights: Path, tmp_
     assert first == '0,40.50,30.00,20.00,25.00,1.0000,TRACKING'
 
 
+@pytest.mark.slow
 def test_settings_reach_the_tracker(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     boxes = []
     for number, value in enumerate(('0.1', '0.9')):
@@ -155,6 +156,7 @@ def test_training_without_its_packages_names_the_extra(monkeypatch: pytest.Monke
         assert done.stderr.startswith('Error: pydantic is not installed: training needs the extra')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('recipe', 'words', 'message'),
     [
@@ -213,6 +215,7 @@ def test_data_speed_measures(tiny_pack: Path) -> None:
 # --- export
 
 
+@pytest.mark.slow
 def test_track_accepts_an_exported_folder(clips: Path, tmp_path: Path) -> None:
     pytest.importorskip('openvino', reason='extra [openvino] not installed')
     folder = tmp_path / 'model'
@@ -260,6 +263,7 @@ def test_export_reports_invalid_arguments(
 # --- complexity and weights
 
 
+@pytest.mark.slow
 def test_complexity_counts_and_measures() -> None:
     done = siamffn('complexity', 'siamfc_alex', '--device', 'cpu', '--json')
     assert done.exit_code == 0, done.output
@@ -348,6 +352,7 @@ def test_parse_box_as_an_option_of_any_command() -> None:
 # --- the installed executable
 
 
+@pytest.mark.slow
 def test_executable(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     words = ['track', clips / 'clip2', '--weights', random_weights, '--out', tmp_path]
     done = subprocess.run([SIAMFFN, *words], capture_output=True, text=True, timeout=120)
@@ -360,6 +365,7 @@ def test_executable(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_results_so_far(
     sequence_folder: Path, random_weights: Path, tmp_path: Path
 ) -> None:

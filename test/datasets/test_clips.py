@@ -70,6 +70,7 @@ def test_box_fits_the_pixels(seed: int) -> None:
     assert np.mean(errors, axis=0) == pytest.approx((0, 0), abs=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', [(320, 240), (64, 64), (101, 303)])
 @pytest.mark.parametrize('seed', range(6))
 def test_the_target_stays_in_bounds_and_moves_smoothly(size: tuple[int, int], seed: int) -> None:
@@ -102,6 +103,7 @@ def test_distractors_and_occluders_are_as_frequent_as_specified() -> None:
     assert np.mean([len(clip.distractors) for clip in clips]) == pytest.approx(1.3, abs=0.2)
 
 
+@pytest.mark.slow
 def test_similar_distractors_do_not_cover_the_target() -> None:
     clips = [clip for clip in map(draw, range(30)) if clip.similar_distractors]
     for clip in clips:
@@ -126,6 +128,7 @@ def test_distractors_are_visible_below_the_target(seed: int) -> None:
     assert visible == bool(clip.distractors)
 
 
+@pytest.mark.slow
 def test_occluder_crosses_the_target_and_covers_a_part() -> None:
     clips = [clip for clip in (draw(seed, 120) for seed in range(40)) if clip.occluder]
     for clip in clips:

@@ -26,6 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('title', 'read', 'count', 'total'),
     [('UAV20L', read_uav20l, 20, 58670), ('UAV123', read_uav123, 123, 112578)],
@@ -104,6 +105,7 @@ def test_wrong_number_of_rows_is_named(folder: Path, count: int) -> None:
         read_uav20l(folder, False)
 
 
+@pytest.mark.slow
 def test_missing_image_is_named(tmp_path: Path) -> None:
     """Image 5000 is missing in all videos, but only group3 needs it."""
     write_uav(tmp_path, 'UAV20L', images=True)

@@ -189,6 +189,7 @@ def all_plots(names: list[str]) -> dict[str, Figure]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'names',
     [['one'], [f'{LONG_NAME}_{i}' for i in range(8)], [f't{i}' for i in range(30)]],

@@ -88,6 +88,7 @@ def parallelograms(draw: st.DrawFn) -> Polygon:
     return (x, y, x + ux, y + uy, x + ux + vx, y + uy + vy, x + vx, y + vy)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(parallelograms(), parallelograms()), min_size=1, max_size=5))
 def test_agrees_with_plain_implementation(pairs: list[tuple[Polygon, Polygon]]) -> None:
     a, b = (np.array(column) for column in zip(*pairs, strict=True))

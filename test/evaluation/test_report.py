@@ -91,6 +91,7 @@ def page(folder: Path) -> Page:
     return Page((folder / 'report.html').read_text(encoding='utf-8'))
 
 
+@pytest.mark.slow
 def test_files(folder: Path) -> None:
     plots = ['success', 'precision', 'norm_precision', 'attributes']
     expected = {f'plots/{name}.{ending}' for name in plots for ending in ('svg', 'pdf')}

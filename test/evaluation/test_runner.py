@@ -203,6 +203,7 @@ def test_done_depends_on_tracker_sequence_and_files(
     assert not job.done()
 
 
+@pytest.mark.slow
 def test_damaged_image_raises_after_all_other_jobs(clips: Path, tmp_path: Path) -> None:
     sequences = read_sequences(clips)
     (clips / 'clip1/img/000005.jpg').write_bytes(b'no picture')
@@ -225,6 +226,7 @@ def test_first_of_several_errors_is_raised(
 # --- several processes
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_results(clips: Path, tmp_path: Path) -> None:
     if not hasattr(cv2, 'TrackerKCF_create'):
         pytest.skip('this build of OpenCV has no KCF and CSRT: opencv-contrib-python-headless has')
@@ -251,6 +253,7 @@ if __name__ == '__main__':
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.parametrize('workers', [1, 2])
 def test_finished_jobs_survive_a_stop(

@@ -14,6 +14,7 @@ from siamffn_model.evaluation.tracker_specs import opencv_tracker, siamffn_track
 from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
 
+@pytest.mark.slow
 def test_siamffn_tracker_is_the_same_in_another_process(scene: Scene, random_weights: Path) -> None:
     settings = TrackerSettings(window_influence=0.3)
     spec = siamffn_tracker('siamffn_lite0', random_weights, 'cpu', 'auto', settings)

@@ -47,6 +47,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / 'folder' / 'study.db'
 
 
+@pytest.mark.slow
 def test_maximum_is_found_approximately(path: Path) -> None:
     settings, value = tune(path, 'study', hill, 40, IDENTITY)
     assert value == hill(settings) > 0.98 > hill(TrackerSettings()) + 0.05
@@ -137,6 +138,7 @@ tune(Path(sys.argv[1]), 'study', objective, 8, {'model': 'm'})
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study(path: Path) -> None:
     command = [sys.executable, '-c', WORKER, str(path)]
     workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]

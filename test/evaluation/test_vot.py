@@ -118,6 +118,7 @@ def runs_and_truths(draw: st.DrawFn) -> tuple[list[Row], list[Row]]:
     return rows, truth
 
 
+@pytest.mark.slow
 @given(st.lists(runs_and_truths(), min_size=1, max_size=4), st.integers(2, 20), st.integers(0, 30))
 def test_agrees_with_plain_implementation(
     drawn: list[tuple[list[Row], list[Row]]], low: int, more: int
@@ -390,6 +391,7 @@ def read_annotation(folder: Path) -> list[Sequence]:
     return sequences
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('year', ['VOT2018', 'VOT2019'])
 def test_published_scores(shared: Path, year: str) -> None:
     """The scores are rounded to three decimals; the tolerance is half a unit plus a margin."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -23,14 +24,61 @@ from .conftest import close, pixels
 BOXES = torch.tensor([[90.0, 100, 70, 60], [110, 80, 60, 64]])
 
 
+class Outputs(NamedTuple):
+    """Outputs (logits, distances) of a model for two targets and two search crops.
+
+    Attributes:
+        batch: both targets, each in its own crop, in one batch.
+        single: the same, one by one.
+        first: the first target in both crops, in one batch.
+        first_single: the same, one by one.
+        recomputed: the first target in the second crop, with a template of its own.
+        attention: weights (2, 3) of scale attention for `batch`; None for a model without it.
+    """
+
+    batch: tuple[torch.Tensor, torch.Tensor]
+    single: list[tuple[torch.Tensor, torch.Tensor]]
+    first: tuple[torch.Tensor, torch.Tensor]
+    first_single: list[tuple[torch.Tensor, torch.Tensor]]
+    recomputed: tuple[torch.Tensor, torch.Tensor]
+    attention: torch.Tensor | None
+
+
+@pytest.fixture(scope='module')
+def outputs(fresh: Siamese) -> Outputs:
+    """Compute once what several tests compare: the large models take a second per crop."""
+    model = fresh.eval()
+    attention: list[torch.Tensor] = []
+    parts = [part for part in model.modules() if isinstance(part, ScaleAttention)]
+    hooks = [
+        part.register_forward_pre_hook(lambda p, inputs: attention.append(p.weights(*inputs)))
+        for part in parts
+    ]
+    z, x = pixels(2, 127), pixels(2, 255)
+    with torch.no_grad():
+        batch = model.search(x, model.template(z))
+        for hook in hooks:
+            hook.remove()
+        first, second = model.template(z[:1]), model.template(z[1:])
+        single = [model.search(x[:1], first), model.search(x[1:], second)]
+        return Outputs(
+            batch,
+            single,
+            model.search(x, first),
+            [single[0], model.search(x[1:], first)],
+            model.search(x[1:], model.template(z[:1])),
+            attention[0] if attention else None,
+        )
+
+
 def keys(model: Siamese, count: int) -> torch.Tensor:
     candidates = model.score_map.points().shape[1]
     return torch.rand(count, 2, candidates, generator=torch.Generator().manual_seed(0))
 
 
-def test_output_shapes_match_the_score_map(model: Siamese) -> None:
-    with torch.no_grad():
-        logits, distances = model.search(pixels(2, 255), model.template(pixels(2, 127)))
+@pytest.mark.slow
+def test_output_shapes_match_the_score_map(model: Siamese, outputs: Outputs) -> None:
+    logits, distances = outputs.batch
     count = model.score_map.points().shape[1]
     assert logits.shape == (2, 2, count)
     assert distances.shape == (2, 4, count)
@@ -41,6 +89,7 @@ def test_output_shapes_match_the_score_map(model: Siamese) -> None:
     assert (top + bottom >= 0).all()
 
 
+@pytest.mark.slow
 def test_every_parameter_has_a_gradient(model: Siamese) -> None:
     model.train()
     logits, distances = model.search(pixels(1, 255), model.template(pixels(1, 127)))
@@ -53,6 +102,7 @@ def test_every_parameter_has_a_gradient(model: Siamese) -> None:
     assert [n for n, g in gradients.items() if g is not None and not g.any()] == []
 
 
+@pytest.mark.slow
 def test_a_tracker_runs_with_every_model(model: Siamese) -> None:
     image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     tracker = Tracker(prepare(copy.deepcopy(model), 'cpu', 'eager'))
@@ -122,52 +172,37 @@ def test_autocast_gives_finite_losses_and_gradients(kind: type[Siamese]) -> None
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_a_template_can_be_reused_for_many_frames(model: Siamese) -> None:
-    z, frames = pixels(1, 127), pixels(2, 255)
-    with torch.no_grad():
-        template = model.template(z)
-        cached = [model.search(frame[None], template) for frame in frames]
-        recomputed = [model.search(frame[None], model.template(z)) for frame in frames]
-    for one, other in zip(cached, recomputed, strict=True):
-        assert torch.equal(one[0], other[0])
-        assert torch.equal(one[1], other[1])
+@pytest.mark.slow
+def test_a_template_can_be_reused_for_many_frames(outputs: Outputs) -> None:
+    cached = outputs.first_single
+    assert torch.equal(cached[1][0], outputs.recomputed[0])
+    assert torch.equal(cached[1][1], outputs.recomputed[1])
     assert not torch.equal(cached[0][0], cached[1][0])
 
 
-def test_a_batch_of_targets_gives_the_same_as_single_targets(model: Siamese) -> None:
-    z, x = pixels(2, 127), pixels(2, 255)
-    with torch.no_grad():
-        batch = model.search(x, model.template(z))
-        single = [model.search(x[i : i + 1], model.template(z[i : i + 1])) for i in range(2)]
+@pytest.mark.slow
+def test_a_batch_of_targets_gives_the_same_as_single_targets(outputs: Outputs) -> None:
     for output in (0, 1):
-        assert close(batch[output], torch.cat([one[output] for one in single]))
+        assert close(outputs.batch[output], torch.cat([one[output] for one in outputs.single]))
 
 
-def test_one_template_is_broadcast_to_a_batch_of_crops(model: Siamese) -> None:
-    x = pixels(2, 255)
-    with torch.no_grad():
-        template = model.template(pixels(1, 127))
-        batch = model.search(x, template)[0]
-        single = torch.cat([model.search(crop[None], template)[0] for crop in x])
-    assert close(batch, single)
+@pytest.mark.slow
+def test_one_template_is_broadcast_to_a_batch_of_crops(outputs: Outputs) -> None:
+    assert close(outputs.first[0], torch.cat([one[0] for one in outputs.first_single]))
 
 
-def test_scale_attention_is_between_one_half_and_one(model: Siamese) -> None:
+@pytest.mark.slow
+def test_scale_attention_is_between_one_half_and_one(model: Siamese, outputs: Outputs) -> None:
     if not isinstance(model, SiamFFN):
-        assert not any(isinstance(part, ScaleAttention) for part in model.modules())
+        assert outputs.attention is None
         return
-    weights: list[torch.Tensor] = []
-    hook = model.fusion.register_forward_pre_hook(
-        lambda fusion, inputs: weights.append(fusion.weights(*inputs))
-    )
-    with torch.no_grad():
-        model.search(pixels(3, 255), model.template(pixels(3, 127)))
-    hook.remove()
-    assert weights[0].shape == (3, 3)
-    assert weights[0].min() >= 0.5
-    assert weights[0].max() <= 1
+    assert outputs.attention is not None
+    assert outputs.attention.shape == (2, 3)
+    assert outputs.attention.min() >= 0.5
+    assert outputs.attention.max() <= 1
 
 
+@pytest.mark.slow
 def test_1x1_downsampling_equals_zero_padded_3x3_kernels() -> None:
     torch.manual_seed(0)
     light, heavy = ResNet50(downsample=1).eval(), ResNet50().eval()

@@ -18,6 +18,7 @@ from siamffn_model.networks.zoo import (
 )
 
 
+@pytest.mark.slow
 def test_weights_are_written_and_read(name: str, model: Siamese, tmp_path: Path) -> None:
     path = tmp_path / 'deep' / 'model.safetensors'
     save_weights(model, name, path, {'data': 'none'})

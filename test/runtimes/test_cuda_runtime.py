@@ -37,12 +37,14 @@ def overlaps(tracker: Tracker, scene: Scene) -> list[float]:
     return [float(iou(box, truth)) for box, truth in zip(boxes, scene.boxes[1:])]
 
 
+@pytest.mark.slow
 def test_it_tracks_like_the_eager_model(trained: Siamese, runtime: CUDARuntime) -> None:
     scene = render_scene(15, seed=5)
     expected = overlaps(Tracker(eager_runtime(copy.deepcopy(trained), 'cpu')), scene)
     assert overlaps(Tracker(runtime), scene) == pytest.approx(expected, abs=0.05)
 
 
+@pytest.mark.slow
 def test_each_view_of_a_batch_uses_its_own_template(runtime: CUDARuntime, scene: Scene) -> None:
     image, box = scene.images[0], scene.boxes[0]
     places = [(box.cx + 3 * n, box.cy - 2 * n, box.w + 5 * n) for n in range(35)]
@@ -63,6 +65,7 @@ def test_the_buffer_grows_for_a_large_region(runtime: CUDARuntime) -> None:
     assert np.isfinite(runtime.search([view], [runtime.template(view)])).all()
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_cuda_graphs_track_like_the_eager_model(trained: Siamese) -> None:
     captured = CUDARuntime(copy.deepcopy(trained), 'cuda')

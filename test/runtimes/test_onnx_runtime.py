@@ -25,6 +25,7 @@ for package in ('onnxruntime', 'onnxscript'):
 onnx_runtime = pytest.importorskip('siamffn_model.runtimes.onnx_runtime')
 
 
+@pytest.mark.slow
 def test_a_model_with_anchors_gives_the_same_candidates(scene: Scene) -> None:
     torch.manual_seed(0)
     models = create_model('siamrpn_alex'), create_model('siamrpn_alex')
@@ -37,6 +38,7 @@ def test_a_model_with_anchors_gives_the_same_candidates(scene: Scene) -> None:
     assert (np.abs(actual - expected) < 1e-3 * scale).all()
 
 
+@pytest.mark.slow
 def test_shapes_are_constant_and_tensors_are_named(onnx_folder: Path) -> None:
     template, search = (onnx.load(onnx_folder / f'{name}.onnx') for name in ('template', 'search'))
     assert template.opset_import[0].version >= 17

@@ -26,6 +26,7 @@ assert received
 """
 
 
+@pytest.mark.slow
 def test_a_signal_after_models_were_deleted_does_not_end_the_process() -> None:
     done = subprocess.run([sys.executable, '-c', PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -44,6 +45,7 @@ print((resident_memory() - before) / 1e6)
 """
 
 
+@pytest.mark.slow
 def test_the_memory_of_deleted_models_is_freed() -> None:
     done = subprocess.run([sys.executable, '-c', LOADING], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

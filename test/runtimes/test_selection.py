@@ -37,6 +37,7 @@ def candidates(runtime: Runtime, scene: Scene) -> Floats:
 
 
 # one of each kind of head
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['siamffn_lite0', 'siamban_lite0', 'siamrpn_alex', 'siamfc_alex'])
 def test_every_runtime_agrees_with_the_eager_model(name: str, scene: Scene) -> None:
     torch.manual_seed(0)
@@ -61,6 +62,7 @@ def test_the_fastest_runtime_is_close_to_eager(scene: Scene) -> None:
     assert np.allclose(fastest[0, 1:, best[0]], expected[0, 1:, best[0]], rtol=0.1, atol=1)
 
 
+@pytest.mark.slow
 def test_a_converted_model_is_cached_and_read_without_pytorch(cache: Path, scene: Scene) -> None:
     pytest.importorskip('openvino', reason='extra [openvino] not installed')
     expected = candidates(load_model(runtime='openvino-f32'), scene)
@@ -87,12 +89,14 @@ def assert_equal_candidates(actual: Floats, expected: Floats) -> None:
     np.testing.assert_allclose(actual[:, 1:], expected[:, 1:], rtol=1e-5, atol=1e-3)  # pixels
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_ignored(cache: Path, scene: Scene) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text('')
     assert candidates(load_model(), scene).shape == (2, 5, 625)
 
 
+@pytest.mark.slow
 def test_old_models_are_evicted_from_the_cache(cache: Path, tmp_path: Path) -> None:
     pytest.importorskip('openvino', reason='extra [openvino] not installed')
     for number in range(4):

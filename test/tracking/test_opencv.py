@@ -51,6 +51,7 @@ def test_a_rendered_scene_is_tracked(short_scene: Scene, name: str) -> None:
     assert followed > 0.6
 
 
+@pytest.mark.slow
 @needs_contrib
 @pytest.mark.parametrize('name', ['csrt', 'kcf'])
 def test_init_again_resets_the_tracker(short_scene: Scene, name: str) -> None:

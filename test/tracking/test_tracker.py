@@ -151,6 +151,7 @@ def test_images_may_change_size(model: Runtime) -> None:
     assert tracker.update(IMAGE[:50, :70].copy()).box.cx <= 70
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seed', range(4))
 def test_packaged_weights_track_a_rendered_scene(model: Runtime, seed: int) -> None:
     scene: Scene = render_scene(60, seed=seed)
@@ -162,6 +163,7 @@ def test_packaged_weights_track_a_rendered_scene(model: Runtime, seed: int) -> N
     assert overlaps.min() > 0.3
 
 
+@pytest.mark.slow
 def test_packaged_weights_track_a_real_sequence(model: Runtime, shared: Path) -> None:
     frames = open_frames(shared / 'data/sequences/vot15_ball1')
     assert frames.groundtruth is not None
@@ -177,6 +179,7 @@ def test_packaged_weights_track_a_real_sequence(model: Runtime, shared: Path) ->
     assert np.mean(overlaps) > 0.5
 
 
+@pytest.mark.slow
 def test_packaged_weights_detect_loss_and_redetect_elsewhere(model: Runtime) -> None:
     scene: Scene = render_scene(20, (640, 480), seed=1)
     tracker = Tracker(model)
@@ -322,6 +325,7 @@ def test_the_tiles_of_a_huge_image_take_no_memory() -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_a_batch_gives_the_same_tracks_as_single_trackers(model: Runtime) -> None:
     scenes = [render_scene(12, (320, 240), seed=seed) for seed in range(3)]
     alone, together = ([Tracker(model) for _ in scenes] for _ in range(2))

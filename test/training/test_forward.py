@@ -10,6 +10,7 @@ from siamffn_model.networks.zoo import create_model
 from siamffn_model.training.forward import respond
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['siamffn_lite0', 'siamban_r50', 'siamrpn_alex', 'siamfc_alex'])
 def test_the_forward_pass_equals_that_of_tracking(name: str) -> None:
     torch.manual_seed(0)

@@ -68,6 +68,7 @@ def log(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / 'log.jsonl').read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_smoke_recipe_learns_to_track_a_rendered_target(tmp_path: Path) -> None:
     path = train(read_recipe(SMOKE), {}, tmp_path, 'cpu', workers=1)
     losses = [line['loss'] for line in log(tmp_path) if 'loss' in line]
@@ -86,6 +87,7 @@ def test_the_smoke_recipe_learns_to_track_a_rendered_target(tmp_path: Path) -> N
     assert overlap.min() > 0.2
 
 
+@pytest.mark.slow
 def test_training_on_all_published_sets(
     tmp_path: Path,
     validation: Path,
@@ -106,6 +108,7 @@ def test_training_on_all_published_sets(
     assert skipped and len(set(skipped)) == len(skipped)
 
 
+@pytest.mark.slow
 def test_the_trainable_stages_are_trained_from_the_unfreeze_epoch(
     tmp_path: Path, validation: Path
 ) -> None:
@@ -119,6 +122,7 @@ def test_the_trainable_stages_are_trained_from_the_unfreeze_epoch(
     assert {int(name.split('.')[1]) for name in changed} == set(range(5, 11))
 
 
+@pytest.mark.slow
 def test_micro_batches_give_the_losses_of_the_complete_batch(
     tmp_path: Path, validation: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +198,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, validation: Path) ->
     return out
 
 
+@pytest.mark.slow
 def test_an_interrupted_and_killed_training_resumes_with_the_same_result(
     uninterrupted: Path, tmp_path: Path, validation: Path, processes: list[subprocess.Popen[str]]
 ) -> None:
@@ -221,6 +226,7 @@ def test_an_interrupted_and_killed_training_resumes_with_the_same_result(
     assert not (out / 'checkpoint.pt').exists()
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one_and_continue_after_one_was_killed(
     tmp_path: Path, validation: Path, processes: list[subprocess.Popen[str]]
 ) -> None:

@@ -67,6 +67,7 @@ def test_without_folder_and_pack_scenes_are_rendered() -> None:
             assert equal(sequence, synthetic_sequence('', render_scene(LENGTH, seed=seed)))
 
 
+@pytest.mark.slow
 def test_validation_scores_a_model_and_does_not_change_it() -> None:
     name = 'siamffn_lite0'
     model = create_model(name)
