@@ -18,14 +18,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
-from siamffn_model.imaging.crop import (
-    SEARCH_SIZE,
-    Image,
-    View,
-    context_side,
-    mean_colour,
-    search_side,
-)
+from siamffn_model.imaging.crop import SEARCH_SIZE, View, context_side, mean_colour, search_side
+from siamffn_model.imaging.image import Image
 from siamffn_model.runtimes.devices import reserved_gpu_memory, resident_memory
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import load_model, prepare, weight_file

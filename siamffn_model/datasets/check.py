@@ -13,7 +13,7 @@ from siamffn_model.datasets.index import open_index
 from siamffn_model.datasets.pack import Pack, VideoFrame
 from siamffn_model.datasets.sets import TRAINING_SETS
 from siamffn_model.errors import ConfigError, SiamFFNError
-from siamffn_model.imaging.sources import read_image
+from siamffn_model.imaging.image import read_image
 
 MAX_REPORTED = 20  # damaged images named in the output
 CHUNK_SIZE = 16  # images per task: a million tasks of one image would fill the memory

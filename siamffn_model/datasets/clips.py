@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from siamffn_model.datasets.copy_paste import Pose, Sprite, backdrop, paste
 from siamffn_model.datasets.synthetic import smooth_curve
 from siamffn_model.errors import ConfigError
-from siamffn_model.imaging.crop import Image, context_side
+from siamffn_model.imaging.crop import context_side
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.image import Image
 
 MIN_SIDE = 64  # pixels of the image's shorter side
 MIN_TARGET_SIZE = 20  # pixels

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from siamffn_model.imaging.crop import Image, context_side
+from siamffn_model.imaging.crop import context_side
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.image import Image
 
 MASK_MARGIN = 2  # pixels by which a blurred mask, interpolated, extends beyond its outline
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import decode_image
+from siamffn_model.imaging.image import decode_image
 
 
 class CutOut(NamedTuple):

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from siamffn_model.errors import DependencyError
-from siamffn_model.imaging.crop import Image
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.image import Image
 from siamffn_model.tracking.tracker import TrackerProtocol
 
 

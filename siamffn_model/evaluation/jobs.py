@@ -19,7 +19,7 @@ from siamffn_model.evaluation.metrics import Floats
 from siamffn_model.evaluation.raw_results import format_boxes
 from siamffn_model.evaluation.tracker_specs import TrackerSpec
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import Image
+from siamffn_model.imaging.image import Image
 from siamffn_model.tracking import TrackerProtocol
 
 OnFrame = Callable[[], object]  # called with each image that is read

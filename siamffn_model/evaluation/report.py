@@ -18,7 +18,7 @@ from siamffn_model.datasets.benchmarks import Benchmark
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation import plots, tables
 from siamffn_model.evaluation.results import OPEResult, ResetResult, Results
-from siamffn_model.imaging.sources import Image
+from siamffn_model.imaging.image import Image
 
 JPEG_QUALITY = 85
 

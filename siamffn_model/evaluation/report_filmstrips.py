@@ -16,7 +16,7 @@ from siamffn_model.evaluation.plots import tracker_colours
 from siamffn_model.evaluation.raw_results import parse_boxes, read_texts
 from siamffn_model.evaluation.results import OPEResult, Results
 from siamffn_model.evaluation.tables import rank_trackers
-from siamffn_model.imaging.sources import Image
+from siamffn_model.imaging.image import Image
 
 MAX_FILMSTRIPS = 4
 MAX_TRACKERS = 6  # in one filmstrip; the boxes of more trackers cannot be distinguished

@@ -22,7 +22,7 @@ from siamffn_model.evaluation.metrics import Floats
 from siamffn_model.evaluation.polygons import polygon_overlap, polygon_to_box
 from siamffn_model.evaluation.results import ResetResult
 from siamffn_model.imaging.geometry import corners
-from siamffn_model.imaging.sources import Image
+from siamffn_model.imaging.image import Image
 from siamffn_model.tracking import TrackerProtocol
 
 RESTART = 5  # frames from a failure to the next initialisation

@@ -10,9 +10,10 @@ import numpy as np
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DataError
-from siamffn_model.imaging.crop import Image, View, context_side, mean_colour, search_side
+from siamffn_model.imaging.crop import View, context_side, mean_colour, search_side
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import ImageFiles, read_image
+from siamffn_model.imaging.image import Image, read_image
+from siamffn_model.imaging.sources import ImageFiles
 
 # The search region is off the target, as it is in tracking, where it follows from the last box.
 MAX_SHIFT = 0.1  # of its centre, in each direction, as a fraction of its side

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from siamffn_model.errors import ImageError
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.image import Image
 
 TEMPLATE_SIZE = 127  # side of the template crop in pixels
 SEARCH_SIZE = 255  # side of the search crop in pixels
 CONTEXT_AMOUNT = 0.5  # fraction of w + h that is added to both sides (SiamFC, section 4.1)
-
-Image = NDArray[np.uint8]
 
 
 class View(NamedTuple):
@@ -38,18 +35,6 @@ class View(NamedTuple):
     def crop(self, size: int) -> Image:
         """Return the region, resized to (size, size, 3)."""
         return crop_window(self.image, (self.x, self.y), (self.side, self.side), size, self.fill)
-
-
-def check_image(image: Any) -> Image:
-    """Return the image if it is BGR uint8 (H, W, 3) and not empty; raise `ImageError` otherwise."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        dtype = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f'image is {dtype}: give a BGR uint8 array of shape (H, W, 3)')
-    if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ImageError(
-            f'image has shape {image.shape}: give a BGR uint8 array of shape (H, W, 3)'
-        )
-    return image
 
 
 def context_side(w: float, h: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from siamffn_model.errors import ImageError
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import Image
+from siamffn_model.imaging.image import Image
 
 Colour = tuple[int, int, int]
 

@@ -10,15 +10,12 @@ from functools import cached_property
 from pathlib import Path
 
 import cv2
-import numpy as np
 from natsort import natsorted
-from numpy.typing import NDArray
 
 from siamffn_model.atomic_io import read_lines
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.imaging.geometry import Box
-
-Image = NDArray[np.uint8]
+from siamffn_model.imaging.image import Image, read_image
 
 IMAGE_TYPES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
 FOLDER_FPS = 30.0  # assumed where the source has no frame rate
@@ -95,23 +92,6 @@ def read_groundtruth(path: Path) -> list[Box | None]:
 def split_numbers(row: str) -> list[float]:
     """Return the numbers of a comma, tab or space separated row; raise `ValueError` if invalid."""
     return [float(word) for word in re.split(r'[,;\s]+', row.strip())]
-
-
-def read_image(path: Path) -> Image:
-    """Read an image as BGR uint8 (H, W, 3); raise `ImageError` with the name of the file."""
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise ImageError(f'{path}: cannot be read ({error.strerror})') from error
-    image = decode_image(data)
-    if image is None:
-        raise ImageError(f'{path}: damaged or not an image; replace or remove the file')
-    return image
-
-
-def decode_image(data: NDArray[np.uint8], flag: int = cv2.IMREAD_COLOR) -> Image | None:
-    """Decode the bytes (N) of an image file with OpenCV's `flag`; return None if that fails."""
-    return cv2.imdecode(data, flag) if data.size else None  # type: ignore[return-value]
 
 
 class ImageFiles(Frames):

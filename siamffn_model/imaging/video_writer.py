@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from siamffn_model.errors import DataError, ImageError
-from siamffn_model.imaging.sources import Image
+from siamffn_model.imaging.image import Image
 
 ENCODER_OPTIONS = {
     'preset': 'superfast',

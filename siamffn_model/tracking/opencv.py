@@ -16,8 +16,8 @@ from siamffn_model.errors import (
     SiamFFNError,
     WeightsError,
 )
-from siamffn_model.imaging.crop import Image, check_image
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.image import Image, check_image
 from siamffn_model.tracking.tracker import State, Track
 
 OPENCV_TRACKERS = ('csrt', 'kcf', 'mil', 'nano')

@@ -17,7 +17,8 @@ from siamffn_model.atomic_io import write_text
 from siamffn_model.errors import DataError, DependencyError, ImageError
 from siamffn_model.imaging.drawing import Colour, draw_track
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import Frames, Image
+from siamffn_model.imaging.image import Image
+from siamffn_model.imaging.sources import Frames
 from siamffn_model.imaging.video_writer import VideoWriter
 from siamffn_model.tracking import State, Track, TrackerProtocol
 

@@ -11,16 +11,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from siamffn_model.errors import NotReadyError
-from siamffn_model.imaging.crop import (
-    SEARCH_SIZE,
-    Image,
-    View,
-    check_image,
-    context_side,
-    mean_colour,
-    search_side,
-)
+from siamffn_model.imaging.crop import SEARCH_SIZE, View, context_side, mean_colour, search_side
 from siamffn_model.imaging.geometry import Box, clip_point
+from siamffn_model.imaging.image import Image, check_image
 from siamffn_model.runtimes.runtime import Floats, Runtime, Template
 from siamffn_model.tracking.motion import Motion
 from siamffn_model.tracking.redetection import TILE_SPACING, SearchTiles

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from siamffn_model.imaging.crop import Image
+from siamffn_model.imaging.image import Image
 from siamffn_model.training.recipe import Augmentation
 
 MAX_DOWNSAMPLING = 5.0  # factor of each side

@@ -19,7 +19,7 @@ from siamffn_model.atomic_io import write_text
 from siamffn_model.imaging.crop import SEARCH_SIZE
 from siamffn_model.imaging.drawing import contact_sheet, draw_track
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import Image
+from siamffn_model.imaging.image import Image
 from siamffn_model.networks.fusion import ScaleAttention
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.training.labels import points

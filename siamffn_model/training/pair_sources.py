@@ -17,9 +17,9 @@ from siamffn_model.datasets.pack import Pack, VideoFrame
 from siamffn_model.datasets.sets import TRAINING_SETS
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import ConfigError
-from siamffn_model.imaging.crop import SEARCH_SIZE, Image, context_side
+from siamffn_model.imaging.crop import SEARCH_SIZE, context_side
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import read_image
+from siamffn_model.imaging.image import Image, read_image
 from siamffn_model.training.augmentation import ColorJitter
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import CropSpec, PairSource, TargetPair

@@ -18,13 +18,13 @@ from siamffn_model.errors import DataError, ImageError
 from siamffn_model.imaging.crop import (
     SEARCH_SIZE,
     TEMPLATE_SIZE,
-    Image,
     context_side,
     crop_box,
     crop_window,
     mean_colour,
 )
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.image import Image
 from siamffn_model.training.augmentation import augment
 from siamffn_model.training.recipe import Recipe
 

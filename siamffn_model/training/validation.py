@@ -14,7 +14,8 @@ from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.evaluation.metrics import Scores
 from siamffn_model.evaluation.runner import track_all
-from siamffn_model.imaging.sources import FOLDER_FPS, Frames, Image
+from siamffn_model.imaging.image import Image
+from siamffn_model.imaging.sources import FOLDER_FPS, Frames
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.runtimes.selection import prepare
 from siamffn_model.tracking import Tracker

@@ -17,7 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from siamffn_model.errors import ImageError
-from siamffn_model.imaging.sources import decode_image
+from siamffn_model.imaging.image import decode_image
 
 try:
     from cv_bridge import CvBridge

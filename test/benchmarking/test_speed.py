@@ -22,7 +22,8 @@ from siamffn_model.benchmarking.speed import (
 )
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DataError
-from siamffn_model.imaging.crop import Image, View
+from siamffn_model.imaging.crop import View
+from siamffn_model.imaging.image import Image
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.runtime import Floats
 from siamffn_model.tracking.opencv import OpenCVTracker

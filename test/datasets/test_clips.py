@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from siamffn_model.datasets.clips import Clip
 from siamffn_model.datasets.copy_paste import Pose, Sprite, make_sprite, paste
 from siamffn_model.errors import ConfigError
-from siamffn_model.imaging.crop import Image, context_side
+from siamffn_model.imaging.crop import context_side
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.image import Image
 
 BLACK = np.zeros((200, 300, 3), np.uint8)
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 16, 3)).astype(np.uint8)

@@ -14,7 +14,7 @@ from siamffn_model.datasets.coco import COCO
 from siamffn_model.datasets.index import open_index
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DataError, DependencyError, ImageError
-from siamffn_model.imaging.sources import read_image
+from siamffn_model.imaging.image import read_image
 
 from .published import STILL, write_coco
 

@@ -11,7 +11,7 @@ from siamffn_model.datasets.got10k import GOT10K
 from siamffn_model.datasets.index import Index, open_index
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DataError, ImageError
-from siamffn_model.imaging.sources import read_image
+from siamffn_model.imaging.image import read_image
 
 from .published import FRAMES, write_got10k
 

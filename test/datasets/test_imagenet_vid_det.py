@@ -11,7 +11,7 @@ from siamffn_model.datasets.index import open_index
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.datasets.training_set import TrainingSet
 from siamffn_model.errors import DataError, ImageError
-from siamffn_model.imaging.sources import read_image
+from siamffn_model.imaging.image import read_image
 
 from .published import FRAMES, STILL, in_whole_pixels, write_det, write_vid
 

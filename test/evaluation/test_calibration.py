@@ -18,7 +18,7 @@ from siamffn_model.evaluation.calibration import (
     thresholds,
 )
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import Image
+from siamffn_model.imaging.image import Image
 from siamffn_model.networks.siamese import SiamFFN
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.tracking.tracker import State, Track

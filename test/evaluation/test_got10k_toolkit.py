@@ -13,7 +13,7 @@ from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DependencyError
 from siamffn_model.evaluation.got10k_toolkit import toolkit_tracker
 from siamffn_model.imaging.geometry import Box, iou
-from siamffn_model.imaging.sources import read_image
+from siamffn_model.imaging.image import read_image
 from siamffn_model.tracking import TrackerProtocol
 
 SEQUENCES = ('GOT-10k_Val_000001', 'GOT-10k_Val_000002')

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 
 from siamffn_model.errors import ImageError
-from siamffn_model.imaging.crop import (
-    View,
-    check_image,
-    context_side,
-    crop_box,
-    crop_window,
-    mean_colour,
-)
+from siamffn_model.imaging.crop import View, context_side, crop_box, crop_window, mean_colour
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.image import check_image
 
 
 def test_a_crop_at_scale_one_is_the_image() -> None:

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from siamffn_model.imaging.drawing import GREEN
-from siamffn_model.imaging.sources import Image
+from siamffn_model.imaging.image import Image
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import ANCHORS, SiamFFN
 from siamffn_model.networks.zoo import create_model

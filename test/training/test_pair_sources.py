@@ -17,9 +17,9 @@ from siamffn_model.datasets.pack import CutOut, Pack, VideoFrame
 from siamffn_model.datasets.sets import TRAINING_SETS
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import ConfigError
-from siamffn_model.imaging.crop import Image, context_side
+from siamffn_model.imaging.crop import context_side
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import read_image
+from siamffn_model.imaging.image import Image, read_image
 from siamffn_model.training.pair_sources import (
     FIRST_SCENE,
     KINDS,
