@@ -1,7 +1,7 @@
 # Every target sets up what it needs, and nothing twice. PYTHON=... chooses the Python (3.10 to 3.13).
 PYTHON ?= python3
 RUN := .venv/bin/python
-PYTEST := $(RUN) -m pytest -n auto --dist loadfile
+PYTEST := $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 ifdef ROS_DISTRO  # an apt ROS 2 is sourced: it finds our interfaces' libraries as those of any overlay
 export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)

@@ -25,6 +25,11 @@ from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import WEIGHTS
 from siamffn_model.tracking import State, Track, load_model
 
+if 'PYTEST_XDIST_WORKER' in os.environ:  # one core for each process, and for what it starts
+    os.environ['OMP_NUM_THREADS'] = '1'
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
 settings.register_profile('ci', derandomize=True, deadline=None)
 settings.register_profile('deep', max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))

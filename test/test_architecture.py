@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     'errors',
     'atomic_io',
+    'signals',
     'imaging',
     'networks',
     'checkpoints',

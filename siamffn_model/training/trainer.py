@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from siamffn_model.distributed import World
 from siamffn_model.errors import ConfigError
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, load_weights, save_weights
+from siamffn_model.signals import catch_signals
 from siamffn_model.training.checkpoint import (
     read_checkpoint,
     remove_checkpoint,
@@ -73,7 +73,7 @@ def train(
     """
     folders = dict(data)
     validation_folder = folders.pop('validation', None)
-    with distributed.init_distributed(device) as world, _catch_signals() as stop_requested:
+    with distributed.init_distributed(device) as world, catch_signals() as stop_requested:
         if recipe.batch % world.size:
             raise ConfigError(
                 f'a batch of {recipe.batch} pairs cannot be divided evenly among {world.size} '
@@ -345,28 +345,3 @@ def _sums(losses: SampledLosses) -> list[Tensor]:
 
 def _floats(values: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: value.item() for name, value in values.items()}
-
-
-@contextmanager
-def _catch_signals() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether SIGINT or SIGTERM has been received.
-
-    The first signal restores the previous handlers, so a second one ends the process at once.
-    """
-    received: list[int] = []
-
-    def handle(number: int, _: object) -> None:
-        received.append(number)
-        restore()
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in previous:
-        signal.signal(number, handle)
-    try:
-        yield lambda: bool(received)
-    finally:
-        restore()

@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +23,7 @@ from siamffn_model.atomic_io import write_text
 from siamffn_model.errors import BoxError, ConfigError, DataError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import read_groundtruth
+from siamffn_model.signals import catch_signals
 from siamffn_model.tracking.track_video import make_folder
 from siamffn_ros.bags.evaluation import ARRAY, SINGLE, Evaluation, evaluate
 from siamffn_ros.bags.io import TRUTH_TOPIC, create_bag, open_bag
@@ -153,9 +154,9 @@ def play_and_record(
         rate: playback speed relative to the recording.
 
     Raises `DataError` for a bag that cannot be used or has no box for the first image,
-    `ConfigError` if the topic has to be given, `BoxError` if the node refuses the box, and
+    `ConfigError` if the topic has to be given, `BoxError` if the node refuses the box,
     `ProcessError` with the end of its log if the node ends, does not start in time or publishes
-    nothing.
+    nothing, and `KeyboardInterrupt` after SIGINT or SIGTERM, when both processes have ended.
     """
     images = read_image_topic(source, topic)
     box = box or true_box(source, images.first)
@@ -169,18 +170,25 @@ def play_and_record(
     player = None
     try:
         with (
+            catch_signals() as stop_requested,
             tempfile.TemporaryDirectory() as scratch,
             create_bag(out / 'detections.mcap') as bag,
             node_with_executor(
                 partial(Recorder, bag, box, images.first), SingleThreadedExecutor
             ) as (recorder, executor),
         ):
-            _wait_for_node(recorder, executor, tracker)
+
+            def check() -> None:
+                if stop_requested():
+                    raise KeyboardInterrupt
+                tracker.check()
+
+            _wait_for_node(recorder, executor, tracker, check)
             log = Path(scratch) / 'published.csv'
             player = Player(source, images.name, images.stamps, rate, log)
             stall_timeout = STALL_TIMEOUT + images.longest_gap / rate
             published = _record(
-                recorder, executor, tracker, player, images.stamps[-1], stall_timeout
+                recorder, executor, tracker, check, player, images.stamps[-1], stall_timeout
             )
             return recorder.result(published)
     finally:
@@ -189,12 +197,14 @@ def play_and_record(
         tracker.stop()
 
 
-def _wait_for_node(recorder: Recorder, executor: Executor, tracker: TrackerProcess) -> None:
+def _wait_for_node(
+    recorder: Recorder, executor: Executor, tracker: TrackerProcess, check: Callable[[], None]
+) -> None:
     """Spin until the services of the node are available."""
     deadline = time.monotonic() + START_TIMEOUT
     while not recorder.client.service_is_ready():
         executor.spin_once(timeout_sec=0.1)
-        tracker.check()
+        check()
         if time.monotonic() > deadline:
             tracker.fail(f'the node was not ready within {START_TIMEOUT:.0f} s')
 
@@ -203,20 +213,21 @@ def _record(
     recorder: Recorder,
     executor: Executor,
     tracker: TrackerProcess,
+    check: Callable[[], None],
     player: Player,
     last_stamp: int,
     stall_timeout: float,
 ) -> dict[int, int]:
     """Spin until the output for the last frame has arrived, or no more messages arrive.
 
-    `stall_timeout` is the maximum time in seconds without a message during playback. Returns the
-    times of publishing by header stamp.
+    `check` raises an exception if the replay must end. `stall_timeout` is the maximum time in
+    seconds without a message during playback. Returns the times of publishing by header stamp.
     """
     published: dict[int, int] | None = None
     received, last_progress = 0, time.monotonic()
     while published is None or not recorder.has_frame(last_stamp):
         executor.spin_once(timeout_sec=0.1)
-        tracker.check()
+        check()
         if recorder.refusal:
             raise BoxError(f'the node refused the box: {recorder.refusal}')
         published = published or player.poll()
