@@ -142,8 +142,8 @@ class TrackerNode(LifecycleNode):
         """Stop receiving images and remove the targets, which move while no images arrive."""
         self._active = False
         self._images.close()
-        if self._configured:
-            self._configured.pipeline.clear()
+        if configured := self._configured:
+            configured.pipeline.clear()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -174,8 +174,8 @@ class TrackerNode(LifecycleNode):
 
     def close(self) -> None:
         """Stop tracking, at the end of the process."""
-        if self._configured:
-            self._configured.pipeline.close()
+        if configured := self._configured:
+            configured.pipeline.close()
 
     # Parameters
 
@@ -183,9 +183,10 @@ class TrackerNode(LifecycleNode):
         """Refuse or apply changes of our own parameters; those of ROS are left to ROS."""
         changed = {item.name: item.value for item in changes if item.name in parameters.BY_NAME}
         values = parameters.read(self, changed)
-        reason = parameters.validate(values, changed, self._configured is not None)
-        if not reason and self._configured:
-            reason = self._apply(values, changed, self._configured.pipeline)
+        configured = self._configured
+        reason = parameters.validate(values, changed, configured is not None)
+        if not reason and configured:
+            reason = self._apply(values, changed, configured.pipeline)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply(
@@ -205,9 +206,10 @@ class TrackerNode(LifecycleNode):
     # Images in, results out
 
     def _on_frame(self, frame: Frame) -> None:
-        if not self._configured:
+        configured = self._configured  # read once: another thread may clean up meanwhile
+        if not configured:
             return
-        result = self._configured.pipeline.push(frame)
+        result = configured.pipeline.push(frame)
         if result is PushResult.OUT_OF_ORDER:
             self._statistics.count('out of order')
         elif result is PushResult.REPLACED:
@@ -233,17 +235,16 @@ class TrackerNode(LifecycleNode):
     # Diagnostics
 
     def _on_second(self) -> None:
-        silence = ''
-        if self._active:
+        silence, configured = '', self._configured
+        if self._active and configured:
             silence = self._images.check(self.get_parameter('image_timeout').value)
-        if self._active and self._configured:
-            self._configured.publishers.check_subscribers()
-        targets = self._configured.pipeline.targets if self._configured else ()
+            configured.publishers.check_subscribers()
+        targets = configured.pipeline.targets if configured else ()
         status = diagnostic_status(
             f'{self.get_fully_qualified_name().lstrip("/")}: tracking',
             self._statistics,
             targets,
-            self._facts(self._configured.pipeline) if self._configured else {},
+            self._facts(configured.pipeline) if configured else {},
             self._activity(bool(targets)),
             silence,
         )
@@ -328,8 +329,8 @@ class TrackerNode(LifecycleNode):
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
-        if self._configured:
-            self._configured.pipeline.enable(request.data)
+        if configured := self._configured:
+            configured.pipeline.enable(request.data)
         response.success = True
         response.message = 'tracking' if request.data else 'paused: images are kept, not tracked'
         return response
@@ -348,9 +349,9 @@ class TrackerNode(LifecycleNode):
 
     def _pipeline(self) -> TrackingPipeline:
         """Return the pipeline; raises `NotReadyError` if the node is not configured."""
-        if not self._configured:
-            raise NotReadyError('the node is not configured: configure and activate it')
-        return self._configured.pipeline
+        if configured := self._configured:
+            return configured.pipeline
+        raise NotReadyError('the node is not configured: configure and activate it')
 
     async def _result_of(
         self, call: Callable[[TrackingPipeline], futures.Future[Result]]
