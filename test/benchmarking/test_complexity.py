@@ -9,8 +9,9 @@ from siamffn_model.benchmarking.complexity import TABLE_2, count_complexity
 from siamffn_model.networks.resnet import ResNet50
 from siamffn_model.networks.zoo import MODELS, create_model
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @pytest.mark.parametrize(
     ('name', 'parameters', 'operations'),
     [
@@ -36,7 +37,6 @@ def test_siamrpn_at_several_search_sizes(size: int, operations: float) -> None:
     assert counted == pytest.approx(operations, abs=0.006)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', ['siamffn_r50', 'siamban_r50', 'siamrpnpp_r50'])
 def test_counts_are_those_of_the_paper(name: str) -> None:
     counts = count_complexity(name)
@@ -61,7 +61,6 @@ def test_macs_are_those_of_a_search_layer_by_layer() -> None:
     assert count_complexity('siamffn_r50').macs == macs
 
 
-@pytest.mark.slow
 def test_downsampling_by_3x3_is_half_of_a_search() -> None:
     weights = [layer[0].downsample[0].weight for layer in list(ResNet50().layers)[1:]]
     macs = 31 * 31 * sum(weight.numel() for weight in weights)
@@ -74,7 +73,6 @@ def test_the_default_stays_light() -> None:
     assert count_complexity('siamffn_lite0').macs <= 1.5e9
 
 
-@pytest.mark.slow
 def test_every_model_is_counted() -> None:
     assert all(count_complexity(name).macs > 0 for name in MODELS)
     assert TABLE_2.keys() <= MODELS.keys()

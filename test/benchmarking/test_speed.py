@@ -30,6 +30,8 @@ from siamffn_model.tracking.opencv import OpenCVTracker
 
 from ..command import siamffn
 
+pytestmark = pytest.mark.slow
+
 CROP_MS, SEARCH_MS, DECODE_MS, OPENCV_MS = 2, 10, 3, 40
 
 
@@ -162,7 +164,6 @@ def test_a_round_lasts_for_its_time(
     }
 
 
-@pytest.mark.slow
 def test_memory_is_that_of_a_process_with_one_tracker() -> None:
     ours, cuda = speed._measure_memory(TrackerConfig('siamffn_lite0', 'auto', 'cpu'))
     baseline, _ = speed._measure_memory(TrackerConfig('opencv:kcf'))

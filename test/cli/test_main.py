@@ -56,6 +56,7 @@ def works(reason):
 # --- track
 
 
+@pytest.mark.slow
 def test_track(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     out = tmp_path / 'out'
     done = siamffn(

@@ -37,6 +37,7 @@ IMAGES = {
 }
 
 
+@pytest.mark.slow
 def test_reads_the_published_layout(tmp_path: Path) -> None:
     write_otb(tmp_path / 'otb', images=True)
     sequences = read(tmp_path / 'otb', True)

@@ -20,6 +20,8 @@ from siamffn_model.errors import DataError
 from siamffn_model.evaluation.report import write_report
 from siamffn_model.evaluation.results import OPEResult, ResetResult, score_one_pass
 
+pytestmark = pytest.mark.slow
+
 HTML_NAME = '<b>&"x"</b>'
 UAV = Benchmark('UAV20L <long>', read_sequences, published={'SiamBAN': (0.564, 0.736)})
 VOT = Benchmark('VOT2018', read_sequences, eao_lengths=(100, 356))
@@ -91,7 +93,6 @@ def page(folder: Path) -> Page:
     return Page((folder / 'report.html').read_text(encoding='utf-8'))
 
 
-@pytest.mark.slow
 def test_files(folder: Path) -> None:
     plots = ['success', 'precision', 'norm_precision', 'attributes']
     expected = {f'plots/{name}.{ending}' for name in plots for ending in ('svg', 'pdf')}

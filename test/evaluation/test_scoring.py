@@ -17,6 +17,8 @@ from siamffn_model.evaluation.report_filmstrips import draw_filmstrips
 from siamffn_model.evaluation.results import OPEResult, ResetResult
 from siamffn_model.evaluation.scoring import report, score_tracker
 
+pytestmark = pytest.mark.slow
+
 ROUNDED = 0.00051  # half a unit of the third decimal of the published scores, plus a margin
 
 

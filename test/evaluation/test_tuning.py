@@ -15,6 +15,8 @@ from siamffn_model.errors import ConfigError, DataError, DependencyError
 from siamffn_model.evaluation.tuning import DEFAULTS, RANGES, tune
 from siamffn_model.tracking import TrackerSettings
 
+pytestmark = pytest.mark.slow
+
 IDENTITY = {'model': 'siamffn_lite0', 'weights': '0123abcd', 'set': 'sequences'}
 TOP = TrackerSettings(window_influence=0.2, penalty_k=0.05, lr=0.6, motion_gain=0.5)
 
@@ -47,7 +49,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / 'folder' / 'study.db'
 
 
-@pytest.mark.slow
 def test_maximum_is_found_approximately(path: Path) -> None:
     settings, value = tune(path, 'study', hill, 40, IDENTITY)
     assert value == hill(settings) > 0.98 > hill(TrackerSettings()) + 0.05
@@ -138,7 +139,6 @@ tune(Path(sys.argv[1]), 'study', objective, 8, {'model': 'm'})
 """
 
 
-@pytest.mark.slow
 def test_two_processes_share_a_study(path: Path) -> None:
     command = [sys.executable, '-c', WORKER, str(path)]
     workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]

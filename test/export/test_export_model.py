@@ -21,6 +21,8 @@ from siamffn_model.tracking import Tracker
 
 from ..runtimes.test_selection import candidates
 
+pytestmark = pytest.mark.slow
+
 for package in ('nncf', 'onnxruntime', 'onnxscript', 'openvino'):
     pytest.importorskip(package, reason='extra [export] not installed')
 
@@ -37,7 +39,6 @@ def exported(onnx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('format_name', FORMATS)
 def test_each_format_tracks_like_the_trained_network(
     exported: dict[str, Runtime], scene: Scene, format_name: str
@@ -64,7 +65,6 @@ def test_the_difference_is_reported(exported: dict[str, Runtime], clips: Path) -
     )
 
 
-@pytest.mark.slow
 def test_int8_is_close_to_single_precision(clips: Path, tmp_path: Path, scene: Scene) -> None:
     sequences = read_sequences(clips)
     export_model('siamffn_lite0', None, 'openvino', tmp_path / 'int8', sequences)

@@ -19,13 +19,14 @@ from siamffn_model.runtimes.selection import choose_runtime, load_model, prepare
 
 from .test_selection import candidates
 
+pytestmark = pytest.mark.slow
+
 onnx = pytest.importorskip('onnx', reason='extra [export] not installed')
 for package in ('onnxruntime', 'onnxscript'):
     pytest.importorskip(package, reason='extra [export] not installed')
 onnx_runtime = pytest.importorskip('siamffn_model.runtimes.onnx_runtime')
 
 
-@pytest.mark.slow
 def test_a_model_with_anchors_gives_the_same_candidates(scene: Scene) -> None:
     torch.manual_seed(0)
     models = create_model('siamrpn_alex'), create_model('siamrpn_alex')
@@ -38,7 +39,6 @@ def test_a_model_with_anchors_gives_the_same_candidates(scene: Scene) -> None:
     assert (np.abs(actual - expected) < 1e-3 * scale).all()
 
 
-@pytest.mark.slow
 def test_shapes_are_constant_and_tensors_are_named(onnx_folder: Path) -> None:
     template, search = (onnx.load(onnx_folder / f'{name}.onnx') for name in ('template', 'search'))
     assert template.opset_import[0].version >= 17

@@ -21,6 +21,8 @@ from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.tracking import State
 from siamffn_model.tracking.opencv import NANO_FILES, OpenCVTracker, parse_tracker
 
+pytestmark = pytest.mark.slow
+
 needs_contrib = pytest.mark.skipif(
     not hasattr(cv2, 'TrackerCSRT_create'),
     reason='opencv-contrib-python-headless is not installed',
@@ -51,7 +53,6 @@ def test_a_rendered_scene_is_tracked(short_scene: Scene, name: str) -> None:
     assert followed > 0.6
 
 
-@pytest.mark.slow
 @needs_contrib
 @pytest.mark.parametrize('name', ['csrt', 'kcf'])
 def test_init_again_resets_the_tracker(short_scene: Scene, name: str) -> None:

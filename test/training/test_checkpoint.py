@@ -28,6 +28,7 @@ def test_resuming_without_a_checkpoint_is_reported(tmp_path: Path) -> None:
         train(smoke_recipe(), {}, tmp_path, 'cpu', resume=True)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_training_is_rejected(tmp_path: Path) -> None:
     trainer = Trainer(smoke_recipe(), tmp_path, WORLD)
     trainer.save_checkpoint()

@@ -12,6 +12,8 @@ from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
 from siamffn_model.training import features as features_module
 from siamffn_model.training.features import Features, frozen_features, trainable_features
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=[True, False], ids=['openvino', 'pytorch'])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from siamffn_model.training.pair_sources import SceneSource
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch, PairDataset
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Recipe.model_validate(
     {
         'model': 'siamffn_lite0',

@@ -45,6 +45,8 @@ from ..datasets.published import (
     write_vid,
 )
 
+pytestmark = pytest.mark.slow
+
 SPEC = CropSpec(255, 120.0, (140.0, 110.0))
 CENTERED = CropSpec(127, 127.0, (63.0, 63.0))
 WRITERS = {'got10k': write_got10k, 'coco': write_coco, 'vid': write_vid, 'det': write_det}
@@ -115,7 +117,6 @@ def equal(one: tuple[Image, Box], other: tuple[Image, Box]) -> bool:
 # --- published sets
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', WRITERS)
 def test_pairs_of_a_published_set_show_one_target(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -262,14 +263,12 @@ def colour_mask(image: Image, number: int) -> Image:
     return np.asarray(((image > 127) == (np.array(COLOURS[number]) > 127)).all(axis=-1), np.uint8)
 
 
-@pytest.mark.slow
 def test_all_kinds_of_pairs_are_drawn_with_their_probabilities(tiny_pack: Path) -> None:
     source, rng = PackSource(Pack.read(tiny_pack), 3), np.random.default_rng(0)
     found = Counter(kind(source, source.draw(rng)) for _ in range(1000))
     assert {name: count / 1000 for name, count in found.items()} == pytest.approx(KINDS, abs=0.05)
 
 
-@pytest.mark.slow
 def test_videos_are_drawn_with_the_weights_of_their_sources() -> None:
     pack = coloured_pack()
     (frames,) = pack.videos['otb'].values()

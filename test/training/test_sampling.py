@@ -60,6 +60,7 @@ def equal(one: Pair, other: Pair) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.slow
 def test_pairs_have_the_shapes_and_ranges_of_the_recipe() -> None:
     pairs = scenes()
     assert len(pairs) == 3 * 40
