@@ -1,4 +1,4 @@
-# Every target sets up what it needs, and nothing twice. PYTHON=... chooses the Python (3.10 to 3.13).
+# Every target brings the set-up up to date first. PYTHON=... chooses the Python (3.10 to 3.13).
 PYTHON ?= python3
 RUN := .venv/bin/python
 PYTEST := $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
@@ -9,7 +9,7 @@ endif
 
 .PHONY: demo test test-fast test-deep lint soak bench setup
 
-demo: setup  ## follow a face in a video over ROS 2; VIDEO=file BOX=x,y,w,h for your own
+demo: setup  ## track a face in a video over ROS 2; VIDEO=file BOX=x,y,w,h for your own
 	$(RUN) -m siamffn_ros.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--init '$(BOX)')
 
 test: setup  ## all tests, in one process per core
@@ -26,7 +26,7 @@ lint: setup  ## rules, formatting and types
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
 
-soak: setup  ## ten minutes of all that a camera and users may do to the node at once
+soak: setup  ## ten minutes of random requests and images for the node
 	SIAMFFN_SOAK_SECONDS=600 $(RUN) -m pytest -s test/ros/node/test_soak.py
 
 bench: setup  ## speed beside the baselines, as a new section of docs/performance.md; overhead of evaluation and node

@@ -44,7 +44,6 @@ ROSDEP = {  # rosdep key of package.xml: distribution on PyPI
     'python3-click': 'click',
     'python3-numpy': 'numpy',
     'python3-opencv': 'opencv-python-headless',
-    'python3-pil': 'pillow',
     'python3-psutil': 'psutil',
     'python3-pytorch-pip': 'torch',
     'python3-tqdm': 'tqdm',

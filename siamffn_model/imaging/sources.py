@@ -17,7 +17,7 @@ from siamffn_model.errors import DataError, ImageError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image, read_image
 
-IMAGE_TYPES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+IMAGE_SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
 FOLDER_FPS = 30.0  # assumed where the source has no frame rate
 
 
@@ -143,9 +143,9 @@ def _open_folder(path: Path) -> ImageFiles:
 
 def image_files(folder: Path) -> list[Path]:
     """Return the image files of a folder in natural order; raise `DataError` if it has none."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_TYPES]
+    files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
     if not files:
-        suffixes = ' '.join(sorted(IMAGE_TYPES))
+        suffixes = ' '.join(sorted(IMAGE_SUFFIXES))
         raise DataError(f'{folder}: no images in this folder; expected files named *{suffixes}')
     return natsorted(files, key=lambda file: file.name)
 

@@ -116,6 +116,8 @@ class Worker(Generic[Item]):
 
 
 def _run_call(function: Callable[[], Any], future: Future[Any]) -> None:
+    if not future.set_running_or_notify_cancel():  # cancelled by its owner
+        return
     try:
         future.set_result(function())
     except BaseException as error:

@@ -190,6 +190,7 @@ def play_and_record(
             published = _record(
                 recorder, executor, tracker, check, player, images.stamps[-1], stall_timeout
             )
+            check()
             return recorder.result(published)
     finally:
         if player:

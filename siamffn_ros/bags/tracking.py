@@ -14,7 +14,7 @@ from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, Track, Tracker
 from siamffn_ros.bags.io import TRUTH_TOPIC, create_bag, open_bag
 from siamffn_ros.messages.conversions import to_box, to_detections, to_nanoseconds, to_status
-from siamffn_ros.messages.images import IMAGE_TYPES, check_image, to_bgr
+from siamffn_ros.messages.images import IMAGE_TYPES, check_message, to_bgr
 
 DETECTIONS_TOPIC = '/tracker/detections'
 STATUS_TOPIC = '/tracker/status'
@@ -68,7 +68,7 @@ def track_bag(
         for recorded, message in messages:
             header = message.header
             try:
-                check_image(message)
+                check_message(message)
                 image = to_bgr(message)
                 if images:
                     track = tracker.update(image)

@@ -62,7 +62,7 @@ JPEG_END = b'\xff\xd9'  # EOI
 JPEG_PADDING = 64  # bytes that cameras usually add after EOI, at most
 
 
-def check_image(message: Image | CompressedImage) -> None:
+def check_message(message: Image | CompressedImage) -> None:
     """Validate an image message; call it once, when the message arrives, and before `to_bgr`.
 
     It checks what the fields and, of a JPEG or PNG, the header and the length show. It neither
@@ -187,7 +187,7 @@ def _has_jpeg_end(data: memoryview) -> bool:
 
 
 def to_bgr(message: Image | CompressedImage) -> NDArray[np.uint8]:
-    """Decode an image message that `check_image` has accepted, to BGR uint8 (H, W, 3).
+    """Decode an image message that `check_message` has accepted, to BGR uint8 (H, W, 3).
 
     The array is a view of the message's data if this is `bgr8` without padding. Raw images of 16
     bit are stretched linearly to 8 bit, from their 0.1th percentile to their 99.9th, or over 255

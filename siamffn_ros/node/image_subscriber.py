@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from siamffn_model.live.frame_buffer import Frame
 from siamffn_ros.messages.conversions import to_nanoseconds
-from siamffn_ros.messages.images import IMAGE_TYPES, check_image, to_bgr
+from siamffn_ros.messages.images import IMAGE_TYPES, check_message, to_bgr
 from siamffn_ros.node.qos import (
     NO_SUBSCRIPTION_EVENTS,
     OVERRIDING_OPTIONS,
@@ -121,7 +121,7 @@ class ImageSubscriber:
         arrival = self._last_image = time.monotonic()
         self._on_received()
         try:
-            check_image(message)
+            check_message(message)
             frame = Frame(
                 to_nanoseconds(message.header.stamp),
                 partial(to_bgr, message),

@@ -225,12 +225,15 @@ class TrackerNode(LifecycleNode):
         """Count and log an image that cannot be used, or that tracking failed on."""
         if isinstance(error, ImageError):
             count = self._statistics.count('bad')
-            message = f'image skipped ({count} so far): {error}'
-        else:
-            count = self._statistics.count('failed')
-            reason = ''.join(traceback.format_exception(error))
-            message = f'tracking failed ({count} times so far): {reason}'
-        self.get_logger().error(message, throttle_duration_sec=LOG_PERIOD)
+            self.get_logger().error(
+                f'image skipped ({count} so far): {error}', throttle_duration_sec=LOG_PERIOD
+            )
+            return
+        count = self._statistics.count('failed')
+        reason = ''.join(traceback.format_exception(error))
+        self.get_logger().error(
+            f'tracking failed ({count} times so far): {reason}', throttle_duration_sec=LOG_PERIOD
+        )
 
     # Diagnostics
 
@@ -323,7 +326,7 @@ class TrackerNode(LifecycleNode):
         try:
             targets = await self._result_of(lambda pipeline: pipeline.list())
         except SiamFFNError:
-            return response  # no pipeline, no targets
+            return response  # the message has no field for the reason: the list is empty
         response.targets = [status_message(target) for target in targets]
         return response
 

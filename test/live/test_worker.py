@@ -165,6 +165,23 @@ def test_put_returns_whether_an_item_was_replaced(blocking: BlockingWorker) -> N
     assert [blocking.worker.put(item) for item in (2, 3)] == [False, True]
 
 
+def test_a_cancelled_call_is_not_run(blocking: BlockingWorker) -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def block() -> bool:
+        started.set()
+        return release.wait(TIMEOUT)
+
+    blocking.worker.submit(block)
+    assert started.wait(TIMEOUT)
+    calls: list[str] = []
+    future = blocking.worker.submit(lambda: calls.append('cancelled'))
+    assert future.cancel()
+    release.set()
+    blocking.worker.call(lambda: None)
+    assert calls == [] and blocking.errors == []
+
+
 def test_a_closed_worker_cancels_calls(blocking: BlockingWorker) -> None:
     blocking.worker.close()
     with pytest.raises(CancelledError):

@@ -25,7 +25,7 @@ from siamffn_ros.messages.images import (
     _convert_with_cv_bridge,
     _convert_with_rosbags,
     _to_8_bit,
-    check_image,
+    check_message,
     to_bgr,
     to_image,
 )
@@ -217,7 +217,7 @@ def test_unusable_images_are_refused(change: dict[str, Any], error: str) -> None
     for name, value in change.items():
         setattr(image, name, value)
     with pytest.raises(ImageError, match=error):
-        check_image(image)
+        check_message(image)
 
 
 @pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', 'mono16', 'bayer_rggb16', 'yuyv'])
@@ -245,8 +245,8 @@ def test_decoding_does_not_validate_again(kind: str, monkeypatch: pytest.MonkeyP
     image: Any = message('bgr8', picture())
     if kind != 'raw':
         image = compressed(coded(picture(), kind))
-    check_image(image)
-    for name in ('check_image', '_check_raw', '_check_compressed', '_check_size'):
+    check_message(image)
+    for name in ('check_message', '_check_raw', '_check_compressed', '_check_size'):
         monkeypatch.setattr(f'siamffn_ros.messages.images.{name}', None)
     assert to_bgr(image).shape == (HEIGHT, WIDTH, 3)
 
@@ -302,7 +302,7 @@ def test_compressed_data_is_not_copied(kind: str, monkeypatch: pytest.MonkeyPatc
     assert len(image.data) > 300_000
     tracemalloc.start()
     try:
-        check_image(image)
+        check_message(image)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -396,7 +396,7 @@ def test_headers_are_refused_before_decoding(
     """No memory is allocated for the size in the header."""
     monkeypatch.setattr('siamffn_ros.messages.images.decode_image', None)
     with pytest.raises(ImageError, match=error):
-        check_image(compressed(data))
+        check_message(compressed(data))
 
 
 @pytest.mark.parametrize(
@@ -409,7 +409,7 @@ def test_headers_are_refused_before_decoding(
 )
 def test_damaged_images_are_refused(data: bytes) -> None:
     """Only the decoder notices this damage."""
-    check_image(compressed(data))
+    check_message(compressed(data))
     with pytest.raises(ImageError, match=f'^{len(data)} bytes of .* damaged.*publish jpeg or png'):
         to_bgr(compressed(data))
 
@@ -418,7 +418,7 @@ def test_damaged_images_are_refused(data: bytes) -> None:
 def test_depth_images_are_refused(format_name: str) -> None:
     data = bytes(12) + coded(encoded('mono16'), 'png')
     with pytest.raises(ImageError, match='is a depth image: give the topic of a colour image'):
-        check_image(compressed(data, format_name))
+        check_message(compressed(data, format_name))
 
 
 @pytest.mark.parametrize(
@@ -432,13 +432,13 @@ def test_an_unchecked_damaged_image_raises_an_image_error(data: bytes) -> None:
 def test_long_names_in_compressed_images() -> None:
     image = compressed(b'', 'x' * 10_000)
     with pytest.raises(ImageError, match=r"format 'x{40}' are"):
-        check_image(image)
+        check_message(image)
     image = compressed(coded(picture(), 'png'))
     image.header.frame_id = 'x' * 256
-    check_image(image)
+    check_message(image)
     image.header.frame_id += 'x'
     with pytest.raises(ImageError, match=r'frame_id.*257'):
-        check_image(image)
+        check_message(image)
 
 
 # --- arbitrary data
@@ -447,7 +447,7 @@ def test_long_names_in_compressed_images() -> None:
 def use_or_refuse(message: Image | CompressedImage) -> None:
     """Only `ImageError` may be raised, and the result is an image."""
     try:
-        check_image(message)
+        check_message(message)
         image = to_bgr(message)
     except ImageError:
         return
