@@ -36,9 +36,13 @@ SECOND = 10**9
 CONFIG = Path(__file__).parents[3] / 'config'
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def local_node() -> Iterator[TrackerNode]:
-    """Return a node in this process and in the namespace /local; no executor spins it."""
+    """Return a node in this process and in the namespace /local; no executor spins it.
+
+    It is one for all tests: Fast DDS can wait for ever when the garbage collector frees a node
+    while another is made.
+    """
     options = SignalHandlerOptions.NO
     rclpy.init(args=['--ros-args', '-r', '__ns:=/local'], signal_handler_options=options)
     node = TrackerNode()
@@ -89,6 +93,7 @@ def test_debug_image_is_only_built_for_subscribers(
 @pytest.mark.parametrize('error', [ImageError('cut off'), ValueError('broken')])
 def test_frame_errors_are_counted_by_their_kind(local_node: TrackerNode, error: Exception) -> None:
     """An image that cannot be decoded is skipped; anything else is a failure of tracking."""
+    local_node._statistics.reset()
     local_node._on_frame_error(error)
     kind = 'bad' if isinstance(error, ImageError) else 'failed'
     assert local_node._statistics.total == {kind: 1}
@@ -102,8 +107,10 @@ def test_an_internal_error_is_counted_by_the_service_and_by_the_topic(
         future.set_exception(ZeroDivisionError('boom'))
         return future
 
-    local_node.set_parameters([Parameter('weights', value=str(weights))])
-    local_node.trigger_configure()
+    if not local_node._configured:
+        local_node.set_parameters([Parameter('weights', value=str(weights))])
+        local_node.trigger_configure()
+    local_node._statistics.reset()
     assert local_node._configured
     monkeypatch.setattr(local_node._configured.pipeline, 'init', init)
     local_node._on_init_box(Detection2D())
