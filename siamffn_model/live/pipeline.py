@@ -100,7 +100,7 @@ class TrackingPipeline:
 
     def list(self) -> Future[tuple[TargetStatus, ...]]:
         """Return the status of every target, in the order in which they were first given."""
-        return self._submit(self._targets.statuses)
+        return self._worker.submit(self._targets.statuses, MAX_PENDING_CALLS)
 
     def reset(self) -> Future[int]:
         """Remove all targets and frames; the result is the number of targets."""
@@ -157,7 +157,9 @@ class TrackingPipeline:
             frame.release()
 
     def _catch_up(self) -> bool:
-        return bool(self.targets) and self._publish_targets(self._targets.catch_up)
+        if not (self.targets and self._targets.catching_up):
+            return False  # the usual case: nothing to do after a frame
+        return self._publish_targets(self._targets.catch_up)
 
 
 def _warm_up(model: Runtime) -> Runtime:

@@ -129,6 +129,11 @@ class Targets:
         """The targets, in their order."""
         return list(self._targets.values())
 
+    @property
+    def catching_up(self) -> bool:
+        """Whether any target is behind the newest frame and has to be caught up."""
+        return any(target.frames_behind for target in self._targets.values())
+
     def statuses(self) -> tuple[TargetStatus, ...]:
         """Return the status of every target, in their order."""
         return tuple(target.status() for target in self._targets.values())
@@ -226,7 +231,7 @@ class Targets:
                 behind = self._buffer.newest - target.frame_number
                 target.frames_behind = behind if behind < target.frames_behind else 0
                 target.goal = self._buffer.newest
-        return any(target.frames_behind for target in self.all)
+        return self.catching_up
 
     def _next_frame(self, target: Target) -> Frame | None:
         """Return the next frame that can be decoded; if there is none, the target is up to date."""

@@ -13,16 +13,17 @@ from siamffn_model.training.recipe import Augmentation, Recipe, Schedule, Source
 from siamffn_model.training.recipe_reader import read_recipe
 
 SHIPPED = Path(__file__).parents[2] / 'config/train'
+REQUIRED = {
+    'model': 'siamffn_lite0',
+    'loss': 'csrl',
+    'data': {'pack': {'pairs': 10_000}},
+    'epochs': 5,
+    'batch': 16,
+    'optimizer': 'sgd',
+    'rate': {},
+}
 VALUES: dict[type[BaseModel], dict[str, Any]] = {
-    Recipe: {
-        'model': 'siamffn_lite0',
-        'loss': 'csrl',
-        'data': {'pack': {'pairs': 10_000}},
-        'epochs': 5,
-        'batch': 16,
-        'optimizer': 'sgd',
-        'rate': {},
-    },
+    Recipe: REQUIRED,
     SourceConfig: {'pairs': 1},
     Augmentation: {},
     Schedule: {},

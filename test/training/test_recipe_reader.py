@@ -13,6 +13,8 @@ from siamffn_model.training.losses import LOSSES
 from siamffn_model.training.recipe import SOURCES, Augmentation, Schedule, SourceConfig
 from siamffn_model.training.recipe_reader import read_recipe
 
+from .test_recipe import REQUIRED
+
 GOOD = """\
 model: siamffn_lite0
 loss: csrl
@@ -27,15 +29,6 @@ rate:
   warmup: 2
   peak: 1e-2
 """
-REQUIRED = {
-    'model': 'siamffn_lite0',
-    'loss': 'csrl',
-    'data': {'pack': {'pairs': 10_000}},
-    'epochs': 5,
-    'batch': 16,
-    'optimizer': 'sgd',
-    'rate': {},
-}
 
 
 def write(folder: Path, text: str, name: str = 'x.yaml') -> Path:
