@@ -14,6 +14,7 @@ from siamffn_model.errors import ConfigError
 
 if TYPE_CHECKING:
     from siamffn_model.datasets.benchmarks import Benchmark
+    from siamffn_model.datasets.sequences import Sequence
 
 
 def _parse_set(_ctx: click.Context, _param: click.Parameter, value: str) -> Benchmark:
@@ -36,6 +37,29 @@ _out_option = click.option(
     show_default=True,
     help='Folder for report.html, tables, plots and summary.json.',
 )
+_starts_option = click.option(
+    '--starts',
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help='Number of frames in each sequence, evenly spaced, from which the tracker is run to the '
+    'end. Several make scores less accidental and give their standard errors.',
+)
+
+
+def _read(benchmark: Benchmark, folder: Path, images: bool, starts: int) -> list[Sequence]:
+    """Read a benchmark and add the parts of its sequences that begin at the other starts.
+
+    Raises `ConfigError` for several starts in the protocol with resets.
+    """
+    from siamffn_model.evaluation.starts import with_starts
+
+    if starts > 1 and benchmark.eao_lengths:
+        raise ConfigError(
+            f'--starts {starts} does not apply to {benchmark.title}, whose protocol starts a '
+            'tracker again after each failure; omit --starts'
+        )
+    return with_starts(benchmark.read(folder, images), starts)
 
 
 @click.command()
@@ -49,6 +73,7 @@ _out_option = click.option(
     help='Also run a tracker of OpenCV: csrt, kcf, mil or nano=DIR. SiamFFN then runs only if '
     '--model, --weights, --runtime or --set is given.',
 )
+@_starts_option
 @click.option(
     '--workers', type=click.IntRange(1), default=1, show_default=True, help='Number of processes.'
 )
@@ -68,6 +93,7 @@ def evaluate(
     benchmark: Benchmark,
     data: Path,
     baselines: tuple[str, ...],
+    starts: int,
     workers: int,
     resume: bool,
     out: Path,
@@ -102,7 +128,7 @@ def evaluate(
                 model, weights, str(world.device), runtime, TrackerSettings(**overrides)
             )
             trackers.append(chosen)
-        sequences = benchmark.read(data, True)
+        sequences = _read(benchmark, data, True, starts)
         jobs = runner.plan(benchmark, sequences, trackers, out)
         # Every process must divide the same list: completed jobs are left out afterwards.
         own_jobs = jobs[world.rank :: world.size]
@@ -149,6 +175,7 @@ def evaluate(
     help='Exclude frames without a target, as some tool kits do. Published results count them as '
     'failures in success and as hits in precision.',
 )
+@_starts_option
 @click.option('--strips', is_flag=True, help='Also show frames; needs the images.')
 @_out_option
 def score(
@@ -157,6 +184,7 @@ def score(
     results: tuple[Path, ...],
     more_results: tuple[Path, ...],
     leave_out_absent: bool,
+    starts: int,
     strips: bool,
     out: Path,
 ) -> None:
@@ -169,7 +197,7 @@ def score(
         from siamffn_model.evaluation import scoring
         from siamffn_model.evaluation.raw_results import find_trackers
 
-    sequences = benchmark.read(annotations, strips)
+    sequences = _read(benchmark, annotations, strips, starts)
     sources = find_trackers([*results, *more_results], [sequence.name for sequence in sequences])
     scoring.report(out, benchmark, sequences, sources, absent_counts=not leave_out_absent)
     _show(out)
@@ -198,6 +226,7 @@ def _reject_test_set(benchmark: Benchmark, allowed: bool) -> None:
 @click.command()
 @_set_argument
 @_data_folder_option
+@_starts_option
 @click.option(
     '--trials',
     type=click.IntRange(1),
@@ -217,6 +246,7 @@ def _reject_test_set(benchmark: Benchmark, allowed: bool) -> None:
 def tune(
     benchmark: Benchmark,
     data: Path,
+    starts: int,
     trials: int,
     study: Path,
     allow_test_set: bool,
@@ -237,7 +267,7 @@ def tune(
     from siamffn_model.evaluation.tuning import RANGES, tune
     from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
-    sequences = benchmark.read(data, True)
+    sequences = _read(benchmark, data, True, starts)
     network = load_model(model, weights, device, runtime)
 
     def objective(settings: TrackerSettings) -> float:
@@ -249,6 +279,8 @@ def tune(
     identity = siamffn_tracker(model, weights, device, runtime, TrackerSettings()).identity
     identity = {key: identity[key] for key in ('model', 'weights')}
     identity['set'] = f'{benchmark.title}, {sum(len(s.truth) for s in sequences)} frames'
+    if starts > 1:
+        identity['set'] += f', {starts} starts'
     best, value = tune(study, benchmark.title, objective, trials, identity)
     options = [f'--set {name}={getattr(best, name):.3f}' for name in RANGES]
     click.echo(f'{value:.4f} with {" ".join(options)}')

@@ -7,7 +7,7 @@ target is absent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from siamffn_model.datasets.sequence_files import check_folder, open_image_folder, read_boxes
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import Frames
+from siamffn_model.imaging.sources import Frames, ImageFiles
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Sequence:
         attributes: the challenges of the sequence as the benchmark's abbreviations, such as 'SV'.
         origin: coordinate of the first pixel in `truth` and in result files: 0, or 1 for OTB.
         size: (width, height) of the images in pixels; None if not known.
+        start: index of the first frame in the complete sequence; above 0 for a result of `rest`.
     """
 
     name: str
@@ -39,12 +40,31 @@ class Sequence:
     attributes: tuple[str, ...] = ()
     origin: int = 0
     size: tuple[int, int] | None = None
+    start: int = 0
 
     @property
     def first(self) -> Box:
         """The box in the first image, in pixels counted from 0."""
         x, y, w, h = self.truth[0].tolist()
         return Box(x - self.origin, y - self.origin, w, h)
+
+    @property
+    def complete_name(self) -> str:
+        """Name of the complete sequence that this one is a part of."""
+        return self.name.removesuffix(f'@{self.start + 1}') if self.start else self.name
+
+    def rest(self, start: int) -> Sequence:
+        """Return the part from frame `start` of this complete sequence to its end.
+
+        The name becomes NAME@NUMBER with the number of the frame counted from 1; from frame 0 the
+        part is the sequence itself.
+        """
+        if start == 0:
+            return self
+        assert self.frames is None or isinstance(self.frames, ImageFiles)
+        frames = self.frames and self.frames.rest(start)
+        name = f'{self.name}@{start + 1}'
+        return replace(self, name=name, truth=self.truth[start:], frames=frames, start=start)
 
 
 def read_sequences(folder: Path, images: bool = True) -> list[Sequence]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import cv2
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -47,6 +48,7 @@ def write_report(
     if not results:
         raise DataError(f'{folder}: no results to report; evaluate at least one tracker')
     summary = {name: result.summary() for name, result in results.items()}
+    _add_differences(summary, results)
     text = json.dumps(summary, indent=2, ensure_ascii=False)
     write_text(folder / 'summary.json', text + '\n')
     arguments = results, benchmark.title, benchmark.published
@@ -59,6 +61,17 @@ def write_report(
         _write_jpeg(folder / 'strips' / f'{name}.jpg', image)
     page = _render_page(folder, benchmark, results, list(figures), filmstrips, absent_counts)
     write_text(folder / 'report.html', page)
+
+
+def _add_differences(summary: dict[str, dict[str, Any]], results: Mapping[str, Results]) -> None:
+    """Add the difference of each tracker to the first one, if there are several starts."""
+    (first, reference), *others = results.items()
+    for name, result in others:
+        if isinstance(result, OPEResult) and result.several_starts:
+            assert isinstance(reference, OPEResult)
+            success, error = result.difference(reference)
+            difference = {'to': first, 'success': round(success, 4)}
+            summary[name]['difference'] = {**difference, 'standard_error': round(error, 4)}
 
 
 def _draw_plots(results: Mapping[str, Results], title: str) -> dict[str, Figure]:
@@ -101,6 +114,7 @@ def _render_page(
         trackers=tables.rank_trackers(results),
         sequences={name for result in results.values() for name in result.per_sequence},
         ranking=tables.ranking_table(results, benchmark.published),
+        differences=tables.difference_tables(results),
         attributes=tables.attribute_tables(results),
         by_sequence=tables.sequence_tables(results),
         figures={name: _base64(folder / 'plots' / f'{name}.svg') for name in figures},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,20 +21,58 @@ class OPEResult:
     Attributes:
         curves: mean over the sequences.
         per_attribute: mean over the sequences with the attribute, by attribute.
-        per_sequence: curves by name of the sequence.
-        fps: frames per second without reading the images, mean over the sequences; None if it was
-            not measured.
+        per_start: curves by name of the sequence and index of the frame that the run started from.
+        fps: frames per second without reading the images, mean over the runs; None if it was not
+            measured.
     """
 
     curves: Curves
     per_attribute: dict[str, Curves]
-    per_sequence: dict[str, Curves]
+    per_start: dict[str, dict[int, Curves]]
     fps: float | None = None
+
+    @property
+    def per_sequence(self) -> dict[str, Curves]:
+        """Mean over the starts, by name of the sequence."""
+        return {name: mean_curves(starts.values()) for name, starts in self.per_start.items()}
+
+    @property
+    def several_starts(self) -> bool:
+        """Whether a sequence was run from more than one frame."""
+        return any(len(starts) > 1 for starts in self.per_start.values())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the success; see `_standard_error`."""
+        return _standard_error(self._successes())
 
     @property
     def score(self) -> float:
         """The score by which trackers are ranked: success."""
         return self.curves.scores.success
+
+    def difference(self, other: OPEResult) -> tuple[float, float]:
+        """Return by how much the success is above that of `other`, and its standard error.
+
+        The runs are paired: the error is that of the differences from the same start of the same
+        sequence. Both are NaN if the runs are not the same.
+        """
+        own, others = self._successes(), other._successes()
+        if {name: set(s) for name, s in own.items()} != {
+            name: set(s) for name, s in others.items()
+        }:
+            return math.nan, math.nan
+        differences = {
+            name: {start: value - others[name][start] for start, value in starts.items()}
+            for name, starts in own.items()
+        }
+        return self.score - other.score, _standard_error(differences)
+
+    def _successes(self) -> dict[str, dict[int, float]]:
+        return {
+            name: {start: curves.scores.success for start, curves in starts.items()}
+            for name, starts in self.per_start.items()
+        }
 
     def summary(self) -> dict[str, Any]:
         """Return the scores by name, as numbers rounded to 4 decimals."""
@@ -42,7 +81,16 @@ class OPEResult:
             **({} if self.fps is None else {'fps': round(self.fps, 1)}),
             'per_attribute': {name: _scores(c) for name, c in self.per_attribute.items()},
             'per_sequence': {name: _scores(c) for name, c in self.per_sequence.items()},
+            **(self._start_summary() if self.several_starts else {}),
         }
+
+    def _start_summary(self) -> dict[str, Any]:
+        """Return the scores of each start, which is numbered by its frame from 1, and the error."""
+        per_start = {
+            name: {str(start + 1): _scores(curves) for start, curves in starts.items()}
+            for name, starts in self.per_start.items()
+        }
+        return {'standard_error': round(self.standard_error, 4), 'per_start': per_start}
 
 
 @dataclass(frozen=True)
@@ -102,8 +150,10 @@ def score_one_pass(
 ) -> OPEResult:
     """Score a tracker in one-pass evaluation.
 
+    Scores are means over the starts of a sequence, then over the sequences.
+
     Args:
-        sequences: the sequences with their ground truth.
+        sequences: the sequences with their ground truth, or parts of them (`with_starts`).
         boxes: (N, 4) boxes of the tracker by name of the sequence.
         fps: measured frames per second.
         absent_counts: see `Comparison.curves`.
@@ -111,19 +161,37 @@ def score_one_pass(
     Raises:
         DataError: as `compare`, with the name of the sequence.
     """
-    per_sequence: dict[str, Curves] = {}
-    per_attribute: dict[str, list[Curves]] = {}
+    per_start: dict[str, dict[int, Curves]] = {}
+    attributes: dict[str, dict[str, None]] = {}  # ordered sets of sequences by attribute
     for sequence in sequences:
         try:
             comparison = compare(sequence.truth, boxes[sequence.name])
         except DataError as error:
             raise DataError(f'{sequence.name}: {error}') from None
-        curves = comparison.curves(absent_counts)
-        per_sequence[sequence.name] = curves
+        name = sequence.complete_name
+        per_start.setdefault(name, {})[sequence.start] = comparison.curves(absent_counts)
         for attribute in sequence.attributes:
-            per_attribute.setdefault(attribute, []).append(curves)
-    means = {attribute: mean_curves(curves) for attribute, curves in per_attribute.items()}
-    return OPEResult(mean_curves(per_sequence.values()), means, per_sequence, fps)
+            attributes.setdefault(attribute, {})[name] = None
+    means = {name: mean_curves(starts.values()) for name, starts in per_start.items()}
+    per_attribute = {
+        attribute: mean_curves(means[name] for name in names)
+        for attribute, names in attributes.items()
+    }
+    return OPEResult(mean_curves(means.values()), per_attribute, per_start, fps)
+
+
+def _standard_error(values: Mapping[str, Mapping[int, float]]) -> float:
+    """Return the standard error of the mean over sequences of the mean over starts.
+
+    Each run, from one start of one sequence, is one observation; all its frames are a cluster. NaN
+    for a single run.
+    """
+    runs = np.array([value for starts in values.values() for value in starts.values()])
+    share = [1 / len(values) / len(starts) for starts in values.values() for _ in starts]
+    if len(runs) < 2:
+        return math.nan
+    deviations = np.array(share) * (runs - np.dot(share, runs))
+    return math.sqrt(len(runs) / (len(runs) - 1) * np.sum(deviations**2))
 
 
 def _scores(curves: Curves) -> dict[str, float]:

@@ -30,7 +30,7 @@ def report(
     Args:
         out: folder of the report.
         benchmark: the benchmark that the results belong to.
-        sequences: its sequences.
+        sequences: its sequences, each followed by its parts if there are several starts.
         sources: folder or zip file with the result files, by tracker.
         fps: measured frames per second by tracker; may be empty.
         absent_counts: see `Comparison.curves`.
@@ -43,7 +43,8 @@ def report(
         for name, source in tqdm(sources.items(), unit='tracker', leave=False, disable=None)
     }
     has_images = all(sequence.frames for sequence in sequences)
-    filmstrips = draw_filmstrips(benchmark, sequences, sources, results) if has_images else {}
+    complete = [sequence for sequence in sequences if sequence.start == 0]
+    filmstrips = draw_filmstrips(benchmark, complete, sources, results) if has_images else {}
     write_report(out, benchmark, results, filmstrips, absent_counts)
 
 

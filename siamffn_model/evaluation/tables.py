@@ -83,6 +83,7 @@ def markdown(results: Mapping[str, Results], title: str, published: Published) -
     """
     tables = [
         ranking_table(results, published),
+        *difference_tables(results),
         *attribute_tables(results),
         *sequence_tables(results),
     ]
@@ -123,6 +124,34 @@ def ranking_table(results: Mapping[str, Results], published: Published) -> Table
         for (name, is_published, _), row in zip(entries, zip(*cells))
     ]
     return Table('Ranking', ['Tracker', *header], rows)
+
+
+def difference_tables(results: Mapping[str, Results]) -> list[Table]:
+    """Return the table of success with standard errors, and of differences to the first tracker.
+
+    There is none unless sequences were run from several starts.
+    """
+    several = {
+        name: result
+        for name, result in results.items()
+        if isinstance(result, OPEResult) and result.several_starts
+    }
+    if not several:
+        return []
+    first = next(iter(several))
+    rows = []
+    for name in rank_trackers(several):
+        difference = several[name].difference(several[first])
+        values = several[name].score, several[name].standard_error
+        texts = [
+            f'{values[0]:.3f}',
+            f'{values[1]:.3f}',
+            f'{difference[0]:+.3f}',
+            f'{difference[1]:.3f}',
+        ]
+        rows.append(Row(name, [Cell(text) for text in texts]))
+    header = ['Tracker', 'Success ↑', 'std. error', f'difference to {first}', 'its std. error']
+    return [Table('Success with standard error', header, rows)]
 
 
 def attribute_tables(results: Mapping[str, Results]) -> list[Table]:

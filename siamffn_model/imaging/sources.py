@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from abc import ABC, abstractmethod
@@ -114,6 +115,13 @@ class ImageFiles(Frames):
     def count(self) -> int:
         """See `Frames`."""
         return len(self.files)
+
+    def rest(self, first: int) -> ImageFiles:
+        """Return the images from index `first` on, without reading any."""
+        part = copy.copy(self)
+        part.files, part.expected = self.files[first:], self.count - first
+        part.groundtruth = self.groundtruth and self.groundtruth[first:]
+        return part
 
     def __iter__(self) -> Iterator[Image]:
         for file in self.files:

@@ -14,6 +14,7 @@ from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.evaluation.metrics import Scores
 from siamffn_model.evaluation.runner import track_all
+from siamffn_model.evaluation.starts import with_starts
 from siamffn_model.imaging.image import Image
 from siamffn_model.imaging.sources import FOLDER_FPS, Frames
 from siamffn_model.networks.siamese import Siamese
@@ -22,6 +23,7 @@ from siamffn_model.tracking import Tracker
 from siamffn_model.training.pair_sources import PackSource
 from siamffn_model.training.sampling import PairSource
 
+STARTS = 4  # runs on each sequence of the folder
 CLIPS, LENGTH = 4, 30  # number of generated clips, and frames in each
 
 
@@ -47,11 +49,12 @@ class RenderedFrames(Frames):
 def open_validation(folder: Path | None, sources: Iterable[PairSource]) -> list[Sequence]:
     """Return the sequences to validate on.
 
-    They are read from the folder. Without a folder, clips are generated from the training pack if
-    it is one of the sources, else scenes are rendered. Raises the errors of `read_sequences`.
+    They are read from the folder, each with its parts from `STARTS` frames. Without a folder, clips
+    are generated from the training pack if it is one of the sources, else scenes are rendered.
+    Raises the errors of `read_sequences`.
     """
     if folder is not None:
-        return read_sequences(folder)
+        return with_starts(read_sequences(folder), STARTS)
     packs = [source for source in sources if isinstance(source, PackSource)]
     generate = partial(_clip_scene, packs[0]) if packs else _rendered_scene
     return [synthetic_sequence(f'clip{seed}', generate(seed)) for seed in range(CLIPS)]

@@ -69,6 +69,25 @@ def test_score_and_evaluate_give_the_same_scores(
 
 
 @pytest.mark.slow
+def test_several_starts(sequence_folder: Path, tmp_path: Path) -> None:
+    words = ['--starts', '2', '--out']
+    trackers = ['--tracker', 'opencv:mil', '--tracker', 'opencv:kcf']
+    done = siamffn('evaluate', 'sequences', '--data', sequence_folder, *trackers, *words, tmp_path)
+    assert done.exit_code == 0, done.output
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    first, second = summary['opencv-mil'], summary['opencv-kcf']
+    assert list(first['per_start']['clip1']) == ['1', '11']
+    assert second['difference']['to'] == 'opencv-mil'
+    expected = second['success'] - first['success']
+    assert second['difference']['success'] == pytest.approx(expected, abs=2e-4)
+    again, results = tmp_path / 'again', tmp_path / 'results/opencv-mil'
+    given = ['--annotations', sequence_folder, '--results', results]
+    assert siamffn('score', 'sequences', *given, *words, again).exit_code == 0
+    scored = json.loads((again / 'summary.json').read_text())['opencv-mil']
+    assert scored == {key: value for key, value in first.items() if key != 'fps'}
+
+
+@pytest.mark.slow
 def test_evaluate_resumes_an_interrupted_run(clips: Path, tmp_path: Path) -> None:
     """Existing results of the same tracker are kept with --resume, and only with it."""
     words = ['evaluate', 'sequences', '--data', clips, '--tracker', 'opencv:mil', '--out', tmp_path]
@@ -118,6 +137,10 @@ def test_evaluate_in_two_processes_of_torchrun(clips: Path, tmp_path: Path) -> N
         (
             ['evaluate', 'sequences', '--data', '.', '--set', 'lr=a'],
             'the keys are window_influence, penalty_k',
+        ),
+        (
+            ['evaluate', 'vot2018', '--data', '.', '--starts', '4'],
+            '--starts 4 does not apply to VOT2018',
         ),
         (['score', 'sequences', '--annotations', '.', '--results', 'none'], 'none: no such folder'),
         (['tune', 'uav20l', '--data', '.'], 'UAV20L is a test set: a tracker tuned on it cannot'),

@@ -35,7 +35,7 @@ def example_results(names: list[str], attributes: int = 12) -> dict[str, OPEResu
         parts = {
             f'A{j}': curves._replace(success=success * (j + 1) / 12) for j in range(attributes)
         }
-        results[name] = OPEResult(curves, parts, {'car': curves})
+        results[name] = OPEResult(curves, parts, {'car': {0: curves}})
     return results
 
 

@@ -32,7 +32,7 @@ def curves(success: float, precision: float = 0, norm_precision: float = 0) -> C
 
 def one_pass(scores: tuple[float, float, float], fps: float | None = None) -> OPEResult:
     """Return the result on one sequence with one attribute."""
-    return OPEResult(curves(*scores), {'SV': curves(*scores)}, {'car_1': curves(*scores)}, fps)
+    return OPEResult(curves(*scores), {'SV': curves(*scores)}, {'car_1': {0: curves(*scores)}}, fps)
 
 
 def with_resets(accuracy: float, robustness: float, eao: float, failures: int) -> ResetResult:
@@ -190,8 +190,8 @@ def test_single_tracker_is_not_marked_as_best(results: dict[str, OPEResult]) -> 
 def test_missing_value_is_a_dash() -> None:
     full, part = curves(0.5), curves(0.4)
     results = {
-        'part': OPEResult(part, {'SV': part}, {'car': part}),
-        'full': OPEResult(full, {'SV': full, 'FM': full}, {'car': full, 'bird': full}),
+        'part': OPEResult(part, {'SV': part}, {'car': {0: part}}),
+        'full': OPEResult(full, {'SV': full, 'FM': full}, {'car': {0: full}, 'bird': {0: full}}),
     }
     success, _ = attribute_tables(results)
     assert success.header == ['Tracker', 'SV', 'FM']
@@ -200,7 +200,7 @@ def test_missing_value_is_a_dash() -> None:
 
 
 def test_no_table_without_attributes(resets: dict[str, ResetResult]) -> None:
-    assert attribute_tables({'a': OPEResult(curves(0.5), {}, {'car': curves(0.5)})}) == []
+    assert attribute_tables({'a': OPEResult(curves(0.5), {}, {'car': {0: curves(0.5)}})}) == []
     assert attribute_tables(resets) == []
 
 

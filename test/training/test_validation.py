@@ -38,8 +38,9 @@ def equal(one: Sequence, other: Sequence) -> bool:
 
 def test_sequences_are_read_from_a_folder(sequence_folder: Path, pack: PackSource) -> None:
     sequences = open_validation(sequence_folder, [pack])
-    assert [sequence.name for sequence in sequences] == ['clip1', 'clip2']
-    assert np.flatnonzero(np.isnan(sequences[1].truth[:, 0])).tolist() == [10, 11, 12, 13]
+    names = ['clip1', 'clip1@8', 'clip1@11', 'clip2', 'clip2@8', 'clip2@10']
+    assert [sequence.name for sequence in sequences] == names
+    assert np.flatnonzero(np.isnan(sequences[3].truth[:, 0])).tolist() == [10, 11, 12, 13]
     with pytest.raises(DataError, match='nowhere: no such folder'):
         open_validation(Path('nowhere'), [pack])
 
