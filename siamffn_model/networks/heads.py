@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from siamffn_model.imaging.crop import SEARCH_SIZE
 from siamffn_model.networks.correlation import cross_correlation, depthwise_correlation
-from siamffn_model.networks.score_map import STRIDE
 
 MAX_LOG_DISTANCE = math.log(4 * SEARCH_SIZE)  # keeps untrained networks from overflowing
-INITIAL_LOG_DISTANCE = math.log(4 * STRIDE)  # half the side of a typical target
+INITIAL_LOG_DISTANCE = math.log(32)  # pixels: half the side of a typical target
 
 
 def distances(logs: Tensor) -> Tensor:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-STRIDE = 8  # pixels of the search crop between neighbouring cells of a score map
-
 
 @dataclass(frozen=True)
 class ScoreMap:
@@ -21,11 +19,13 @@ class ScoreMap:
         anchors: width and height of each anchor in pixels of the search crop; empty for anchor-free
             models.
         sized: whether the model predicts the size of the target, not only its position.
+        stride: distance of neighbouring cells in pixels of the search crop.
     """
 
     side: int
     anchors: tuple[tuple[float, float], ...] = ()
     sized: bool = True
+    stride: int = 8
 
     @property
     def candidates(self) -> int:
@@ -34,7 +34,7 @@ class ScoreMap:
 
     def points(self) -> NDArray[np.float64]:
         """Return (2, N): x and y of each candidate from the centre of the crop, in pixels."""
-        line = STRIDE * (np.arange(self.side) - self.side // 2)
+        line = self.stride * (np.arange(self.side) - self.side // 2)
         x, y = np.meshgrid(line, line)
         return np.tile([x.ravel(), y.ravel()], max(1, len(self.anchors))).astype(float)
 

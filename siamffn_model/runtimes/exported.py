@@ -65,7 +65,9 @@ def read_manifest(folder: Path) -> Manifest:
         values: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
         layout = values.pop('score_map')
         anchors = tuple((w, h) for w, h in layout['anchors'])
-        manifest = Manifest(score_map=ScoreMap(layout['side'], anchors, layout['sized']), **values)
+        stride = layout.get('stride', 8)  # folders of earlier versions do not name it
+        score_map = ScoreMap(layout['side'], anchors, layout['sized'], stride)
+        manifest = Manifest(score_map=score_map, **values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f'{folder} is not an exported model: its {MANIFEST} cannot be read ({error!r}); '

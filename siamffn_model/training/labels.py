@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from siamffn_model.imaging.crop import SEARCH_SIZE
-from siamffn_model.networks.score_map import STRIDE, ScoreMap
+from siamffn_model.networks.score_map import ScoreMap
 
 POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.6, 0.3  # thresholds of the IoU with the target (SiamRPN)
 DISTRACTORS = 16  # negative candidates in a negative pair
-DISTRACTOR_RADIUS = 3 * STRIDE  # pixels around the centre that anchors of a negative pair are from
+DISTRACTOR_RADIUS = 24  # pixels around the centre that anchors of a negative pair are from
 
 
 @lru_cache(maxsize=8)
 def points(score_map: ScoreMap, device: torch.device | str = 'cpu') -> Tensor:
-    """Return (2, N): x and y of each candidate in pixels of the search crop, 31 + 8k."""
+    """Return (2, N): x and y of each candidate in pixels of the search crop."""
     return torch.tensor(score_map.points(), dtype=torch.float32, device=device) + SEARCH_SIZE // 2
 
 

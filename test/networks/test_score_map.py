@@ -19,6 +19,15 @@ def test_points_are_ordered_by_row_and_centred() -> None:
     assert (x[0, 0], x[0, 24], y[24, 0], x[12, 12]) == (31, 223, 223, 127)
 
 
+def test_points_at_another_stride() -> None:
+    x, y = ScoreMap(15, stride=16).points().reshape(2, 15, 15)
+    assert x[3].tolist() == y[:, 3].tolist() == list(range(-112, 113, 16))
+    # Every second point of the map of 25 points is one of them.
+    assert ScoreMap(25).points().reshape(2, 25, 25)[:, ::2, ::2] == pytest.approx(
+        ScoreMap(15, stride=16).points().reshape(2, 15, 15)[:, 1:-1, 1:-1]
+    )
+
+
 def test_points_and_window_are_repeated_for_each_anchor() -> None:
     plain, anchored = ScoreMap(17), ScoreMap(17, ((10, 20), (20, 10)))
     assert anchored.points() == pytest.approx(np.hstack([plain.points()] * 2))

@@ -31,12 +31,21 @@ def write_manifest(folder: Path, **changes: object) -> Path:
 @pytest.mark.parametrize('form', FORMATS)
 def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, form: str) -> None:
     manifest = Manifest(
-        'siamrpn_alex', form, ScoreMap(17, ((104.0, 32.0), (88.0, 40.0))), 'int8', '1.2.3'
+        'siamrpn_alex',
+        form,
+        ScoreMap(17, ((104.0, 32.0), (88.0, 40.0)), stride=16),
+        'int8',
+        '1.2.3',
     )
     with write_exported(tmp_path / 'model', manifest) as partial:
         (partial / 'search.bin').write_bytes(b'search')
     assert read_manifest(tmp_path / 'model') == manifest
     assert {path.name for path in (tmp_path / 'model').iterdir()} == {MANIFEST, 'search.bin'}
+
+
+def test_a_manifest_without_a_stride_has_stride_8(tmp_path: Path) -> None:
+    folder = write_manifest(tmp_path / 'old', score_map={'side': 25, 'anchors': [], 'sized': True})
+    assert read_manifest(folder).score_map == ScoreMap(25, stride=8)
 
 
 def test_existing_folders_are_kept_and_failed_writes_leave_nothing(tmp_path: Path) -> None:
