@@ -65,7 +65,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
             '--weights',
             type=click.Path(path_type=Path),
             help='A .safetensors file, or a folder written by `siamffn export`, to use instead of '
-            'the weights in the package.',
+            'the weights in the package; for the model nanotrack, the folder of its ONNX files.',
         ),
         device_option,
         model_option,

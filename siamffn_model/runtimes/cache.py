@@ -69,5 +69,6 @@ def fingerprint(*paths: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            digest.update(file.read_bytes())
+            if file.is_file():
+                digest.update(file.read_bytes())
     return digest.hexdigest()

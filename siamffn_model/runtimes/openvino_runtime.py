@@ -101,6 +101,12 @@ def read_modules(folder: Path, score_map: ScoreMap) -> ExportedModules:
     return ExportedModules(template, search, score_map)
 
 
+def read_onnx(modules: ExportedModules) -> ExportedModules:
+    """Convert modules that are ONNX files in memory."""
+    template, search = (_core().read_model(module) for module in modules[:2])
+    return ExportedModules(template, search, modules.score_map)
+
+
 def convert_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     """Convert a module in evaluation mode to an OpenVINO model by tracing it with example inputs.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamffn_model.errors import ConfigError, DependencyError, WeightsError
+from siamffn_model.runtimes import nanotrack
 from siamffn_model.runtimes.cache import load_cached
 from siamffn_model.runtimes.conversion import convert, format_module, read_model
 from siamffn_model.runtimes.devices import choose_device, device_index
@@ -44,9 +45,10 @@ def load_model(
     """Return the named model with its weights, ready for tracking.
 
     Args:
-        name: one of `networks.zoo.MODELS`.
+        name: one of `networks.zoo.MODELS`, or 'nanotrack'.
         weights: a safetensors file from `networks.zoo.save_weights` or a folder from
-            `siamffn export`; None selects the weights in this package.
+            `siamffn export`, for 'nanotrack' the folder of its ONNX files; None selects the weights
+            in this package.
         device: 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA if available).
         runtime: one of `RUNTIMES`.
 
@@ -56,6 +58,8 @@ def load_model(
         DependencyError: a device or a package is not available.
     """
     path = weight_file(name, weights)
+    if name == nanotrack.MODEL:
+        return _load_nanotrack(path, device, runtime)
     if path.is_dir():
         return _load_exported(name, path, device, runtime)
     device, runtime = choose_runtime(device, runtime)
@@ -72,7 +76,9 @@ def weight_file(name: str, weights: Path | str | None = None) -> Path:
 
 def check_weights(name: str, path: Path) -> None:
     """Check weights without loading them; raises as `load_model` does for unusable weights."""
-    if path.is_dir():
+    if name == nanotrack.MODEL:
+        nanotrack.check_files(path)
+    elif path.is_dir():
         _read_manifest(name, path)
     else:
         from siamffn_model.networks.zoo import read_weights
@@ -151,6 +157,24 @@ def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtim
             f'support: choose auto or {" or ".join(supported)}, or give a .safetensors file'
         )
     modules = format_module(manifest.format).read_modules(folder, manifest.score_map)
+    return _start(modules, device, runtime)
+
+
+def _load_nanotrack(folder: Path, device: str, runtime: str) -> Runtime:
+    if runtime == 'auto':
+        on_cpu = choose_device(device) == 'cpu'
+        runtime = 'openvino' if on_cpu and find_spec('openvino') else 'onnx'
+    device, runtime = choose_runtime(device, runtime)
+    if not (form := _format_of(runtime)):
+        raise ConfigError(
+            f'{nanotrack.MODEL} does not support the runtime {runtime!r}: choose auto, '
+            'openvino, openvino-f32 or onnx'
+        )
+    modules = nanotrack.read_modules(folder)
+    if form == 'openvino':
+        from siamffn_model.runtimes.openvino_runtime import read_onnx
+
+        modules = read_onnx(modules)
     return _start(modules, device, runtime)
 
 
