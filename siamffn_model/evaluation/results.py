@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,20 +59,17 @@ class OPEResult:
         sequence. Both are NaN if the runs are not the same.
         """
         own, others = self._successes(), other._successes()
-        if {name: set(s) for name, s in own.items()} != {
-            name: set(s) for name, s in others.items()
-        }:
+        if own.keys() != others.keys():
             return math.nan, math.nan
-        differences = {
-            name: {start: value - others[name][start] for start, value in starts.items()}
-            for name, starts in own.items()
-        }
+        differences = {run: success - others[run] for run, success in own.items()}
         return self.score - other.score, _standard_error(differences)
 
-    def _successes(self) -> dict[str, dict[int, float]]:
+    def _successes(self) -> dict[tuple[str, int], float]:
+        """Return the success of each run by sequence and start."""
         return {
-            name: {start: curves.scores.success for start, curves in starts.items()}
+            (name, start): curves.scores.success
             for name, starts in self.per_start.items()
+            for start, curves in starts.items()
         }
 
     def summary(self) -> dict[str, Any]:
@@ -180,17 +178,18 @@ def score_one_pass(
     return OPEResult(mean_curves(means.values()), per_attribute, per_start, fps)
 
 
-def _standard_error(values: Mapping[str, Mapping[int, float]]) -> float:
+def _standard_error(values: Mapping[tuple[str, int], float]) -> float:
     """Return the standard error of the mean over sequences of the mean over starts.
 
-    Each run, from one start of one sequence, is one observation; all its frames are a cluster. NaN
-    for a single run.
+    `values` has one value for each run, by sequence and start. Each run is one observation; all its
+    frames are a cluster. NaN for a single run.
     """
-    runs = np.array([value for starts in values.values() for value in starts.values()])
-    share = [1 / len(values) / len(starts) for starts in values.values() for _ in starts]
-    if len(runs) < 2:
+    if len(values) < 2:
         return math.nan
-    deviations = np.array(share) * (runs - np.dot(share, runs))
+    starts = Counter(name for name, _ in values)
+    shares = np.array([1 / len(starts) / starts[name] for name, _ in values])
+    runs = np.array(list(values.values()))
+    deviations = shares * (runs - shares @ runs)
     return math.sqrt(len(runs) / (len(runs) - 1) * np.sum(deviations**2))
 
 
