@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -21,8 +22,10 @@ from siamffn_model.imaging.crop import SEARCH_SIZE, context_side
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image, read_image
 from siamffn_model.training.augmentation import ColorJitter
-from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import CropSpec, PairSource, TargetPair
+
+if TYPE_CHECKING:
+    from siamffn_model.training.recipe import Recipe
 
 # Probability of each kind of pair from the pack, and weight of each source of its video pairs.
 KINDS = {'paste': 0.20, 'clip': 0.26, 'image': 0.06, 'part': 0.20, 'video': 0.28}
