@@ -14,12 +14,13 @@ from torch import Tensor
 from siamffn_model.datasets.copy_paste import make_sprite
 from siamffn_model.datasets.pack import Pack
 from siamffn_model.errors import DataError, ImageError
+from siamffn_model.imaging.crop import mean_colour
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
 from siamffn_model.training.pair_sources import draw_textured_part
 
 LEVELS = 4  # sizes of each image: 1, 1/2, 1/4 and 1/8
-PARTS = 6  # textured parts that are drawn in advance for each object and background
+PARTS = 4  # textured parts that are drawn in advance for each object and background
 OBJECT_PARTS, BACKGROUND_PARTS = (0.3, 0.8), (0.1, 0.5)  # ratios of their sides
 
 Floats = NDArray[np.float64]
@@ -155,8 +156,8 @@ def _decode(
     ratios = OBJECT_PARTS if mask else BACKGROUND_PARTS
     count = PARTS if rng else 0
     parts = [draw_textured_part(rng, image, bounds, ratios) for _ in range(count) if rng]
-    mean = image.mean(axis=(0, 1))
-    return _Decoded(_levels(np.dstack([image, alpha])), mean, bounds, outline, parts)
+    levels = _levels(np.asarray(cv2.merge([*cv2.split(image), alpha]), np.uint8))
+    return _Decoded(levels, np.array(mean_colour(image)), bounds, outline, parts)
 
 
 def _levels(image: Image) -> list[NDArray[np.uint32]]:
