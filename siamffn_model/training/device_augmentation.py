@@ -98,7 +98,7 @@ def compress(crops: Tensor, quality: Tensor) -> Tensor:
 
     Colour has half the resolution of brightness, and is enlarged without interpolation.
     """
-    n, _, height, width = crops.shape
+    height, width = crops.shape[2:]
     down, right = -height % 16, -width % 16
     padded = functional.pad(crops, (0, right, 0, down), mode='replicate')
     blue, green, red = padded.unbind(1)

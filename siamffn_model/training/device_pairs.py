@@ -5,7 +5,7 @@ A batch depends only on the recipe, the step, and the number of processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE
 from siamffn_model.training.augmentation import MAX_DOWNSAMPLING, MIN_CONTRAST
 from siamffn_model.training.device_augmentation import (
@@ -33,9 +34,10 @@ from siamffn_model.training.device_drawing import (
     TargetSource,
     draw_jitter,
 )
-from siamffn_model.training.device_images import DeviceImages
+from siamffn_model.training.device_images import DeviceImages, load_images
 from siamffn_model.training.device_rendering import Canvas, render
-from siamffn_model.training.sampling import Batch
+from siamffn_model.training.pair_sources import PackSource
+from siamffn_model.training.sampling import Batch, PairSource
 
 if TYPE_CHECKING:
     from siamffn_model.distributed import World
@@ -103,6 +105,21 @@ class Camera(NamedTuple):
         )
 
 
+def open_device_pairs(
+    recipe: Recipe, sources: Sequence[PairSource], candidates: int, world: World, step: int = 0
+) -> DevicePairs:
+    """Copy the images of the pack to the device; return the batches after a step.
+
+    `sources` is the opened pack alone; `candidates` is N of the model. Raises `DataError` for a
+    pack without readable images, and `ConfigError` for any other source.
+    """
+    (source,) = sources
+    if not isinstance(source, PackSource):
+        raise ConfigError('data.device is true: use the data set pack, or remove data.device')
+    images = load_images(source.pack, world.device, recipe.seed)
+    return DevicePairs(recipe, images, candidates, world, step)
+
+
 class DevicePairs:
     """All batches of a training after a step, in order."""
 
@@ -123,7 +140,6 @@ class DevicePairs:
             yield self.batch(step)._replace(unreadable=unreadable)
             unreadable = []
 
-    @torch.no_grad()
     def batch(self, step: int) -> Batch:
         """Return this process's part of the batch of a step."""
         seed = (self.recipe.seed, step, self.world.rank, 2)
