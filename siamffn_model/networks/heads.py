@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from siamffn_model.imaging.crop import SEARCH_SIZE
 from siamffn_model.networks.correlation import cross_correlation, depthwise_correlation
+from siamffn_model.networks.depthwise import DepthwiseConv2d
 
 MAX_LOG_DISTANCE = math.log(4 * SEARCH_SIZE)  # keeps untrained networks from overflowing
 INITIAL_LOG_DISTANCE = math.log(32)  # pixels: half the side of a typical target
@@ -49,26 +50,33 @@ def _init_distance_output(output: nn.Module) -> None:
     nn.init.constant_(output.bias, INITIAL_LOG_DISTANCE)
 
 
-def _branch(channels: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(channels, outputs, 3, padding=1),
-    )
+def _branch(channels: int, outputs: int, separable: int) -> nn.Sequential:
+    hidden: list[nn.Module] = []
+    for _ in range(separable):
+        pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        hidden += [DepthwiseConv2d(channels, 3), pointwise, *_bn_relu(channels)]
+    if not separable:
+        hidden += [nn.Conv2d(channels, channels, 3, padding=1, bias=False), *_bn_relu(channels)]
+    return nn.Sequential(*hidden, nn.Conv2d(channels, outputs, 3, padding=1))
+
+
+def _bn_relu(channels: int) -> tuple[nn.Module, nn.Module]:
+    return nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
 
 
 class BoxHead(nn.Module):
     """One classification and one regression branch on the fused response map (paper Fig. 3).
 
     Each branch is a 3x3 convolution, BN, ReLU and a 3x3 output convolution. The paper does not
-    describe them; this layout has its number of parameters and operations (Table 2).
+    describe them; this layout has its number of parameters and operations (Table 2). A lighter
+    head has several separable convolutions instead of the first one.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, separable: int = 0) -> None:
+        """`separable` is the number of separable convolutions in each branch."""
         super().__init__()
-        self.cls = _branch(channels, 2)
-        self.reg = _branch(channels, 4)
+        self.cls = _branch(channels, 2, separable)
+        self.reg = _branch(channels, 4, separable)
         _init_distance_output(self.reg[-1])
 
     def forward(self, fused: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from siamffn_model.networks.heads import (
 from siamffn_model.networks.neck import Neck, center_crop
 from siamffn_model.networks.score_map import ScoreMap
 
+MAP_25 = ScoreMap(25)
 # Width and height in pixels, rounded as in SiamRPN++: ratios from 1/3 to 3, area of about 64 x 64.
 ANCHORS = ((104.0, 32.0), (88.0, 40.0), (64.0, 64.0), (40.0, 80.0), (32.0, 96.0))
 
@@ -65,18 +66,31 @@ class Siamese(nn.Module):
 class SiamFFN(Siamese):
     """Feature fusion: scale attention fuses the response maps of all levels (paper Fig. 3)."""
 
-    score_map = ScoreMap(25)
+    def __init__(
+        self,
+        backbone: Backbone,
+        channels: int,
+        cells: int,
+        score_map: ScoreMap = MAP_25,
+        padding: int = 0,
+        separable: int = 0,
+    ) -> None:
+        """`channels` is the number of channels of neck and head.
 
-    def __init__(self, backbone: Backbone, channels: int, cells: int) -> None:
-        """`channels` is the number of channels of neck and head."""
+        `padding` is the width of a border of zeros around the search features in the correlation,
+        and `separable` the number of separable convolutions in each branch of the head, see
+        `BoxHead`.
+        """
         super().__init__(backbone, Neck(backbone.channels, channels), cells)
+        self.score_map, self.padding = score_map, padding
         self.fusion = ScaleAttention(channels)
-        self.head = BoxHead(channels)
+        self.head = BoxHead(channels, separable)
 
     def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """See `Siamese.compare`."""
-        responses = [depthwise_correlation(x, z) for x, z in zip(levels, kernels)]
-        logits, distances = self.head(self.fusion(responses))
+        x, z = torch.cat(list(levels), dim=1), torch.cat(list(kernels), dim=1)
+        responses = depthwise_correlation(x, z, self.padding)
+        logits, distances = self.head(self.fusion(responses.chunk(len(levels), dim=1)))
         return logits.flatten(2), distances.flatten(2)
 
     def rescale_scores(self, scale: float, shift: float) -> None:
@@ -93,7 +107,7 @@ class SiamFFN(Siamese):
 class SiamBAN(Siamese):
     """Anchor-free result fusion (Chen et al. 2020), the baseline of the paper."""
 
-    score_map = ScoreMap(25)
+    score_map = MAP_25
 
     def __init__(self, backbone: Backbone, channels: int, cells: int) -> None:
         """`channels` is the number of channels of neck and head."""

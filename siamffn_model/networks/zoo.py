@@ -15,6 +15,7 @@ from siamffn_model.errors import ConfigError, WeightsError
 from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
 from siamffn_model.networks.resnet import ResNet50
+from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import (
     SiamBAN,
     Siamese,
@@ -27,6 +28,15 @@ from siamffn_model.networks.siamese import (
 MODELS: dict[str, Callable[[], Siamese]] = {
     # for CPUs: the paper's head on a compact backbone
     'siamffn_lite0': lambda: SiamFFN(EfficientNetLite0(), channels=96, cells=7),
+    # as fast as the fastest trackers: everything after the backbone's fifth block at stride 16
+    'siamffn_lite0_s16': lambda: SiamFFN(
+        EfficientNetLite0(last=8, stride=16),
+        channels=96,
+        cells=7,
+        score_map=ScoreMap(15, stride=16),
+        padding=3,
+        separable=3,
+    ),
     # to compare the heads on the same backbone
     'siamban_lite0': lambda: SiamBAN(EfficientNetLite0(), channels=96, cells=7),
     # the paper's model

@@ -85,11 +85,18 @@ def _center_offsets(score_map: ScoreMap, boxes: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _ellipse_labels(score_map: ScoreMap, boxes: Tensor) -> Tensor:
-    """Label points: POSITIVE within semi-axes w/4, h/4 of the centre, NEGATIVE outside w/2, h/2."""
+    """Label points: POSITIVE within semi-axes w/4, h/4 of the centre, NEGATIVE outside w/2, h/2.
+
+    The point nearest to the centre is always POSITIVE: between points at stride 16, a thin target
+    would have none. At stride 8 it is within the inner ellipse of any target inside the map with
+    16 / w**2 + 16 / h**2 < 1 / 16, such as 17 x 65 or 23 x 23 pixels.
+    """
     x, y = _center_offsets(score_map, boxes)
     w, h = boxes[:, 2:3], boxes[:, 3:4]
     distance = (x / w) ** 2 + (y / h) ** 2
-    return _to_labels(distance < 1 / 16, distance > 1 / 4)
+    result = _to_labels(distance < 1 / 16, distance > 1 / 4)
+    nearest = (x**2 + y**2).argmin(1, keepdim=True)
+    return result.scatter(1, nearest, POSITIVE)
 
 
 def _anchor_labels(score_map: ScoreMap, boxes: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from siamffn_model.networks.correlation import depthwise_correlation
 
 
-def reference(search: np.ndarray, template: np.ndarray) -> np.ndarray:
+def reference(search: np.ndarray, template: np.ndarray, padding: int = 0) -> np.ndarray:
+    search = np.pad(search, [(0, 0), (0, 0), (padding, padding), (padding, padding)])
     batch, channels, height, width = search.shape
     rows, columns = height - template.shape[2] + 1, width - template.shape[3] + 1
     out = np.zeros((batch, channels, rows, columns))
@@ -21,12 +22,16 @@ def reference(search: np.ndarray, template: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize('gradients', [True, False], ids=['fourier', 'direct'])
 @pytest.mark.parametrize('shape', [((2, 3, 9, 8), (2, 3, 4, 3)), ((1, 1, 5, 5), (1, 1, 5, 5))])
-def test_agrees_with_plain_loops(gradients: bool, shape: tuple[tuple[int, ...], ...]) -> None:
+@pytest.mark.parametrize('padding', [0, 3])
+def test_agrees_with_plain_loops(
+    gradients: bool, shape: tuple[tuple[int, ...], ...], padding: int
+) -> None:
     generator = torch.Generator().manual_seed(0)
     search, template = (torch.randn(s, generator=generator) for s in shape)
     with torch.set_grad_enabled(gradients):
-        response = depthwise_correlation(search, template)
-    assert response.numpy() == pytest.approx(reference(search.numpy(), template.numpy()), abs=1e-4)
+        response = depthwise_correlation(search, template, padding).numpy()
+    expected = reference(search.numpy(), template.numpy(), padding)
+    assert response == pytest.approx(expected, abs=1e-4)
 
 
 def test_gradient_is_correct() -> None:

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0, imagenet_weights
 
 
-@pytest.mark.parametrize(('size', 'cells'), [(127, 15), (255, 31)])
-def test_levels_are_at_stride_8(size: int, cells: int) -> None:
-    backbone = EfficientNetLite0().eval()
+@pytest.mark.parametrize(
+    ('stride', 'size', 'cells'), [(8, 127, 15), (8, 255, 31), (16, 127, 7), (16, 255, 15)]
+)
+def test_levels_have_one_stride(stride: int, size: int, cells: int) -> None:
+    backbone = EfficientNetLite0(stride=stride).eval()
     with torch.no_grad():
         levels = backbone(torch.zeros(2, 3, size, size))
-    assert [tuple(x.shape) for x in levels] == [(2, c, cells, cells) for c in (40, 80, 112)]
+    assert [x.shape[1] for x in levels] == list(backbone.channels)
+    assert all(x.shape == (2, x.shape[1], cells, cells) for x in levels)
+
+
+def test_at_stride_16_the_levels_are_outputs_of_blocks_without_their_first_cells() -> None:
+    torch.manual_seed(0)
+    backbone = EfficientNetLite0(last=8, stride=16).eval()
+    outputs = {}
+    for number in (4, 7, 8):
+        hook = partial(lambda n, *arguments: outputs.update({n: arguments[-1]}), number)
+        backbone.blocks[number].register_forward_hook(hook)
+    with torch.no_grad():
+        fine, middle, deepest = backbone(255 * torch.rand(1, 3, 127, 127))
+    assert torch.equal(middle, outputs[7][..., 1:, 1:])
+    assert torch.equal(deepest, outputs[8][..., 1:, 1:])
+    for part in range(4):  # the cells of a 2x2 block, row by row
+        row, column = divmod(part, 2)
+        assert torch.equal(fine[:, part::4], outputs[4][..., 2 + row :: 2, 2 + column :: 2])
 
 
 def test_deeper_levels_are_upsampled_with_means_of_neighbours() -> None:

@@ -14,6 +14,7 @@ from siamffn_model.networks.backbone import Backbone
 from siamffn_model.networks.fusion import ScaleAttention
 from siamffn_model.networks.resnet import ResNet50
 from siamffn_model.networks.siamese import SiamBAN, Siamese, SiamFC, SiamFFN, SiamRPN, SiamRPNpp
+from siamffn_model.networks.zoo import create_model
 from siamffn_model.runtimes.selection import prepare
 from siamffn_model.tracking import Tracker
 from siamffn_model.training.labels import edge_distances, labels
@@ -152,6 +153,27 @@ def test_the_fused_map_matches_the_paper() -> None:
         expected += response * weights[-1] / 3  # Eq. 5
     assert len(set(weights)) == 3
     assert fused[0][0].numpy() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize(('name', 'stride'), [('siamffn_lite0', 8), ('siamffn_lite0_s16', 16)])
+def test_a_target_is_found_at_the_point_of_its_centre(name: str, stride: int) -> None:
+    """The response of the search crop to its own centre has its maximum at the target's point."""
+    torch.manual_seed(0)
+    model = create_model(name)
+    model.backbone.load_imagenet()
+    model.eval()
+    target = 255 * torch.rand(1, 3, 127, 127)
+    maps: list[torch.Tensor] = []
+    model.fusion.register_forward_hook(lambda _module, _inputs, output: maps.append(output))
+    side = model.score_map.side
+    for column, row in ((0, 0), (2, -1), (-3, 2)):
+        search = torch.full((1, 3, 255, 255), 127.0)
+        x, y = 64 + column * stride, 64 + row * stride
+        search[..., y : y + 127, x : x + 127] = target
+        with torch.no_grad():
+            model.search(search, model.template(target))
+        best = int(maps[-1].sum(1).argmax())
+        assert divmod(best, side) == (side // 2 + row, side // 2 + column)
 
 
 @pytest.mark.parametrize('kind', [SiamFFN, SiamBAN, SiamRPNpp, SiamRPN, SiamFC])

@@ -38,7 +38,9 @@ def candidates(runtime: Runtime, scene: Scene) -> Floats:
 
 # one of each kind of head
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['siamffn_lite0', 'siamban_lite0', 'siamrpn_alex', 'siamfc_alex'])
+@pytest.mark.parametrize(
+    'name', ['siamffn_lite0', 'siamffn_lite0_s16', 'siamban_lite0', 'siamrpn_alex', 'siamfc_alex']
+)
 def test_every_runtime_agrees_with_the_eager_model(name: str, scene: Scene) -> None:
     torch.manual_seed(0)
     state = create_model(name).state_dict()

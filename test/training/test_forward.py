@@ -11,7 +11,9 @@ from siamffn_model.training.forward import respond
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['siamffn_lite0', 'siamban_r50', 'siamrpn_alex', 'siamfc_alex'])
+@pytest.mark.parametrize(
+    'name', ['siamffn_lite0', 'siamffn_lite0_s16', 'siamban_r50', 'siamrpn_alex', 'siamfc_alex']
+)
 def test_the_forward_pass_equals_that_of_tracking(name: str) -> None:
     torch.manual_seed(0)
     model = create_model(name).eval()

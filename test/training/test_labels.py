@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from siamffn_model.imaging.geometry import Box, iou
@@ -25,16 +25,42 @@ def priorities(score_map: ScoreMap, count: int = 1) -> torch.Tensor:
 
 
 @given(coordinates, coordinates, sides, sides)
-def test_points_are_labelled_by_ellipses(cx: float, cy: float, w: float, h: float) -> None:
+def test_points_are_labelled_by_ellipses_and_the_nearest_is_positive(
+    cx: float, cy: float, w: float, h: float
+) -> None:
     box = torch.tensor([[cx - w / 2, cy - h / 2, w, h]], dtype=torch.float64)
     result = labels(POINTS, box, POSITIVE_PAIR, priorities(POINTS))[0].numpy().reshape(25, 25)
-    for row, column in np.ndindex(25, 25):
-        x, y = 31 + 8 * column, 31 + 8 * row
-        distance = ((x - cx) / w) ** 2 + ((y - cy) / h) ** 2
+    x, y = points(POINTS).double().numpy().reshape(2, 25, 25)
+    offset = np.hypot(x - cx, y - cy)
+    nearest = offset <= offset.min() + 1e-4
+    assert (result[nearest] == 1).any()
+    ellipses = ((x - cx) / w) ** 2 + ((y - cy) / h) ** 2
+    for row, column in np.argwhere(~nearest | (ellipses < 1 / 16)):
+        distance = ellipses[row, column]
         if min(abs(distance - 1 / 16), abs(distance - 1 / 4)) > 1e-6:
             assert result[row, column] == (
                 1 if distance < 1 / 16 else 0 if distance > 1 / 4 else -1
             )
+
+
+@given(st.floats(63, 191), st.floats(63, 191), st.floats(17, 200), st.floats(17, 200))
+def test_at_stride_8_the_nearest_point_is_in_the_ellipse_of_all_but_small_targets(
+    cx: float, cy: float, w: float, h: float
+) -> None:
+    """So the rule that it is positive changes nothing for them."""
+    assume(1 / w**2 + 1 / h**2 < 1 / 16**2)
+    x, y = points(POINTS).double()
+    nearest = ((x - cx) ** 2 + (y - cy) ** 2).argmin()
+    assert ((x - cx)[nearest] / w) ** 2 + ((y - cy)[nearest] / h) ** 2 < 1 / 16
+
+
+def test_at_stride_16_a_thin_target_has_a_positive_point() -> None:
+    boxes = torch.tensor([Box.from_center(127 + 7, 127, 12, 120)] * 2)
+    score_map = ScoreMap(15, stride=16)
+    result = labels(score_map, boxes, torch.tensor([False, True]), priorities(score_map, 2))
+    assert [(row == 1).nonzero().flatten().tolist() for row in result] == [[112], []]
+    assert [(row == 0).sum() > 200 for row in result] == [True, False]
+    assert (result[1] == 0).nonzero().flatten().tolist() == [112]
 
 
 @pytest.mark.parametrize('target', [Box(90, 95, 64, 64), Box(120, 60, 30, 100), Box(0, 0, 250, 9)])
