@@ -90,6 +90,12 @@ def _recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     type=click.Path(path_type=Path),
     help='A .safetensors file to start from, instead of ImageNet weights for the backbone.',
 )
+@click.option(
+    '--teacher',
+    type=click.Path(path_type=Path),
+    help='Folder of the ONNX files of NanoTrackV3, for a recipe with a teacher; or the file that '
+    '`siamffn weights import-nanotrack` writes.',
+)
 @click.option('--resume', is_flag=True, help='Continue from the checkpoint in --out.')
 def train(
     config: Path,
@@ -99,6 +105,7 @@ def train(
     out: Path,
     device: str,
     weights: Path | None,
+    teacher: Path | None,
     resume: bool,
 ) -> None:
     """Train a model with the given recipe.
@@ -110,7 +117,8 @@ def train(
         from siamffn_model.training.recipe_reader import read_recipe
         from siamffn_model.training.trainer import train
 
-    path = train(read_recipe(config, overrides), folders, out, device, workers, resume, weights)
+    recipe = read_recipe(config, overrides)
+    path = train(recipe, folders, out, device, workers, resume, weights, teacher)
     click.echo(f'see {path}')
 
 

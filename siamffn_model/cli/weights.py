@@ -30,6 +30,26 @@ def import_imagenet(archive: Path | None) -> None:
 
 
 @weights.command()
+@click.argument('folder', metavar='DIR', type=click.Path(path_type=Path))
+@click.option(
+    '--out',
+    type=click.Path(path_type=Path),
+    default=Path('nanotrack.safetensors'),
+    show_default=True,
+    help='File to write.',
+)
+def import_nanotrack(folder: Path, out: Path) -> None:
+    """Convert the two ONNX files of NanoTrackV3 in DIR to one file for `siamffn train --teacher`.
+
+    Only machines without the package onnx need it: --teacher also takes DIR.
+    """
+    from siamffn_model.training.teacher import import_teacher
+
+    import_teacher(folder, out)
+    click.echo(f'see {out}: `siamffn train --teacher {out} ...`')
+
+
+@weights.command()
 @click.argument('file', metavar='FILE.pth', type=click.Path(path_type=Path))
 @click.option(
     '--out',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -25,7 +26,8 @@ def frozen_features(backbone: nn.Module) -> Features:
     """
     network = _CropInput(copy.deepcopy(backbone).eval().requires_grad_(False))
     fold_batch_norm(network)
-    on_cpu = all(weight.device.type == 'cpu' for weight in network.parameters())
+    tensors = [*network.parameters(), *network.buffers()]
+    on_cpu = all(tensor.device.type == 'cpu' for tensor in tensors)
     if on_cpu and find_spec('openvino'):
         return _openvino_features(network)
     return torch.no_grad()(network.forward)
@@ -65,11 +67,14 @@ class _CropInput(nn.Module):
 def _openvino_features(network: _CropInput) -> Features:
     from siamffn_model.runtimes.openvino_runtime import compile_model, convert_module
 
-    model = convert_module(network, (torch.zeros(1, 127, 127, 3, dtype=torch.uint8),))
     compiled: dict[torch.Size, Any] = {}
 
     def extract(crops: Tensor) -> list[Tensor]:
         if crops.shape not in compiled:
+            with warnings.catch_warnings():
+                # Each shape is traced, since what `vmap` does depends on the size of the batch.
+                warnings.simplefilter('ignore', torch.jit.TracerWarning)
+                model = convert_module(network, (crops,))
             model.reshape(list(crops.shape))
             compiled[crops.shape] = compile_model(model)
         outputs = compiled[crops.shape]([crops.numpy()])

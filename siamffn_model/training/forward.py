@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,19 +13,42 @@ from siamffn_model.networks.siamese import Siamese
 from siamffn_model.training.features import Features
 
 
-class ForwardModule(nn.Module):
-    """The mapping from crops to logits and distances, as one module that DDP can wrap."""
+class Outputs(NamedTuple):
+    """The outputs of a forward pass.
 
-    def __init__(self, model: Siamese, features: Features, bf16: bool) -> None:
-        """`features` maps crops to the levels of the backbone; `bf16` requests bfloat16."""
+    Attributes:
+        logits: (B, 2, N).
+        distances: (B, 4, N).
+        projected: the projected deepest levels (B, C, H, W) of template and search crop.
+    """
+
+    logits: Tensor
+    distances: Tensor
+    projected: list[Tensor]
+
+
+class ForwardModule(nn.Module):
+    """The mapping from crops to outputs, as one module that DDP can wrap."""
+
+    def __init__(
+        self, model: Siamese, features: Features, bf16: bool, projection: nn.Module
+    ) -> None:
+        """`features` maps crops to the levels of the backbone; `bf16` requests bfloat16.
+
+        `projection` is that of a distillation, otherwise the identity.
+        """
         super().__init__()
         self.model, self.features, self.bf16 = model, features, bf16
+        self.projection = projection
 
-    def forward(self, template: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
-        """Map crops (B, H, W, 3), BGR uint8, to logits (B, 2, N) and distances (B, 4, N)."""
+    def forward(self, template: Tensor, search: Tensor) -> Outputs:
+        """Map crops (B, H, W, 3), BGR uint8, to outputs."""
         with autocast(template.device, self.bf16):
             z, x = self.features(template), self.features(search)
-            return respond(self.model, [center_crop(level, self.model.cells) for level in z], x)
+            cropped = [center_crop(level, self.model.cells) for level in z]
+            logits, distances = respond(self.model, cropped, x)
+            projected = [self.projection(levels[-1]) for levels in (z, x)]
+            return Outputs(logits, distances, projected)
 
 
 def respond(model: Siamese, z: Sequence[Tensor], x: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ else:
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=100)]
 STRICT = ConfigDict(frozen=True, extra='forbid', strict=True)
 
 
@@ -74,6 +75,16 @@ class Augmentation(BaseModel):
     )
 
 
+class TeacherWeights(BaseModel):
+    """The weights of the losses by which the model learns from a teacher; 0: no such loss."""
+
+    model_config = STRICT
+
+    features: Weight = Field(default=0.0, description="difference from the teacher's features")
+    scores: Weight = Field(default=0.0, description="difference from the teacher's score map")
+    boxes: Weight = Field(default=0.0, description="difference from the teacher's boxes")
+
+
 class Schedule(BaseModel):
     """The learning rate of each epoch: it rises geometrically, then falls geometrically."""
 
@@ -118,6 +129,9 @@ class Recipe(BaseModel):
         description='fraction of negative samples that are chosen by score, not at random',
     )
     augmentation: Augmentation = Field(default=Augmentation(), description='augmentation of crops')
+    teacher: TeacherWeights = Field(
+        default=TeacherWeights(), description='losses by which the model learns from a teacher'
+    )
     optimizer: Literal['sgd', 'adamw'] = Field(description='optimizer')
     rate: Schedule = Field(description='learning rate')
     unfreeze: int | None = Field(

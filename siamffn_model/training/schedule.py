@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
+from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from siamffn_model.networks.siamese import Siamese
@@ -24,16 +27,18 @@ def learning_rates(schedule: Schedule, epochs: int) -> list[float]:
     return [*rising.tolist(), *falling.tolist()]
 
 
-def make_optimizer(model: Siamese, recipe: Recipe) -> Optimizer:
+def make_optimizer(
+    model: Siamese, recipe: Recipe, further: Iterable[nn.Parameter] = ()
+) -> Optimizer:
     """Return the optimizer with two parameter groups.
 
     The first has the parameters of the backbone's trainable stages, the second those of all other
-    parts of the model.
+    parts of the model and `further` ones.
     """
     trainable = [p for part in model.backbone.trainable() for p in part.parameters()]
     backbone = set(model.backbone.parameters())
     others = [p for p in model.parameters() if p not in backbone]
-    groups = [{'params': trainable}, {'params': others}]
+    groups = [{'params': trainable}, {'params': [*others, *further]}]
     if recipe.optimizer == 'adamw':
         return AdamW(groups, recipe.rate.peak, weight_decay=WEIGHT_DECAY)
     return SGD(groups, recipe.rate.peak, MOMENTUM, weight_decay=WEIGHT_DECAY)

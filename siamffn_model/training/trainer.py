@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ from siamffn_model.training.checkpoint import (
     remove_checkpoint,
     write_checkpoint,
 )
+from siamffn_model.training.distillation import open_distillation
 from siamffn_model.training.features import Features, frozen_features, trainable_features
 from siamffn_model.training.forward import ForwardModule
-from siamffn_model.training.labels import edge_distances, labels
+from siamffn_model.training.gradient import accumulate_gradient
+from siamffn_model.training.labels import labels
 from siamffn_model.training.loading import open_batches
 from siamffn_model.training.logger import TrainingLogger, draw_pairs, record_scale_weights
-from siamffn_model.training.losses import LOSSES, SampledLosses, count_samples, sample_losses
+from siamffn_model.training.losses import count_samples
 from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch
@@ -52,13 +54,15 @@ def train(
     workers: int = 1,
     resume: bool = False,
     weights: Path | None = None,
+    teacher: Path | None = None,
 ) -> Path:
     """Train a model according to the recipe; return the weight file `out`/MODEL.safetensors.
 
     `data` maps the name of each data set in the recipe to its folder. The optional name
     'validation' is a folder of sequences that the model is validated on after each epoch;
     best.safetensors holds the weights with the highest success. `weights` is a weight file to
-    start from instead of the backbone's ImageNet weights.
+    start from instead of the backbone's ImageNet weights. `teacher` has the files of the teacher of
+    a recipe that has one, see `load_teacher`.
 
     Training writes log.jsonl, TensorBoard files and, while it runs, checkpoint.pt. With `resume`,
     it continues from the checkpoint with the same result as an uninterrupted run. SIGINT and
@@ -69,7 +73,7 @@ def train(
     Raises `ConfigError` if the number of processes does not divide the batch size, if an
     unfinished checkpoint exists without `resume` or belongs to another recipe, if the device has
     too little memory, or if too many consecutive gradients are not finite; `DataError` for data
-    or a checkpoint that is missing or damaged; `WeightsError` for `weights`.
+    or a checkpoint that is missing or damaged; `WeightsError` for `weights` and `teacher`.
     """
     folders = dict(data)
     validation_folder = folders.pop('validation', None)
@@ -81,7 +85,7 @@ def train(
             )
         sources = open_sources(recipe, folders)
         validation_set = open_validation(validation_folder, sources)
-        trainer = Trainer(recipe, out, world, weights)
+        trainer = Trainer(recipe, out, world, weights, teacher)
         trainer.load_checkpoint(resume)
         candidates = trainer.model.score_map.candidates
         loader = open_batches(recipe, sources, candidates, world, trainer.step, workers)
@@ -110,7 +114,12 @@ class Trainer:
     """The state of a training: model, averaged model, optimizer, step and best score."""
 
     def __init__(
-        self, recipe: Recipe, out: Path, world: World, weights: Path | None = None
+        self,
+        recipe: Recipe,
+        out: Path,
+        world: World,
+        weights: Path | None = None,
+        teacher: Path | None = None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.world = recipe, out, world
@@ -134,7 +143,9 @@ class Trainer:
         if recipe.ema:
             average = get_ema_multi_avg_fn(recipe.ema)
             self.averaged_model = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
-        self.optimizer = make_optimizer(self.model, recipe)
+        self.distillation = open_distillation(recipe, teacher, self.model)
+        self.projection = self.distillation.projection if self.distillation else nn.Identity()
+        self.optimizer = make_optimizer(self.model, recipe, self.projection.parameters())
         self.forward_module: nn.Module | None = None
         self.backbone_trained: bool | None = None  # what `features` was created for
         self.features: Features
@@ -184,7 +195,9 @@ class Trainer:
             create_features = trainable_features if backbone_trained else frozen_features
             self.features = create_features(self.model.backbone)
             self.backbone_trained = backbone_trained
-        self.forward_module = ForwardModule(self.model, self.features, self.recipe.bf16)
+        self.forward_module = ForwardModule(
+            self.model, self.features, self.recipe.bf16, self.projection
+        )
         if self.world.size > 1:
             self.forward_module = DistributedDataParallel(
                 self.forward_module, broadcast_buffers=False
@@ -197,48 +210,26 @@ class Trainer:
         and negative samples of all processes.
         """
         assert self.forward_module is not None
-        recipe, score_map = self.recipe, self.model.score_map
-        target_distances = edge_distances(score_map, batch.box)
         self.optimizer.zero_grad()
-        pairs = len(batch.box)
-        size = min(recipe.micro_batch or pairs, pairs)
-        sums = torch.zeros(4, device=self.world.device)
-        for start in range(0, pairs, size):
-            part = slice(start, start + size)
-            with self._gradient_sync(start + size >= pairs):
-                logits, distances = self.forward_module(batch.template[part], batch.search[part])
-                losses = sample_losses(
-                    logits,
-                    distances,
-                    targets[part],
-                    target_distances[part],
-                    batch.sampling_priority[part],
-                    recipe.hard,
-                )._replace(counts=counts)
-                loss = LOSSES[recipe.loss](losses)
-                (self.world.size * loss).backward()  # DDP divides by the number of processes
-            sums += torch.stack([loss.detach(), *_sums(losses)])
+        losses, outputs = accumulate_gradient(
+            self.recipe,
+            self.world,
+            self.forward_module,
+            self.model.score_map,
+            self.distillation,
+            batch,
+            targets,
+            counts,
+        )
         if self.logger and (self.step % IMAGE_STEPS == 0):
-            last_part = batch.map(lambda tensor: tensor[part].cpu())
-            self.logger.log_image(draw_pairs(last_part, score_map, logits, distances))
-        loss, positive, overlap, negative = self.world.all_reduce(sums)
-        positives, negatives = counts.clamp(min=1)
-        return {
-            'loss': loss,
-            'positive': positive / positives,
-            'overlap': overlap / positives,
-            'negative': negative / negatives,
-        }
-
-    def _gradient_sync(self, enabled: bool) -> AbstractContextManager[None]:
-        """Return a context in which DDP reduces gradients over the processes only if `enabled`."""
-        if isinstance(self.forward_module, DistributedDataParallel) and not enabled:
-            return self.forward_module.no_sync()
-        return nullcontext()
+            last_part = batch.map(lambda tensor: tensor[-len(outputs.logits) :].cpu())
+            self.logger.log_image(draw_pairs(last_part, self.model.score_map, *outputs[:2]))
+        return losses
 
     def _optimizer_step(self) -> None:
         """Clip the gradient and update the weights; skip the update if it is not finite."""
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        groups = self.optimizer.param_groups
+        parameters = [p for group in groups for p in group['params'] if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
         self.step += 1
         if torch.isfinite(norm):
@@ -304,6 +295,7 @@ class Trainer:
         self.model.load_state_dict(state['model'])
         if self.averaged_model:
             self.averaged_model.load_state_dict(state['average'])
+        self.projection.load_state_dict(state['projection'])
         self.optimizer.load_state_dict(state['optimizer'])
         torch.set_rng_state(state['random'].cpu())
 
@@ -321,6 +313,7 @@ class Trainer:
             'best': self.best_success,
             'model': self.model.state_dict(),
             'average': self.averaged_model.state_dict() if self.averaged_model else {},
+            'projection': self.projection.state_dict(),
             'optimizer': self.optimizer.state_dict(),
             'random': torch.get_rng_state(),
         }
@@ -337,11 +330,9 @@ class Trainer:
 
     def _save_weights(self, path: Path) -> None:
         metadata = {'recipe': self.recipe.model_dump(), 'start': self.start, 'step': self.step}
+        if self.distillation:
+            metadata['teacher'] = self.distillation.teacher.card
         save_weights(self.result, self.recipe.model, path, metadata)
-
-
-def _sums(losses: SampledLosses) -> list[Tensor]:
-    return [values.detach().sum() for values in (losses.positive, losses.overlap, losses.negative)]
 
 
 def _floats(values: Mapping[str, Tensor]) -> dict[str, float]:
