@@ -73,7 +73,7 @@ def _openvino_features(network: _CropInput) -> Features:
         if crops.shape not in compiled:
             with warnings.catch_warnings():
                 # Each shape is traced, since what `vmap` does depends on the size of the batch.
-                warnings.simplefilter('ignore', torch.jit.TracerWarning)
+                warnings.simplefilter('ignore', torch.jit.TracerWarning)  # type: ignore[attr-defined]
                 model = convert_module(network, (crops,))
             model.reshape(list(crops.shape))
             compiled[crops.shape] = compile_model(model)
