@@ -128,7 +128,7 @@ def data() -> None:
 
 
 @data.command()
-@_data_option('Data set to check: got10k, coco, vid, det or pack.')
+@_data_option('Data set to check: got10k, coco, vid, det, pack or aerial.')
 def check(folders: dict[str, Path]) -> None:
     """Count the contents of each data set and read every image.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from siamffn_model.datasets.aerial import AerialPack
 from siamffn_model.datasets.index import open_index
 from siamffn_model.datasets.pack import Pack, VideoFrame
 from siamffn_model.datasets.sets import TRAINING_SETS
@@ -26,16 +27,16 @@ def check_sets(folders: Mapping[str, Path]) -> bool:
     missing or damaged.
 
     Args:
-        folders: name of a set, or 'pack' -> its folder.
+        folders: name of a set, or 'pack' or 'aerial' -> its folder.
 
     Raises:
         ConfigError: a name is not that of a set.
         DataError: a folder does not have the layout of its set.
     """
     for name in folders:
-        if name not in (*TRAINING_SETS, 'pack'):
+        if name not in (*TRAINING_SETS, 'pack', 'aerial'):
             raise ConfigError(
-                f'--data {name}: no such set; there are {", ".join(TRAINING_SETS)} and pack'
+                f'--data {name}: no such set; there are {", ".join(TRAINING_SETS)}, pack and aerial'
             )
     all_good = True
     for name, training_set in TRAINING_SETS.items():
@@ -57,6 +58,11 @@ def check_sets(folders: Mapping[str, Path]) -> bool:
             f'{sum(map(len, videos))} frames of {len(videos)} videos'
         )
         all_good &= _read_all('pack', _file_names(pack), pack.image)
+    if 'aerial' in folders:
+        aerial = AerialPack.read(folders['aerial'])
+        images = {name: len(t) for listed in aerial.targets.values() for name, t in listed.items()}
+        print(f'aerial: {sum(images.values())} targets in {len(images)} images')
+        all_good &= _read_all('aerial', list(images), aerial.image)
     return all_good
 
 

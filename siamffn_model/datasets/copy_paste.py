@@ -116,3 +116,13 @@ def _blend(region: Image, sprite: Sprite, matrix: NDArray[np.float64], flags: in
     alpha = cv2.warpAffine(sprite.mask, matrix, size, flags=flags)[..., None].astype(np.uint16)
     mixed = (colour * alpha + region * (255 - alpha) + 127) // 255
     region[:] = mixed.astype(np.uint8)
+
+
+def transform(image: Image, box: Box, pose: Pose) -> tuple[Image, Box]:
+    """Rotate and stretch an image around the centre of a box; the box is stretched, not rotated."""
+    linear = pose.matrix()
+    center = np.array([box.cx, box.cy]) - 0.5  # in OpenCV the centre of the first pixel is (0, 0)
+    matrix = np.column_stack([linear, center - linear @ center])
+    warped = cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
+    stretched = Box.from_center(box.cx, box.cy, box.w * pose.stretch, box.h)
+    return np.asarray(warped, np.uint8), stretched

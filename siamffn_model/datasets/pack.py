@@ -64,16 +64,16 @@ class Pack:
         """Read the csv and tar files in a folder; raise `DataError` if one is missing."""
         files: dict[str, bytes] = {}
         for name in ('objects_1.tar', 'objects_2.tar', 'backgrounds.tar', 'videos.tar'):
-            files.update(_read_tar(folder / name))
+            files.update(read_tar(folder / name))
         objects = [
-            CutOut(row['image'], row['mask'], _parse_box(row))
-            for row in _read_csv(folder / 'objects.csv')
+            CutOut(row['image'], row['mask'], parse_box(row))
+            for row in read_csv(folder / 'objects.csv')
         ]
         videos: dict[str, dict[str, list[VideoFrame]]] = defaultdict(lambda: defaultdict(list))
-        for row in _read_csv(folder / 'videos.csv'):
-            frame = VideoFrame(row['path'], int(row['frame']), _parse_box(row))
+        for row in read_csv(folder / 'videos.csv'):
+            frame = VideoFrame(row['path'], int(row['frame']), parse_box(row))
             videos[row['source']][row['sequence']].append(frame)
-        backgrounds = [row['image'] for row in _read_csv(folder / 'backgrounds.csv')]
+        backgrounds = [row['image'] for row in read_csv(folder / 'backgrounds.csv')]
         plain = {source: dict(sequences) for source, sequences in videos.items()}
         return cls(files, objects, backgrounds, plain)
 
@@ -84,27 +84,30 @@ class Pack:
             DataError: the pack has no such file.
             ImageError: the file is damaged.
         """
-        return self._decode(name, cv2.IMREAD_COLOR)
+        return decode_file(self.files, name, cv2.IMREAD_COLOR)
 
     def mask(self, name: str) -> NDArray[np.uint8]:
         """Decode a mask: uint8 (H, W), 0 or 255; raises the errors of `image`."""
-        return self._decode(name, cv2.IMREAD_GRAYSCALE)
-
-    def _decode(self, name: str, flag: int) -> NDArray[np.uint8]:
-        if name not in self.files:
-            raise DataError(f'the pack contains no file {name}: unpack it again from its source')
-        data = np.frombuffer(self.files[name], np.uint8)
-        image = decode_image(data, flag)
-        if image is None:
-            raise ImageError(f'file {name} of the pack is damaged: copy the pack again')
-        return np.asarray(image, np.uint8)
+        return decode_file(self.files, name, cv2.IMREAD_GRAYSCALE)
 
 
-def _parse_box(row: dict[str, str]) -> Box:
+def decode_file(files: dict[str, bytes], name: str, flag: int) -> NDArray[np.uint8]:
+    """Decode an image of a pack in memory; raises the errors of `Pack.image`."""
+    if name not in files:
+        raise DataError(f'the pack contains no file {name}: unpack it again from its source')
+    image = decode_image(np.frombuffer(files[name], np.uint8), flag)
+    if image is None:
+        raise ImageError(f'file {name} of the pack is damaged: copy the pack again')
+    return np.asarray(image, np.uint8)
+
+
+def parse_box(row: dict[str, str]) -> Box:
+    """Return the box in the columns x, y, w and h of a row."""
     return Box(float(row['x']), float(row['y']), float(row['w']), float(row['h']))
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a csv file; raise `DataError` if it cannot be read."""
     try:
         with path.open(newline='') as file:
             return list(csv.DictReader(file))
@@ -114,7 +117,8 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         ) from None
 
 
-def _read_tar(path: Path) -> dict[str, bytes]:
+def read_tar(path: Path) -> dict[str, bytes]:
+    """Read all files of a tar file; raise `DataError` if it is missing or damaged."""
     try:
         with tarfile.open(path) as tar:
             members = [member for member in tar if member.isfile()]

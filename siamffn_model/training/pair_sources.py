@@ -1,4 +1,4 @@
-"""Sources of training pairs: published data sets, the training pack, rendered scenes."""
+"""Sources of training pairs: published data sets, the training packs, rendered scenes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from siamffn_model.datasets.aerial import AerialPack
 from siamffn_model.datasets.clips import Clip
-from siamffn_model.datasets.copy_paste import Pose, Sprite, backdrop, make_sprite, paste
+from siamffn_model.datasets.copy_paste import (
+    Pose,
+    Sprite,
+    backdrop,
+    make_sprite,
+    paste,
+    transform,
+)
 from siamffn_model.datasets.index import Index, open_index
 from siamffn_model.datasets.pack import Pack, VideoFrame
 from siamffn_model.datasets.sets import TRAINING_SETS
@@ -21,6 +29,7 @@ from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.crop import SEARCH_SIZE, context_side
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image, read_image
+from siamffn_model.training.aerial_source import AerialSource
 from siamffn_model.training.augmentation import ColorJitter
 from siamffn_model.training.sampling import CropSpec, PairSource, TargetPair
 
@@ -73,6 +82,8 @@ def open_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[PairSource
             )
         if name == 'pack':
             sources.append(PackSource(Pack.read(folders[name]), config.range))
+        elif name == 'aerial':
+            sources.append(AerialSource(AerialPack.read(folders[name]), config.range))
         else:
             sources.append(
                 IndexSource(open_index(TRAINING_SETS[name], folders[name]), config.range)
@@ -192,7 +203,7 @@ class PackSource:
 
         def crop(spec: CropSpec) -> tuple[Image, Box]:
             pose = Pose(rng.normal(0, 5), float(np.exp(rng.normal(0, 0.08))))
-            return spec.crop(*_transform(image, box, pose))
+            return spec.crop(*transform(image, box, pose))
 
         return TargetPair(name, crop, crop)
 
@@ -288,16 +299,6 @@ def _add_border(image: Image, box: Box, background: Image, margin: int) -> tuple
     canvas = cv2.resize(background, (width + 2 * margin, height + 2 * margin))
     canvas[margin : margin + height, margin : margin + width] = image
     return np.asarray(canvas, np.uint8), box._replace(x=box.x + margin, y=box.y + margin)
-
-
-def _transform(image: Image, box: Box, pose: Pose) -> tuple[Image, Box]:
-    """Rotate and stretch an image around the centre of a box; the box is stretched, not rotated."""
-    linear = pose.matrix()
-    center = np.array([box.cx, box.cy]) - 0.5  # in OpenCV the centre of the first pixel is (0, 0)
-    matrix = np.column_stack([linear, center - linear @ center])
-    warped = cv2.warpAffine(image, matrix, image.shape[1::-1], borderMode=cv2.BORDER_REFLECT_101)
-    stretched = Box.from_center(box.cx, box.cy, box.w * pose.stretch, box.h)
-    return np.asarray(warped, np.uint8), stretched
 
 
 def draw_textured_part(

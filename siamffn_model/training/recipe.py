@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from siamffn_model.networks.zoo import MODELS
 from siamffn_model.training.losses import LOSSES
 
-SourceName = Literal['got10k', 'coco', 'vid', 'det', 'pack', 'rendered']
+SourceName = Literal['got10k', 'coco', 'vid', 'det', 'pack', 'aerial', 'rendered']
 SOURCES: tuple[str, ...] = get_args(SourceName)
 
 if TYPE_CHECKING:

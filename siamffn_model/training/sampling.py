@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from siamffn_model.training.recipe import Recipe
 
 TEMPLATE_SHIFT, TEMPLATE_SCALE = 4, 0.05  # maximum shift in pixels, and change of log(size)
+NEIGHBOURS = 0.5  # fraction of negative pairs that show a neighbour, where there is one
 MAX_ATTEMPTS = 10  # draws of a pair whose images may be unreadable
 
 
@@ -79,11 +80,15 @@ CropFunction = Callable[[CropSpec], tuple[Image, Box]]  # returns a crop and the
 
 
 class TargetPair(NamedTuple):
-    """Two images of one target, which are cropped lazily, and a name that identifies the target."""
+    """Two images of one target, which are cropped lazily, and a name that identifies the target.
+
+    `neighbour` crops another target that is beside it in the search image, if there is one.
+    """
 
     name: str
     template: CropFunction
     search: CropFunction
+    neighbour: CropFunction | None = None
 
 
 class PairSource(Protocol):
@@ -164,17 +169,22 @@ class PairDataset(Dataset[Pair]):
         )
 
     def _draw(self, rng: np.random.Generator, source: PairSource, unreadable: list[str]) -> Pair:
-        template_target = search_target = source.draw(rng)
+        target = source.draw(rng)
+        search_crop, negative = target.search, False
         if rng.random() < self.recipe.negative:
-            search_target = self.sources[int(rng.integers(len(self.sources)))].draw(rng)
+            if target.neighbour and rng.random() < NEIGHBOURS:
+                search_crop, negative = target.neighbour, True
+            else:
+                other = self.sources[int(rng.integers(len(self.sources)))].draw(rng)
+                search_crop, negative = other.search, other.name != target.name
         augmentation = self.recipe.augmentation
         common_stretch, search_stretch = np.exp(
             augmentation.stretch * rng.uniform(-1, 1, 2)
         ).tolist()
-        template, _ = template_target.template(
+        template, _ = target.template(
             CropSpec.draw(rng, TEMPLATE_SIZE, TEMPLATE_SHIFT, TEMPLATE_SCALE, common_stretch)
         )
-        search, box = search_target.search(
+        search, box = search_crop(
             CropSpec.draw(
                 rng,
                 SEARCH_SIZE,
@@ -185,7 +195,6 @@ class PairDataset(Dataset[Pair]):
         )
         template, search = augment(rng, template, search, augmentation)
         sampling_priority = rng.random((2, self.candidates), dtype=np.float32)
-        negative = search_target.name != template_target.name
         return Pair(
             template, search, np.array(box, np.float32), negative, sampling_priority, unreadable
         )

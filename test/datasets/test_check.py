@@ -116,7 +116,7 @@ def test_without_any_set_reports_where_to_get_all(capsys: pytest.CaptureFixture[
 
 
 def test_rejects_an_unknown_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r'--data cocoa: .* got10k, coco, vid, det and pack'):
+    with pytest.raises(ConfigError, match=r'--data cocoa: .* vid, det, pack and aerial'):
         check_sets({'cocoa': tmp_path})
 
 
