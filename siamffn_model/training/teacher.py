@@ -41,7 +41,7 @@ class Lesson(NamedTuple):
 
 
 class Teacher:
-    """Maps pairs of crops to a `Lesson`, in half precision on CUDA.
+    """Maps pairs of crops to a `Lesson`, in single precision: `vmap` does not support autocast.
 
     `card` is its name for the card of the weights that it taught.
     """
@@ -54,11 +54,10 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, template: Tensor, search: Tensor) -> Lesson:
         """Map crops (B, 127, 127, 3) and (B, 255, 255, 3), BGR uint8, on the teacher's device."""
-        with torch.autocast(template.device.type, torch.half, template.is_cuda):
+        with torch.autocast(template.device.type, enabled=False):
             z, x = (self.features(crops)[0] for crops in (template, search))
-            logits, distances = (output.float().flatten(2) for output in self.head(z, x))
-        scores = torch.sigmoid(logits[:, 1] - logits[:, 0])
-        return Lesson(z.float(), x.float(), scores, distances)
+            logits, distances = (output.flatten(2) for output in self.head(z, x))
+        return Lesson(z, x, torch.sigmoid(logits[:, 1] - logits[:, 0]), distances)
 
 
 def load_teacher(path: Path, device: torch.device) -> Teacher:
