@@ -17,19 +17,20 @@ from siamffn_model.networks.folding import fold_batch_norm
 Features = Callable[[Tensor], Sequence[Tensor]]
 
 
-def frozen_features(backbone: nn.Module) -> Features:
+def frozen_features(backbone: nn.Module, each_shape: bool = False) -> Features:
     """Return a function that maps crops (B, H, W, 3), BGR uint8, to the levels of the backbone.
 
     Crops and levels are on the device of the backbone. The function uses a copy of the backbone
     with folded batch norm; on a CPU the copy runs in OpenVINO if it is installed, which is faster
     than PyTorch. Later changes to the backbone have no effect on it.
+    `each_shape` is for a network that has to be converted anew for each shape of its input.
     """
     network = _CropInput(copy.deepcopy(backbone).eval().requires_grad_(False))
     fold_batch_norm(network)
     tensors = [*network.parameters(), *network.buffers()]
     on_cpu = all(tensor.device.type == 'cpu' for tensor in tensors)
     if on_cpu and find_spec('openvino'):
-        return _openvino_features(network)
+        return _openvino_features(network, each_shape)
     return torch.no_grad()(network.forward)
 
 
@@ -64,17 +65,19 @@ class _CropInput(nn.Module):
         return tuple(self.network(crops.permute(0, 3, 1, 2).float()))
 
 
-def _openvino_features(network: _CropInput) -> Features:
+def _openvino_features(network: _CropInput, each_shape: bool) -> Features:
     from siamffn_model.runtimes.openvino_runtime import compile_model, convert_module
 
     compiled: dict[torch.Size, Any] = {}
+    model: Any = None
 
     def extract(crops: Tensor) -> list[Tensor]:
-        if crops.shape not in compiled:
-            with warnings.catch_warnings():
-                # Each shape is traced, since what `vmap` does depends on the size of the batch.
+        nonlocal model
+        if model is None or (each_shape and crops.shape not in compiled):
+            with warnings.catch_warnings():  # `vmap` depends on the size of the batch
                 warnings.simplefilter('ignore', torch.jit.TracerWarning)  # type: ignore[attr-defined]
-                model = convert_module(network, (crops,))
+                model = convert_module(network, (crops if each_shape else crops[:1],))
+        if crops.shape not in compiled:
             model.reshape(list(crops.shape))
             compiled[crops.shape] = compile_model(model)
         outputs = compiled[crops.shape]([crops.numpy()])

@@ -48,7 +48,7 @@ class Teacher:
 
     def __init__(self, backbone: Graph, head: Graph, card: str, device: torch.device) -> None:
         """Raises `WeightsError` if a graph is of another network."""
-        self.features = frozen_features(GraphModule(backbone).to(device))
+        self.features = frozen_features(GraphModule(backbone).to(device), each_shape=True)
         self.head, self.card = GraphModule(head).to(device), card
 
     @torch.no_grad()
