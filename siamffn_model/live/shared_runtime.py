@@ -20,11 +20,10 @@ from siamffn_model.runtimes.selection import load_model, weight_file
 
 
 class SharedRuntime:
-    """A `Runtime` that several threads may call at the same time.
+    """A `Runtime` on a GPU that several threads may call at the same time.
 
-    It serves calls in the order in which they came. On a GPU, where a batch takes hardly longer
-    than one view, it searches the views of all calls that have come meanwhile in one batch; a
-    thread that calls alone never waits. On a CPU each call is a batch of its own.
+    It serves calls in the order in which they came. All searches that have come while it was busy
+    are one batch, which takes hardly longer than one view; a thread that calls alone never waits.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -40,9 +39,6 @@ class SharedRuntime:
 
     def search(self, views: Sequence[View], templates: Sequence[Template]) -> Floats:
         """See `Runtime.search`; raises only what these views and templates cause."""
-        if self.device == 'cpu':
-            with self._turn:
-                return self._runtime.search(views, templates)
         search = _Search(views, templates, Future())
         self._waiting.append(search)
         with self._turn:
@@ -96,13 +92,13 @@ class _FairLock:
 
 
 _loading = threading.Lock()
-_loaded: WeakValueDictionary[tuple[str, ...], SharedRuntime] = WeakValueDictionary()
+_loaded: WeakValueDictionary[tuple[str, ...], Runtime] = WeakValueDictionary()
 
 
 def load_shared(
     name: str, weights: Path | str | None = None, device: str = 'auto', runtime: str = 'auto'
-) -> SharedRuntime:
-    """Return what `load_model` returns for these arguments, loaded once in this process.
+) -> Runtime:
+    """Return the model of `load_model` for several threads, loaded once in this process.
 
     As long as the returned model is in use, calls with equal arguments return it too. Weights are
     equal if their content is: a file that has changed is loaded again. Raises as `load_model`.
@@ -115,5 +111,8 @@ def load_shared(
     key = name, content, device, runtime
     with _loading:
         if (shared := _loaded.get(key)) is None:
-            shared = _loaded[key] = SharedRuntime(load_model(name, weights, device, runtime))
+            model = load_model(name, weights, device, runtime)
+            # On a CPU, several threads may call a runtime, and batches are not faster.
+            shared = model if model.device == 'cpu' else SharedRuntime(model)
+            _loaded[key] = shared
         return shared

@@ -18,6 +18,8 @@ Template: TypeAlias = Any  # template features of one target; the type depends o
 class Runtime(Protocol):
     """A model on an inference engine: `template` runs once per target, `search` once per frame.
 
+    On a CPU, several threads may call it at the same time; on a GPU, see `live.shared_runtime`.
+
     Attributes:
         name: inference engine and precision, for people to read.
         device: 'cpu', 'cuda', 'cuda:1', ...

@@ -19,7 +19,7 @@ from siamffn_model.imaging.crop import View
 from siamffn_model.live import shared_runtime
 from siamffn_model.live.shared_runtime import SharedRuntime, load_shared
 from siamffn_model.networks.score_map import ScoreMap
-from siamffn_model.runtimes.runtime import Floats, Runtime
+from siamffn_model.runtimes.runtime import Floats
 from siamffn_model.tracking import Track, Tracker, load_model
 
 TIMEOUT = 20.0  # seconds
@@ -37,8 +37,8 @@ class FakeRuntime:
     While `free` is not set, calls wait; `busy` is set by the first of them.
     """
 
-    def __init__(self, device: str) -> None:
-        self.name, self.device, self.score_map = 'fake', device, ScoreMap(1)
+    def __init__(self) -> None:
+        self.name, self.device, self.score_map = 'fake', 'cuda', ScoreMap(1)
         self.batches: list[list[float]] = []
         self.in_use = threading.Lock()
         self.busy, self.free = threading.Event(), threading.Event()
@@ -84,8 +84,8 @@ class CountedDeque(deque):  # type: ignore[type-arg]
 class Callers:
     """Threads that search with one shared runtime."""
 
-    def __init__(self, device: str) -> None:
-        self.runtime = FakeRuntime(device)
+    def __init__(self) -> None:
+        self.runtime = FakeRuntime()
         self.shared = SharedRuntime(self.runtime)
         self.waiting = self.shared._waiting = CountedDeque()
         self.threads = ThreadPoolExecutor(8)
@@ -109,7 +109,7 @@ class Callers:
 
 @pytest.fixture
 def callers() -> Iterator[Callers]:
-    callers = Callers('cuda')
+    callers = Callers()
     yield callers
     callers.runtime.free.set()
     callers.threads.shutdown()
@@ -156,10 +156,9 @@ def test_an_error_of_the_runtime_reaches_every_caller(callers: Callers) -> None:
     assert found(callers.search(5)) == [(5, 50)], 'it can be used again'
 
 
-@pytest.mark.parametrize('device', ['cpu', 'cuda'])
-def test_only_one_thread_uses_the_runtime(device: str) -> None:
+def test_only_one_thread_uses_the_runtime() -> None:
     """The fake runtime checks it."""
-    runtime = FakeRuntime(device)
+    runtime = FakeRuntime()
     runtime.free.set()
     shared = SharedRuntime(runtime)
     start = threading.Barrier(4)
@@ -172,21 +171,31 @@ def test_only_one_thread_uses_the_runtime(device: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(call, range(4))) == [[100 * x] * 50 for x in range(4)]
     assert sum(map(len, runtime.batches)) == 200
-    assert device == 'cuda' or max(map(len, runtime.batches)) == 1
 
 
-def test_two_cameras_track_as_with_a_model_each(model: Runtime, clip: Scene) -> None:
-    shared = SharedRuntime(model)
+@pytest.mark.parametrize(
+    'runtime',
+    ['auto', *(pytest.param(name, marks=pytest.mark.slow) for name in ('torch', 'onnx'))],
+)
+def test_cameras_on_the_cpu_do_not_disturb_each_other(runtime: str, clip: Scene) -> None:
+    """They use the model at the same time."""
+    if runtime == 'onnx':
+        pytest.importorskip('onnxscript', reason='extra [export] not installed')
+    model = load_shared('siamffn_lite0', None, 'cpu', runtime)
     clips = [clip, render_scene(5, seed=4)]
 
-    def track(runtime: Runtime, scene: Scene) -> list[Track]:
-        tracker = Tracker(runtime)
+    def track(scene: Scene, cameras: threading.Barrier) -> list[Track]:
+        tracker = Tracker(model)
         tracker.init(scene.images[0], scene.boxes[0])
-        return [tracker.update(image) for image in scene.images[1:5]]
+        tracks = []
+        for image in scene.images[1:5]:
+            cameras.wait(TIMEOUT)
+            tracks.append(tracker.update(image))
+        return tracks
 
     with ThreadPoolExecutor(2) as threads:
-        tracks = list(threads.map(track, [shared] * 2, clips))
-    assert tracks == [track(model, scene) for scene in clips]
+        together = list(threads.map(track, clips, [threading.Barrier(2)] * 2))
+    assert together == [track(scene, threading.Barrier(1)) for scene in clips]
 
 
 @pytest.fixture
@@ -196,7 +205,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def load(name: str, *_: object) -> FakeRuntime:
         names.append(name)
-        return FakeRuntime('cpu')
+        return FakeRuntime()
 
     monkeypatch.setattr(shared_runtime, 'load_model', load)
     return names
