@@ -19,7 +19,7 @@ from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.devices import device_index, has_driver
 from siamffn_model.runtimes.exported import ExportedModules
-from siamffn_model.runtimes.runtime import Floats
+from siamffn_model.runtimes.runtime import Floats, search_batches
 
 if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
     from torch import Tensor, nn
@@ -57,6 +57,10 @@ class ONNXRuntime:
                 'message above); install the versions of CUDA and cuDNN that it names, or choose '
                 'cpu'
             )
+
+    def warm_up(self, max_views: int) -> None:
+        """See `Runtime.warm_up`; views are processed one at a time."""
+        search_batches(self, [1])
 
     def template(self, view: View) -> list[Any]:
         """See `Runtime.template`."""
