@@ -16,7 +16,7 @@ from siamffn_model.errors import WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import ExportedModules
-from siamffn_model.runtimes.runtime import Floats
+from siamffn_model.runtimes.runtime import Floats, search_batches
 
 if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
     from torch import Tensor, nn
@@ -42,6 +42,10 @@ class OpenVINORuntime:
         self._requests = _Requests(compile_model(modules.template, 'f32'), search)
         used = search.get_property('INFERENCE_PRECISION_HINT').get_type_name()
         self.name = f'OpenVINO {used}'
+
+    def warm_up(self, max_views: int) -> None:
+        """See `Runtime.warm_up`; views are processed one at a time."""
+        search_batches(self, [1])
 
     def template(self, view: View) -> list[Any]:
         """See `Runtime.template`."""
