@@ -1,11 +1,11 @@
-"""Two cameras in one process: one tracks while the other loads, warms up and frees its model."""
+"""Two cameras in one process, with a model each and with a shared one."""
 
 from __future__ import annotations
 
 import copy
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -16,8 +16,10 @@ from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.imaging.geometry import iou
 from siamffn_model.live.frame_buffer import Frame
 from siamffn_model.live.pipeline import TrackingPipeline
+from siamffn_model.live.shared_runtime import SharedRuntime
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.runtimes.cuda_runtime import CUDARuntime
+from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import free_memory
 from siamffn_model.tracking import TrackerSettings
 
@@ -29,14 +31,14 @@ MAX_TARGETS = 1
 
 
 class Camera:
-    """A pipeline with a runtime of its own that tracks a scene again and again."""
+    """A pipeline that tracks a scene again and again."""
 
-    def __init__(self, trained: Siamese, device: str, scene: Scene) -> None:
+    def __init__(self, load: Callable[[], Runtime], scene: Scene) -> None:
         self.scene, self.stamp = scene, 0
         self.results: queue.Queue[float] = queue.Queue()
         self.errors: list[Exception] = []
         self.pipeline = TrackingPipeline(
-            lambda: CUDARuntime(copy.deepcopy(trained), device),
+            load,
             TrackerSettings(),
             MAX_TARGETS,
             buffer_seconds=1.0,
@@ -82,11 +84,14 @@ def tracking(camera: Camera) -> Iterator[list[float]]:
 
 
 def test_a_camera_tracks_while_another_starts_and_ends(trained: Siamese, device: str) -> None:
-    first = Camera(trained, device, render_scene(4, seed=5))
+    def load() -> CUDARuntime:
+        return CUDARuntime(copy.deepcopy(trained), device)
+
+    first = Camera(load, render_scene(4, seed=5))
     used = []
     with tracking(first) as overlaps:
         for _ in range(1 if device == 'cpu' else 3):
-            second = Camera(trained, device, render_scene(4, seed=6))
+            second = Camera(load, render_scene(4, seed=6))
             assert min(second.track()) > 0.7
             second.pipeline.close()
             assert second.errors == []
@@ -98,3 +103,15 @@ def test_a_camera_tracks_while_another_starts_and_ends(trained: Siamese, device:
     assert first.errors == []
     assert overlaps and min(overlaps) > 0.7
     assert len(used) == 0 or used[-1] <= used[0] + (32 << 20), 'the memory of a model is freed'
+
+
+def test_cameras_that_share_a_model_track_at_the_same_time(trained: Siamese, device: str) -> None:
+    shared = SharedRuntime(CUDARuntime(copy.deepcopy(trained), device))
+    first, second = (Camera(lambda: shared, render_scene(4, seed=seed)) for seed in (5, 6))
+    with tracking(first) as overlaps:
+        for _ in range(1 if device == 'cpu' else 10):
+            assert min(second.track()) > 0.7
+    for camera in (first, second):
+        camera.pipeline.close()
+        assert camera.errors == []
+    assert overlaps and min(overlaps) > 0.7
