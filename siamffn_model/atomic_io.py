@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from siamffn_model.errors import DataError
 
 
 def cache_folder() -> Path:
     """Return the user's cache folder: on Linux $XDG_CACHE_HOME/siamffn or ~/.cache/siamffn."""
+    from platformdirs import user_cache_path  # imported here, since only this function needs it
+
     return user_cache_path('siamffn')
 
 
