@@ -2,8 +2,8 @@
 
     python scripts/gpu_validate.py TRAINING --config RECIPE --out DIR [--start FILE] ...
 
-A step of scripts/gpu_run.py. Writes DIR/MODEL.safetensors, the better of the final weights (averaged,
-if the recipe averages) and the best weights of all epochs, and DIR/validation.json.
+A step of scripts/gpu_run.py. Writes DIR/MODEL.safetensors, the better of the final weights (the
+averaged ones if the recipe averages) and the best weights of all epochs, and DIR/validation.json.
 """
 
 from __future__ import annotations
@@ -11,13 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import torch
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 from siamffn_model.atomic_io import atomic_write, write_text
 from siamffn_model.networks.zoo import create_model, load_weights, save_weights

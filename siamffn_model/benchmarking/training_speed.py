@@ -95,6 +95,7 @@ def main() -> None:
     """Measure and write a JSON file."""
     parser = argparse.ArgumentParser(description='Measure the throughput of training.')
     parser.add_argument('--config', type=Path, required=True, help='the recipe')
+    parser.add_argument('--set', dest='changes', action='append', default=[], metavar='KEY=VALUE')
     parser.add_argument('--pairs-of', type=Path, help='a recipe to take data and augmentation from')
     parser.add_argument('--data', action='append', default=[], metavar='NAME=DIR')
     parser.add_argument('--device', default='auto')
@@ -102,7 +103,7 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=20)
     parser.add_argument('--json', type=Path, required=True, help='the file to write')
     options = parser.parse_args()
-    recipe = read_recipe(options.config)
+    recipe = read_recipe(options.config, options.changes)
     if options.pairs_of:
         other = read_recipe(options.pairs_of)
         recipe = recipe.model_copy(update={'data': other.data, 'augmentation': other.augmentation})
