@@ -80,5 +80,6 @@ def _die_with_parent() -> None:
 
 def tail(log: Path) -> str:
     """Return the end of a log, without the intermediate states of progress bars."""
-    text = log.read_text(errors='replace')[-10 * TAIL :] if log.is_file() else ''
-    return '\n'.join(line.rpartition('\r')[2] for line in text.splitlines())[-TAIL:]
+    data = log.read_bytes() if log.is_file() else b''
+    text = data[-10 * TAIL :].decode(errors='replace')
+    return '\n'.join(line.rpartition('\r')[2] for line in text.split('\n'))[-TAIL:].strip()

@@ -30,7 +30,7 @@ CPU_NEEDS = {'tests': 20, 'benchmark': 45, 'speed_r50': 240, 'speed': 25}
 VALIDATION_NEEDS, VALIDATION_LIMIT = 15, 45  # seconds: at least, and of FULL_TIME
 START_UP = 12  # seconds in which a process imports and loads
 TRAINING_GRACE = 8  # seconds in which a training writes its checkpoint after SIGTERM
-SAVE_SECONDS = 15  # between copies of the checkpoint to --out
+STORE_SECONDS = 2  # between looks for a new checkpoint to copy to --out
 FILL = 0.85  # part of the training's time that its pairs take; epochs also validate and save
 REPEATED = ('failed', 'skipped', 'stopped early', 'running')  # a second start repeats these steps
 CHECKPOINT = 'checkpoint.pt'
@@ -120,37 +120,38 @@ class Run:
 
     def store(self) -> None:
         """Copy weights, checkpoint and log to the results if they have changed and fit."""
-        weights = next((path for path in self._weight_files() if path.is_file()), None)
+        weights = next(filter(Path.is_file, self._weight_files()), None)
         checkpoint = self.training / CHECKPOINT
-        size = weights.stat().st_size if weights else _size(self.options.weights)
+        size = _size(weights or self.options.weights)
+        changed = False
         if weights:
-            self._store(weights, self.weights, gpu_files.fits(size))
-        if not checkpoint.is_file():
-            gpu_files.remove(self.out / CHECKPOINT)
-            self.results['files'].pop(CHECKPOINT, None)
-        else:
-            self._store(checkpoint, CHECKPOINT, gpu_files.fits(size, _size(checkpoint)))
-        log = self.training / 'log.jsonl'
-        if log.is_file():
-            write_text(self.out / 'training.jsonl', log.read_text()[-gpu_files.PART :])
-        self.save()
+            changed |= self._store(weights, self.weights, gpu_files.fits(size))
+        if checkpoint.is_file():
+            fits = gpu_files.fits(size, _size(checkpoint))
+            changed |= self._store(checkpoint, CHECKPOINT, fits)
+        if changed:
+            log = (self.training / 'log.jsonl').read_text()
+            write_text(self.out / 'training.jsonl', log[-gpu_files.PART :])
+            self.save()
 
     def _weight_files(self) -> list[Path]:
         """Return the weight files in the order in which they are preferred."""
         validated = self.work / 'validated' / self.weights
         return [validated, self.training / 'best.safetensors', self.training / self.weights]
 
-    def _store(self, source: Path, name: str, fits: bool) -> None:
+    def _store(self, source: Path, name: str, fits: bool) -> bool:
+        """Copy a file that has changed to the results; return whether it has."""
         changed = source.stat().st_mtime
         if self._stored.get(name) == changed:
-            return
+            return False
         self._stored[name] = changed
         if fits:
             sha256 = gpu_files.store(source.read_bytes(), self.out / name)
             self.results['files'][name] = {'sha256': sha256}
         else:
             gpu_files.remove(self.out / name)
-            self.results['files'][name] = f'only {source}: {_size(source)} bytes are too many'
+            self.results['files'][name] = f'too large, only in {source}: {_size(source)} bytes'
+        return True
 
     def restore(self) -> None:
         """Copy the checkpoint from the results if the training's folder has none."""
@@ -201,9 +202,10 @@ def run_all(run: Run) -> None:
 
 
 def run_tests(run: Run) -> None:
-    """Run the tests marked `gpu`, of the files with this marker only: others import more."""
-    tests = sorted(ROOT.glob('test/**/test_*.py'))
-    files = [path for path in tests if 'mark.gpu' in path.read_text(encoding='utf-8')]
+    """Run the tests marked `gpu`, and only their files: others import packages that may miss."""
+    folder = ROOT / 'test' / 'gpu'
+    tests = [path for path in ROOT.glob('test/**/test_*.py') if 'mark.gpu' in path.read_text()]
+    files = [f'--confcutdir={folder}', folder] if folder.is_dir() else tests
     log = run.out / 'pytest.log'
     command = ['-m', 'pytest', '-m', 'gpu', '-v', '--durations=10', '-p', 'no:cacheprovider']
 
@@ -274,16 +276,18 @@ def run_training(run: Run) -> None:
         run.environment,
         TRAINING_GRACE,
         run.store,
-        SAVE_SECONDS,
+        STORE_SECONDS,
     )
     status = {0: 'finished', gpu_processes.OVERTIME: 'stopped'}.get(code, 'failed')
     step = checkpoint_step(run) if code else _count_steps(run, changes)
-    values: dict[str, Any] = {'set': changes, 'step': step, 'seconds': seconds}
+    values: dict[str, Any] = {'set': changes, 'first_step': first, 'step': step, 'seconds': seconds}
     values['pairs_per_second'] = (step - first) * run.recipe.batch / seconds
     if status == 'failed':
         values['output'] = gpu_processes.tail(run.work / 'training.log')
     run.record('training', status, **values)
     run.store()
+    if status == 'finished':
+        gpu_files.remove(run.out / CHECKPOINT)
 
 
 def training_changes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -48,6 +49,7 @@ class Complexity(NamedTuple):
     values: int
 
 
+@cache
 def count_complexity(name: str, search_size: int = SEARCH_SIZE) -> Complexity:
     """Count the parameters and operations of a model on the meta device, without computing.
 
