@@ -25,6 +25,8 @@ from gpu_steps import ROOT, Run, read_json, run_all, work_folder
 
 from siamffn_model.errors import DependencyError, SiamFFNError
 
+MARGIN = 4  # seconds for the start and the end of this script
+
 
 def main() -> int:
     """Run all steps; return 1 if one failed, 2 for a wrong option."""
@@ -96,7 +98,7 @@ def open_run(options: argparse.Namespace, start: float) -> Run:
     results |= {'command': ' '.join(sys.argv), 'started': now, 'minutes': options.minutes}
     path = os.pathsep.join([*paths, *filter(None, [os.environ.get('PYTHONPATH')])])
     environment = {**os.environ, 'PYTHONPATH': path, 'PYTHONUNBUFFERED': '1'}
-    return Run(options, recipe, results, start + 60 * options.minutes, environment)
+    return Run(options, recipe, results, start + 60 * options.minutes - MARGIN, environment)
 
 
 def _folders(words: Sequence[str]) -> dict[str, Path]:

@@ -26,8 +26,8 @@ FULL_TIME = 600  # seconds; with less time, the steps before the training take p
 LIMITS = {'tests': 60, 'benchmark': 90, 'speed_r50': 30, 'speed': 30}  # seconds of FULL_TIME
 # What a step needs at least, in seconds. It is skipped if the training would not have that much.
 NEEDS = {'tests': 15, 'benchmark': 30, 'speed_r50': 25, 'speed': 20, 'training': 20}
-CPU_NEEDS = {'tests': 20, 'benchmark': 45, 'speed_r50': 240, 'speed': 25}
-VALIDATION_NEEDS, VALIDATION_LIMIT = 15, 45  # seconds: at least, and of FULL_TIME
+CPU_NEEDS = {'tests': 30, 'benchmark': 60, 'speed_r50': 240, 'speed': 30}
+VALIDATION_NEEDS, VALIDATION_LIMIT = 25, 45  # seconds: at least, and of FULL_TIME
 START_UP = 12  # seconds in which a process imports and loads
 TRAINING_GRACE = 8  # seconds in which a training writes its checkpoint after SIGTERM
 STORE_SECONDS = 2  # between looks for a new checkpoint to copy to --out
