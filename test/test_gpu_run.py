@@ -56,11 +56,11 @@ gpu_files, gpu_processes, gpu_steps, gpu_run = map(
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    """A recipe with a few epochs of two small steps."""
+    """A recipe with a few epochs of one small step."""
     path = tmp_path / 'recipe.yaml'
     path.write_text(
         f'base: {ROOT}/config/train/smoke.yaml\n'
-        'data: {rendered: {pairs: 4, range: 8}}\nbatch: 2\nepochs: 4\nema: 0.9\n'
+        'data: {rendered: {pairs: 2, range: 8}}\nbatch: 2\nepochs: 4\nema: 0.9\n'
     )
     return path
 
@@ -102,6 +102,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # it starts eight processes that import PyTorch
 def test_a_killed_run_continues_and_returns_every_file(
     tmp_path: Path, recipe: Path, clips: Path, environment: dict[str, str]
 ) -> None:
@@ -125,10 +126,10 @@ def test_a_killed_run_continues_and_returns_every_file(
     assert results['steps'].items() >= finished.items()
     training, validation = results['steps']['training'], results['steps']['validation']
     assert training['status'] == 'finished'
-    assert training['first_step'] >= 2, 'continued from the checkpoint that came back'
-    assert training['step'] == 8
+    assert training['first_step'] >= 1, 'continued from the checkpoint that came back'
+    assert training['step'] == 4
     steps = [json.loads(line)['step'] for line in (out / 'training.jsonl').open()]
-    assert steps == [2, 4, 6, 8], 'one validation for each epoch'
+    assert steps == [1, 2, 3, 4], 'one validation for each epoch'
     assert validation['status'] == 'done'
     assert validation['sequences'] == str(clips)
     assert {'start', 'final', 'best'} <= validation.keys()
