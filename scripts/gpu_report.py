@@ -13,24 +13,28 @@ def report(results: dict[str, Any]) -> str:
     rows = [f'| {name} | {_text(value)} |' for name, value in machine.items()]
     lines = ['# GPU run', '', f'`{results["command"]}`', '', *_table('machine', rows)]
     lines += _table('target | measured', [f'| {name} | {v} |' for name, v in _targets(steps)])
-    lines += _table(
-        'targets of one tracker | update of all, ms | target updates/s',
-        [
-            f'| {r["name"]}, {r["targets"]} | {r["update"]:.3f} | {r["updates_per_second"]:.0f} |'
-            for r in steps.get('benchmark', {}).get('targets', [])
-        ],
-    )
+    if not steps.get('benchmark', {}).get('tables'):  # it was stopped before it printed them
+        lines += _targets_table(steps.get('benchmark', {}).get('targets', []))
     for name, step in steps.items():
         lines += [f'## {name}: {step["status"]}', '']
         values = {k: v for k, v in step.items() if isinstance(v, str | int | float | list)}
         values |= {k: v for k, v in step.items() if k in ('final', 'best', 'start', 'hardware')}
         lines += [f'- {k}: {_text(v)}' for k, v in values.items() if k not in HIDDEN]
         lines += ['', '```', step['output'], '```'] if step.get('output') else []
+        lines += ['', step['tables']] if step.get('tables') else []
         lines += ['']
     return '\n'.join(lines)
 
 
-HIDDEN = ('status', 'output', 'trackers', 'targets', 'sizes')
+HIDDEN = ('status', 'output', 'tables', 'stages', 'trackers', 'targets', 'sizes')
+
+
+def _targets_table(results: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        f'| {r["name"]}, {r["targets"]} | {r["update"]:.3f} | {r["updates_per_second"]:.0f} |'
+        for r in results
+    ]
+    return _table('tracker, targets | update of all, ms | target updates/s', rows)
 
 
 def _table(header: str, rows: list[str]) -> list[str]:

@@ -219,7 +219,7 @@ def run_tests(run: Run) -> None:
 
 def run_benchmark(run: Run) -> None:
     """Run `siamffn benchmark`; on a CPU with the default model only."""
-    path = run.work / 'benchmark.json'
+    path, log = run.work / 'benchmark.json', run.work / 'benchmark.log'
     models = ['siamffn_lite0'] if run.on_cpu else ['siamffn_r50', 'siamffn_lite0']
     words = [word for model in models for word in ('--model', model)]
 
@@ -229,9 +229,12 @@ def run_benchmark(run: Run) -> None:
         return ['-m', 'siamffn_model', 'benchmark', *words, *options]
 
     def read(code: int) -> dict[str, Any] | None:
-        return read_json(path) if code in (0, gpu_processes.OVERTIME) else None
+        if code not in (0, gpu_processes.OVERTIME):
+            return None
+        tables = log.read_text().partition('| tracker')[1:] if code == 0 else ()
+        return {**(read_json(path) or {}), 'tables': ''.join(tables)}
 
-    run.step('benchmark', command, read, run.work / 'benchmark.log')
+    run.step('benchmark', command, read, log)
 
 
 def run_training_speed(run: Run, name: str, words: Sequence[str | Path]) -> None:
