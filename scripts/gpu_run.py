@@ -21,7 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
-from gpu_steps import ROOT, Run, read_json, run_all, work_folder
+from gpu_state import Run, read_json, work_folder
+from gpu_steps import ROOT, run_all
 
 from siamffn_model.errors import DependencyError, SiamFFNError
 
