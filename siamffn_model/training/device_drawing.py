@@ -8,7 +8,7 @@ of the first pixel is at (0, 0).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,6 +56,23 @@ class Overlays(NamedTuple):
     rect: Floats
     opaque: NDArray[np.bool_]
     levels: Floats
+
+    def select(self, chosen: NDArray[np.bool_]) -> Overlays:
+        """Return those where `chosen` (n,)."""
+        return Overlays(
+            self.view[chosen],
+            self.image[chosen],
+            self.matrix[chosen],
+            self.rect[chosen],
+            self.opaque[chosen],
+            self.levels[chosen],
+        )
+
+    @classmethod
+    def join(cls, parts: list[Overlays]) -> Overlays:
+        """Return all overlays of several parts."""
+        columns: list[list[Any]] = [list(column) for column in zip(*parts)]
+        return cls(*map(np.concatenate, columns))
 
 
 @dataclass

@@ -200,12 +200,12 @@ class DevicePairs:
                 _blur(pixels, camera.blur[rows], camera.blurs, reduction)
             crops = planes(pixels)
             for index, _ in _chosen(camera.grey[rows], device):
-                crops[index] = greyscale(crops[index])
+                crops[:, index] = greyscale(crops[:, index])
             change_levels(crops, _floats(levels[rows, number], device))
             for index, deviation in _chosen(camera.noise[rows, number], device):
-                crops[index] = add_noise(crops[index], deviation, generator)
+                crops[:, index] = add_noise(crops[:, index], deviation, generator)
             for index, quality in _chosen(camera.quality[rows, number], device):
-                crops[index] = compress(crops[index], quality)
+                crops[:, index] = compress(crops[:, index], quality)
             crops = enlarge(crops, results[number].shape[1])
             results[number].index_copy_(0, torch.tensor(rows, device=device), crops)
         return results[0], results[1]

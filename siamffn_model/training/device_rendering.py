@@ -79,9 +79,9 @@ def render(images: DeviceImages, targets: Targets, canvas: Canvas) -> Tensor:
     views[canvas.view] = np.arange(len(canvas.view))
     for layer in targets.layers:
         if layer:
-            overlays = Overlays(*map(np.concatenate, zip(*layer)))
+            overlays = Overlays.join(layer)
             crop = views[overlays.view]
-            overlays = Overlays(*(values[crop >= 0] for values in overlays))
+            overlays = overlays.select(crop >= 0)
             crop = crop[crop >= 0]
             _draw(images, overlays, crop, steps[crop], first[crop], window[crop], canvas, data)
     return data
@@ -195,13 +195,13 @@ def _draw(
     size = canvas.size[crop]
     low = (overlays.rect[:, :2] - first) / steps
     high = (overlays.rect[:, 2:] - first) / steps
-    low = np.maximum(np.floor(low), np.maximum(np.ceil(window[:, 0]), 0)).astype(int)
+    low = np.maximum(np.floor(low), np.maximum(np.ceil(window[:, 0]), 0))
     high = np.minimum(np.ceil(high), np.minimum(np.floor(window[:, 1]), size[:, None] - 1))
-    extent = high.astype(int) - low + 1
+    low, extent = low.astype(int), (high - low + 1).astype(int)
     seen = (extent > 0).all(axis=1)
     if not seen.any():
         return
-    overlays = Overlays(*(values[seen] for values in overlays))
+    overlays = overlays.select(seen)
     matrix, levels = _sampling(images, overlays.image, overlays.matrix, steps[seen], first[seen])
     low, extent, size = low[seen], extent[seen], size[seen]
     offset = matrix[:, :, 2] + (matrix[:, :, :2] @ low[..., None])[..., 0]
@@ -227,7 +227,7 @@ def _draw(
     even = even.mul_(alpha).addcmul_(below & EVEN_BYTES, rest).add_(HALF)
     odd = odd.mul_(alpha).addcmul_((below >> 8).bitwise_and_(EVEN_BYTES), rest).add_(HALF)
     even.bitwise_right_shift_(8).bitwise_and_(EVEN_BYTES)
-    data.index_copy_(0, index, even.bitwise_or_(odd.bitwise_and_(~EVEN_BYTES)))
+    data.scatter_(0, index, even.bitwise_or_(odd.bitwise_and_(~EVEN_BYTES)))
 
 
 class _Rectangles:
