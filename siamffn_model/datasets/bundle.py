@@ -53,7 +53,7 @@ def write_bundle(pack: Pack, path: Path) -> int:
 
     names = list(dict.fromkeys([*images, *masks]))
     new_names = {name: str(number) for number, name in enumerate(names)}
-    tables = {
+    tables: dict[str, list[tuple[object, ...]]] = {
         'objects.csv': [
             ('image', 'mask', 'x', 'y', 'w', 'h'),
             *(
