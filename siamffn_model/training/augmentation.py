@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from siamffn_model.imaging.image import Image
-from siamffn_model.training.recipe import Augmentation
+
+if TYPE_CHECKING:
+    from siamffn_model.training.recipe import Augmentation
 
 MAX_DOWNSAMPLING = 5.0  # factor of each side
 MIN_CONTRAST = 0.25

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,27 @@ from torch.utils.data import DataLoader
 
 from siamffn_model.distributed import World
 from siamffn_model.networks.zoo import create_model
+from siamffn_model.training.device_pairs import open_device_pairs
 from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe import Recipe
-from siamffn_model.training.sampling import Batch, PairDataset, collate
+from siamffn_model.training.sampling import Batch, PairDataset, PairSource, collate
+
+
+def open_batches(
+    recipe: Recipe,
+    sources: Sequence[PairSource],
+    candidates: int,
+    world: World,
+    step: int,
+    workers: int,
+) -> AbstractContextManager[Iterable[Batch]]:
+    """Return a context with the batches of a training after a step, in order.
+
+    They are computed on the device if the recipe says so, otherwise loaded by workers.
+    """
+    if recipe.data_device:
+        return nullcontext(open_device_pairs(recipe, sources, candidates, world, step))
+    return load_batches(PairDataset(recipe, sources, candidates), world, step, workers)
 
 
 @contextmanager
@@ -51,16 +69,17 @@ def pairs_per_second(
     """Measure the throughput of the workers without training, in pairs per second.
 
     The measurement starts after the batches that the workers prefetch and takes at least `seconds`.
-    Raises the errors of `open_sources`.
+    With `data.device`, it measures pairs that are computed on the CPU. Raises the errors of
+    `open_sources`.
     """
     with torch.device('meta'):  # only the number of candidates is needed, not the weights
         candidates = create_model(recipe.model).score_map.candidates
     long_recipe = recipe.model_copy(update={'epochs': 1000})
-    dataset = PairDataset(long_recipe, open_sources(recipe, data), candidates)
+    sources, world = open_sources(recipe, data), World(0, 1, torch.device('cpu'))
     prefetched, count = 2 * workers + 1, 0  # batches
     start = time.perf_counter()
-    with load_batches(dataset, World(0, 1, torch.device('cpu')), 0, workers) as batches:
-        for number, batch in enumerate(batches):
+    with open_batches(long_recipe, sources, candidates, world, 0, workers) as loader:
+        for number, batch in enumerate(loader):
             if number < prefetched:
                 start = time.perf_counter()
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,17 +13,18 @@ from numpy.typing import NDArray
 
 from siamffn_model.datasets.clips import Clip
 from siamffn_model.datasets.copy_paste import Pose, Sprite, backdrop, make_sprite, paste
-from siamffn_model.datasets.index import Index, open_index
 from siamffn_model.datasets.pack import Pack, VideoFrame
-from siamffn_model.datasets.sets import TRAINING_SETS
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.crop import SEARCH_SIZE, context_side
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image, read_image
 from siamffn_model.training.augmentation import ColorJitter
-from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import CropSpec, PairSource, TargetPair
+
+if TYPE_CHECKING:
+    from siamffn_model.datasets.index import Index
+    from siamffn_model.training.recipe import Recipe
 
 # Probability of each kind of pair from the pack, and weight of each source of its video pairs.
 KINDS = {'paste': 0.20, 'clip': 0.26, 'image': 0.06, 'part': 0.20, 'video': 0.28}
@@ -50,6 +52,10 @@ def open_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[PairSource
     Raises `ConfigError` for a data set without a folder and for a folder of a set that the recipe
     does not use.
     """
+    # Imported here, so that the pack can be used without the packages that indices require.
+    from siamffn_model.datasets.index import open_index
+    from siamffn_model.datasets.sets import TRAINING_SETS
+
     for name in folders:
         if name not in recipe.data:
             raise ConfigError(
@@ -310,9 +316,15 @@ def draw_textured_part(
         free = np.maximum(bounds[2:] - np.array([w, h]), 0)
         x, y = np.array(bounds[:2]) + rng.random(2) * free
         content = image[int(y) : int(y + h), int(x) : int(x + w)]
-        if content.size and content.mean(axis=2).std() > MIN_TEXTURE:
+        if content.size and _texture(content) > MIN_TEXTURE:
             break
     return Box(float(x), float(y), w, h)
+
+
+def _texture(content: Image) -> float:
+    """Return the standard deviation of the grey levels of an image (H, W, 3)."""
+    grey = cv2.transform(content, np.full((1, 3), 1 / 3))
+    return float(cv2.meanStdDev(grey)[1][0, 0])
 
 
 def _draw_frames(rng: np.random.Generator, length: int, frame_range: int) -> tuple[int, int]:

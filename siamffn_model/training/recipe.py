@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from siamffn_model.networks.zoo import MODELS
@@ -95,6 +95,11 @@ class Recipe(BaseModel):
     data: dict[SourceName, SourceConfig] = Field(
         min_length=1, description='data sets that pairs are drawn from'
     )
+    data_device: bool = Field(
+        default=False,
+        validation_alias=AliasPath('data', 'device'),
+        description='keep the images on the device and compute the pairs there; only the pack',
+    )
     epochs: int = Field(ge=1, le=1000, description='number of epochs')
     batch: int = Field(ge=1, le=4096, description='number of pairs per step, over all processes')
     micro_batch: int | None = Field(
@@ -140,6 +145,27 @@ class Recipe(BaseModel):
     def pairs(self) -> int:
         """The number of pairs per epoch, from all sources, rounded down to complete batches."""
         return self.steps * self.batch
+
+    @field_validator('data', mode='before')
+    @classmethod
+    def _remove_device(cls, data: Any) -> Any:
+        """Return the value of the key `data` without `device`, which is not a data set."""
+        if isinstance(data, dict):
+            return {name: source for name, source in data.items() if name != 'device'}
+        return data
+
+    @field_validator('data_device')
+    @classmethod
+    def _check_device(cls, device: bool, info: ValidationInfo) -> bool:
+        others = [name for name in info.data.get('data', ()) if name != 'pack']
+        if device and others:
+            raise PydanticCustomError(
+                'conflict',
+                'data.device is true, but {names} cannot be kept on a device, only pack: remove '
+                'it, or data.device',
+                {'names': ' and '.join(others)},
+            )
+        return device
 
     @field_validator('batch')
     @classmethod

@@ -9,7 +9,7 @@ from reprlib import repr as short_repr
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import AliasPath, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
@@ -22,6 +22,12 @@ from siamffn_model.training.recipe import Recipe
 Key = tuple[str, ...]  # ('rate', 'peak')
 Values = dict[str, Any]
 Places = dict[Key, str]  # 'FILE line 7' or '--set rate.peak=1'
+# Keys within a mapping that are fields of the recipe itself, such as ('data', 'device').
+NESTED = {
+    tuple(map(str, field.validation_alias.path)): name
+    for name, field in Recipe.model_fields.items()
+    if isinstance(field.validation_alias, AliasPath)
+}
 
 
 def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
@@ -150,21 +156,21 @@ def _format_error(error: ErrorDetails, places: Places) -> str:
     if error['type'] == 'conflict':
         return f'{place}: {error["msg"]}'
     if error['type'] == 'extra_forbidden' or error['loc'][-1] == '[key]':
-        names = _key_names(_field(key[:-1])[0])
+        names = _key_names(key[:-1])
         if len(key) == 1 and not place.startswith('--set'):
             names = ['base', *names]
         matches = get_close_matches(key[-1], names, 1)
         hint = f' (did you mean {matches[0]!r}?)' if matches else ''
         return f'{place}: unknown key {name!r}{hint}, allowed: {", ".join(names)}'
     value = 'missing' if missing else _format(error['input'])
-    return f'{place}: {name} is {value}, allowed: {_allowed_values(*_field(key))}'
+    return f'{place}: {name} is {value}, allowed: {_allowed_values(key)}'
 
 
 def _field(key: Key) -> tuple[Any, list[Any]]:
     """Return the type and the bounds of the value of a key."""
     kind: Any = Recipe
     bounds: list[Any] = []
-    for part in key:
+    for part in (NESTED[key],) if key in NESTED else key:
         if get_origin(kind) is dict:
             kind, bounds = get_args(kind)[1], []
         else:
@@ -173,15 +179,25 @@ def _field(key: Key) -> tuple[Any, list[Any]]:
     return kind, bounds
 
 
-def _key_names(kind: Any) -> list[str]:
-    """Return the allowed keys of a mapping type."""
-    return list(get_args(get_args(kind)[0]) if get_origin(kind) is dict else kind.model_fields)
+def _key_names(key: Key) -> list[str]:
+    """Return the allowed keys of the mapping that is the value of a key."""
+    kind = _field(key)[0]
+    names = get_args(get_args(kind)[0]) if get_origin(kind) is dict else kind.model_fields
+    nested = [path[-1] for path in NESTED if path[:-1] == key]
+    return [*(name for name in names if name not in NESTED.values()), *nested]
 
 
-def _allowed_values(kind: Any, bounds: list[Any]) -> str:
+def _allowed_values(key: Key) -> str:
+    """Return a description of the allowed values of a key."""
+    kind, bounds = _field(key)
+    null = NoneType in get_args(kind)
+    if null:
+        kind = get_args(kind)[0]
+    return f'{_describe(key, kind, bounds)}{", and null" if null else ""}'
+
+
+def _describe(key: Key, kind: Any, bounds: list[Any]) -> str:
     """Return a description of the values of a type within bounds."""
-    if NoneType in get_args(kind):
-        return f'{_allowed_values(get_args(kind)[0], bounds)}, and null'
     if get_origin(kind) is Literal:
         return ', '.join(get_args(kind))
     if kind is bool:
@@ -191,7 +207,7 @@ def _allowed_values(kind: Any, bounds: list[Any]) -> str:
         limits = [f'{words[k]} {getattr(b, k)}' for k in words for b in bounds if hasattr(b, k)]
         return ' '.join(['integers' if kind is int else 'numbers', *limits])
     non_empty = 'non-empty ' if bounds else ''
-    return f'{non_empty}mappings with keys from {", ".join(_key_names(kind))}'
+    return f'{non_empty}mappings with keys from {", ".join(_key_names(key))}'
 
 
 def _format(value: Any) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,9 @@ from siamffn_model.imaging.crop import (
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
 from siamffn_model.training.augmentation import augment
-from siamffn_model.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from siamffn_model.training.recipe import Recipe
 
 TEMPLATE_SHIFT, TEMPLATE_SCALE = 4, 0.05  # maximum shift in pixels, and change of log(size)
 MAX_ATTEMPTS = 10  # draws of a pair whose images may be unreadable

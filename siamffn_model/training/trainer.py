@@ -29,12 +29,12 @@ from siamffn_model.training.checkpoint import (
 from siamffn_model.training.features import Features, frozen_features, trainable_features
 from siamffn_model.training.forward import ForwardModule
 from siamffn_model.training.labels import edge_distances, labels
-from siamffn_model.training.loading import load_batches
+from siamffn_model.training.loading import open_batches
 from siamffn_model.training.logger import TrainingLogger, draw_pairs, record_scale_weights
 from siamffn_model.training.losses import LOSSES, SampledLosses, count_samples, sample_losses
 from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe import Recipe
-from siamffn_model.training.sampling import Batch, PairDataset
+from siamffn_model.training.sampling import Batch
 from siamffn_model.training.schedule import make_optimizer, set_epoch
 from siamffn_model.training.validation import open_validation, validate
 
@@ -83,8 +83,9 @@ def train(
         validation_set = open_validation(validation_folder, sources)
         trainer = Trainer(recipe, out, world, weights)
         trainer.load_checkpoint(resume)
-        dataset = PairDataset(recipe, sources, trainer.model.score_map.candidates)
-        with trainer.logging(), load_batches(dataset, world, trainer.step, workers) as batches:
+        candidates = trainer.model.score_map.candidates
+        loader = open_batches(recipe, sources, candidates, world, trainer.step, workers)
+        with trainer.logging(), loader as batches:
             trainer.end_epoch(validation_set)
             for batch in batches:
                 if _train_step(trainer, batch, stop_requested()):

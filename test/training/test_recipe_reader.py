@@ -15,6 +15,7 @@ from siamffn_model.training.recipe_reader import read_recipe
 
 from .test_recipe import REQUIRED
 
+DATA_KEYS = (*SOURCES, 'device')
 GOOD = """\
 model: siamffn_lite0
 loss: csrl
@@ -129,7 +130,7 @@ def test_changes_override_the_file_in_their_order(tmp_path: Path) -> None:
             'coco',
             'coc',
             5,
-            f"unknown key 'data.coc' (did you mean 'coco'?), allowed: {names(SOURCES)}",
+            f"unknown key 'data.coc' (did you mean 'coco'?), allowed: {names(DATA_KEYS)}",
         ),
     ],
 )
@@ -154,7 +155,7 @@ def test_a_missing_key_is_reported(tmp_path: Path, key: str) -> None:
 def test_data_without_a_source_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path, 'data: {}\nbase: base.yaml')
     write(tmp_path, GOOD, 'base.yaml')
-    expected = f'data is {{}}, allowed: non-empty mappings with keys from {names(SOURCES)}'
+    expected = f'data is {{}}, allowed: non-empty mappings with keys from {names(DATA_KEYS)}'
     assert error_message(path) == f'x.yaml line 1: {expected}'
 
 
