@@ -19,11 +19,11 @@ from siamffn_model.atomic_io import write_text
 from siamffn_model.distributed import World, init_distributed
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE
 from siamffn_model.networks.zoo import create_model, save_weights
-from siamffn_model.training.loading import load_batches
+from siamffn_model.training.loading import open_batches
 from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.recipe_reader import read_recipe
-from siamffn_model.training.sampling import Batch, PairDataset
+from siamffn_model.training.sampling import Batch
 from siamffn_model.training.trainer import Trainer
 
 WARM_UP_STEPS = {'cuda': 5, 'cpu': 1}
@@ -48,8 +48,8 @@ def measure_training(
         candidates = trainer.model.score_map.candidates
         fixed = repeat(_random_batch(recipe.batch, candidates, world.device))
         result = {'batch': batch, 'fixed_batch': _pairs_per_second(trainer, fixed, seconds / 2)}
-        dataset = PairDataset(recipe, open_sources(recipe, data), candidates)
-        with load_batches(dataset, World(0, 1, world.device), 0, workers) as batches:
+        sources, alone = open_sources(recipe, data), World(0, 1, world.device)
+        with open_batches(recipe, sources, candidates, alone, 0, workers) as batches:
             result['with_data'] = _pairs_per_second(trainer, batches, seconds / 2)
     return result
 
@@ -106,7 +106,8 @@ def main() -> None:
     recipe = read_recipe(options.config, options.changes)
     if options.pairs_of:
         other = read_recipe(options.pairs_of)
-        recipe = recipe.model_copy(update={'data': other.data, 'augmentation': other.augmentation})
+        same = {key: getattr(other, key) for key in ('data', 'data_device', 'augmentation')}
+        recipe = recipe.model_copy(update=same)
     folders = {name: Path(folder) for name, folder in (word.split('=') for word in options.data)}
     result = measure_training(recipe, folders, options.device, options.workers, options.seconds)
     write_text(options.json, json.dumps({'model': recipe.model, **result}))
