@@ -75,9 +75,10 @@ class Pack:
         if path.is_file():
             files = _read_zip(path)
         else:
-            files = {f'{name}.csv': _read_bytes(path / f'{name}.csv') for name in TABLES}
+            files = {}
             for name in ('objects_1', 'objects_2', 'backgrounds', 'videos'):
                 files.update(_read_tar(path / f'{name}.tar'))
+            files.update({f'{name}.csv': _read_bytes(path / f'{name}.csv') for name in TABLES})
         tables = [_parse_csv(files.pop(f'{name}.csv', None), path) for name in TABLES]
         objects = [CutOut(row['image'], row['mask'], _parse_box(row)) for row in tables[0]]
         videos: dict[str, dict[str, list[VideoFrame]]] = defaultdict(lambda: defaultdict(list))

@@ -234,8 +234,8 @@ class TargetSource:
         center = boxes[:, :2] + boxes[:, 2:] / 2 + margin
         stretch = np.exp(rng.normal(0, 0.08, (n, 2)))
         linear = _poses(rng.normal(0, 5, (n, 2)), stretch)
-        inverse = np.linalg.inv(linear)
-        pivot = np.repeat(center[:, None] - 0.5, 2, axis=1)
+        inverse = np.asarray(np.linalg.inv(linear), float)
+        pivot = np.asarray(np.repeat(center[:, None] - 0.5, 2, axis=1), float)
         back = _affine(inverse, pivot - _apply(inverse, pivot))  # removes rotation and stretch
         targets.image[rows] = ground[:, None]
         ratio = (self.images.sizes[ground, 0] / size)[:, None, :, None]

@@ -6,6 +6,7 @@ A batch depends only on the recipe, the step, and the process and number of proc
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -139,7 +140,8 @@ class DevicePairs:
         for step in range(self.step, self.step + len(self)):
             if step // steps != block:
                 block = step // steps
-                batches = self.draw(block, steps * pairs)
+                with _one_thread(self.images.pixels.device):
+                    batches = self.draw(block, steps * pairs)
             part = slice(step % steps * pairs, (step % steps + 1) * pairs)
             batch = batches.map(itemgetter(part))
             yield batch._replace(unreadable=unreadable)
@@ -210,6 +212,18 @@ class DevicePairs:
             crops = enlarge(crops, results[number].shape[1])
             results[number].index_copy_(0, torch.tensor(rows, device=device), crops)
         return results[0], results[1]
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """Use one thread on a CPU: the operations are short, so that several mainly wait."""
+    threads = torch.get_num_threads()
+    try:
+        if device.type == 'cpu':
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _floats(values: NDArray[np.generic], device: torch.device) -> Tensor:

@@ -79,13 +79,11 @@ def test_noise_has_the_given_deviation() -> None:
 
 
 def test_levels_equal_those_of_colour_jitter(image: Image) -> None:
-    jitters = [
-        ColorJitter((0.8, 1.1, 1.2), 40, 1.3, False),
-        ColorJitter((1, 1, 1), -60, 0.7, False),
-    ]
+    bright = ColorJitter((0.8, 1.1, 1.2), 40, 1.3, grey=False)
+    dark = ColorJitter((1, 1, 1), -60, 0.7, grey=False)
     expected = image
     changes = []
-    for jitter in jitters:
+    for jitter in (bright, dark):
         expected = jitter.apply(expected)
         offset = 127 - 127 * jitter.contrast + jitter.brightness
         changes.append(_levels(np.array(jitter.gain) * jitter.contrast, offset))

@@ -23,7 +23,7 @@ from siamffn_model.training.device_targets import Targets
 from siamffn_model.training.loading import open_batches
 from siamffn_model.training.pair_sources import PackSource
 from siamffn_model.training.recipe import Augmentation, Recipe
-from siamffn_model.training.sampling import Batch, CropSpec, PairDataset
+from siamffn_model.training.sampling import Batch, CropSpec, PairDataset, collate
 
 pytestmark = pytest.mark.slow
 
@@ -43,16 +43,18 @@ STRONG = {
 NONE = {'light': 0.0, 'blur': 0.0}
 
 
-def recipe(batch: int = 16, negative: float = 0.15, augmentation: dict | None = None) -> Recipe:
+def recipe(
+    pairs: int, batch: int, negative: float = 0.15, augmentation: dict[str, float] = STRONG
+) -> Recipe:
     return Recipe.model_validate(
         {
             'model': 'siamffn_lite0',
             'loss': 'csrl',
-            'data': {'pack': {'pairs': 320, 'range': 3}, 'device': True},
+            'data': {'pack': {'pairs': pairs, 'range': 3}, 'device': True},
             'epochs': 1,
             'batch': batch,
             'negative': negative,
-            'augmentation': STRONG if augmentation is None else augmentation,
+            'augmentation': augmentation,
             'optimizer': 'sgd',
             'rate': {'warmup': 0},
         }
@@ -141,15 +143,16 @@ def test_a_pasted_object_and_its_box_are_those_of_copy_paste(
         pose = Pose(float(np.rad2deg(np.arctan2(-linear[0, 1], linear[1, 1]))), 1.0)
         if kind == 'clip':  # the pose in the crop is a shear, as the crop is stretched
             box = Box(*targets.box[row, role].tolist())
-            corners = sprite.outline + (max(int(item.box.x) - 2, 0), max(int(item.box.y) - 2, 0))
+            corner = max(int(item.box.x) - 2, 0), max(int(item.box.y) - 2, 0)
+            corners = sprite.outline + corner
             points = np.linalg.inv(matrix[:, :2]) @ (corners - matrix[:, 2]).T
             points = (points.T - first) / scale
             assert points.min(axis=0) == pytest.approx(box[:2], abs=0.5)
             assert np.ptp(points, axis=0) == pytest.approx(box[2:], abs=0.5)
             continue
         stretch = float(np.hypot(linear[0, 0], linear[1, 0]) / np.hypot(*linear[:, 1]))
-        canvas = np.zeros((255 if role else 127,) * 2 + (3,), np.uint8)
         spec = spec_of(targets, row, role)
+        canvas = np.zeros((spec.size, spec.size, 3), np.uint8)
         box = paste(canvas, sprite, pose._replace(stretch=stretch), spec.side, spec.center)
         assert targets.box[row, role] == pytest.approx(box, abs=0.05)
         targets.window[row, role] = -1e6, -1e6, 1e6, 1e6
@@ -177,20 +180,29 @@ def test_the_box_of_a_still_image_has_the_drawn_size_and_position(
 # --- batches
 
 
-def test_batches_from_a_later_step_equal_those_of_a_complete_run(images: DeviceImages) -> None:
-    complete = list(DevicePairs(recipe(), images, 9, World(0, 1, CPU)))
-    resumed = list(DevicePairs(recipe(), images, 9, World(0, 1, CPU), step=14))
-    assert len(complete) == 20
-    assert len(resumed) == 6
-    assert all(map(equal, resumed, complete[14:]))
-    assert not any(equal(one, other) for one, other in zip(complete, complete[1:]))
+def test_batches_from_a_later_step_equal_those_of_a_complete_run(
+    images: DeviceImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('siamffn_model.training.device_pairs.BLOCK', 8)
+    complete = list(DevicePairs(recipe(24, 4), images, 9, World(0, 1, CPU)))
+    resumed = list(DevicePairs(recipe(24, 4), images, 9, World(0, 1, CPU), step=3))
+    assert len(complete) == 6
+    assert len(resumed) == 3
+    assert all(map(equal, resumed, complete[3:]))
+    assert not any(map(equal, complete[1:], complete))
 
 
-def test_processes_and_seeds_have_different_pairs(images: DeviceImages) -> None:
-    first, second = (next(iter(DevicePairs(recipe(), images, 9, World(r, 2, CPU)))) for r in (0, 1))
-    assert first.search.shape == (8, 255, 255, 3)
-    other = recipe().model_copy(update={'seed': 1})
-    third = next(iter(DevicePairs(other, images, 9, World(0, 2, CPU))))
+def test_processes_and_seeds_have_different_pairs(
+    images: DeviceImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('siamffn_model.training.device_pairs.BLOCK', 4)
+    config = recipe(16, 8)
+    other = config.model_copy(update={'seed': 1})
+    first, second, third = (
+        next(iter(DevicePairs(config, images, 9, World(rank, 2, CPU))))
+        for config, rank in ((config, 0), (config, 1), (other, 0))
+    )
+    assert first.search.shape == (4, 255, 255, 3)
     assert not torch.equal(first.search, second.search)
     assert not torch.equal(first.search, third.search)
 
@@ -199,19 +211,19 @@ def test_the_recipe_selects_pairs_on_the_device_and_damaged_images_are_reported(
     name = pack.objects[1].image
     damaged = Pack({**pack.files, name: b'damaged'}, pack.objects, pack.backgrounds, pack.videos)
     source, world = PackSource(damaged, 3), World(0, 1, CPU)
-    with open_batches(recipe(), [source], 9, world, 18, 1) as loader:
+    with open_batches(recipe(12, 4), [source], 9, world, 1, 1) as loader:
         first, second = loader
     assert first.unreadable == [f'file {name} of the pack is damaged: copy the pack again']
     assert second.unreadable == []
-    assert (first.search.dtype, first.template.shape) == (torch.uint8, (16, 127, 127, 3))
-    assert (first.sampling_priority.shape, first.negative.dtype) == ((16, 2, 9), torch.bool)
+    assert (first.search.dtype, first.template.shape) == (torch.uint8, (4, 127, 127, 3))
+    assert (first.sampling_priority.shape, first.negative.dtype) == ((4, 2, 9), torch.bool)
     empty = Pack({}, pack.objects, pack.backgrounds, pack.videos)
     with pytest.raises(DataError, match='contains no file'):
         load_images(empty, CPU, 0)
 
 
 def statistics(batch: Batch) -> dict[str, float]:
-    """Return statistics of the pairs of a batch, of which those of the loader have no more."""
+    """Return statistics of the pairs of a batch."""
     search, template = batch.search.float(), batch.template.float()
     _, _, w, h = batch.box.T
     across = search.diff(dim=2).abs().mean(dim=(1, 2, 3)) / (search.std(dim=(1, 2, 3)) + 1)
@@ -232,20 +244,18 @@ def statistics(batch: Batch) -> dict[str, float]:
 
 
 def test_pairs_have_the_statistics_of_those_of_the_loader(pack: Pack, images: DeviceImages) -> None:
-    config = recipe(batch=320)
+    config = recipe(192, 192)
     (computed,) = DevicePairs(config, images, 9, World(0, 1, CPU))
     dataset = PairDataset(config, [PackSource(pack, 3)], 9)
-    from siamffn_model.training.sampling import collate
-
-    loaded = collate([dataset[number] for number in range(320)])
-    assert statistics(computed) == pytest.approx(statistics(loaded), abs=0.035, rel=0.12)
+    loaded = collate([dataset[number] for number in range(192)])
+    assert statistics(computed) == pytest.approx(statistics(loaded), abs=0.05, rel=0.12)
 
 
 def test_without_augmentation_the_target_has_the_colours_of_the_template(
     pack: Pack, images: DeviceImages
 ) -> None:
     """In positive pairs; both crops at the target's centre, reduced to 4x4 pixels."""
-    (batch,) = DevicePairs(recipe(320, 0.3, NONE), images, 9, World(0, 1, CPU))
+    (batch,) = DevicePairs(recipe(128, 128, 0.3, NONE), images, 9, World(0, 1, CPU))
     matches = []
     for template, search, box in zip(batch.template, batch.search, batch.box.tolist()):
         x, y, w, h = box
@@ -256,5 +266,5 @@ def test_without_augmentation_the_target_has_the_colours_of_the_template(
         )
         matches.append(np.abs(one - other).max() < 30)
     positive = ~batch.negative.numpy()
-    assert np.mean(np.array(matches)[positive]) > 0.85
+    assert np.mean(np.array(matches)[positive]) > 0.8
     assert np.mean(np.array(matches)[~positive]) < 0.6

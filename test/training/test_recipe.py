@@ -47,6 +47,7 @@ def test_the_recipe_of_the_paper_has_its_values() -> None:
             'vid': {'pairs': 100_000, 'range': 100},
             'det': {'pairs': 200_000, 'range': 1},
         },
+        'data_device': False,
         'epochs': 20,
         'batch': 80,
         'micro_batch': None,
