@@ -68,8 +68,7 @@ class TrackingPipeline:
         self._enabled = True
         self._worker: Worker[Frame] = Worker(self._track, on_error, self._catch_up)
         try:
-            max_views = max_targets * max(settings.max_searches, 1)  # all targets LOST
-            self.model = self._worker.call(lambda: _warm_up(load_model(), max_views))
+            self.model = self._worker.call(lambda: _warm_up(load_model()))
         except BaseException:
             self.close()
             raise
@@ -161,6 +160,6 @@ class TrackingPipeline:
         return self._publish_targets(self._targets.catch_up)
 
 
-def _warm_up(model: Runtime, max_views: int) -> Runtime:
-    model.warm_up(max_views)
+def _warm_up(model: Runtime) -> Runtime:
+    model.warm_up()
     return model

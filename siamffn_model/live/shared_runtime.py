@@ -31,13 +31,11 @@ class SharedRuntime:
         self._runtime = runtime
         self._turn = _FairLock()  # held while the runtime is in use
         self._waiting: deque[_Search] = deque()
-        self._max_views = 0
 
-    def warm_up(self, max_views: int) -> None:
-        """See `Runtime.warm_up`; the views of all cameras that have called it can be one batch."""
+    def warm_up(self) -> None:
+        """See `Runtime.warm_up`."""
         with self._turn:
-            self._max_views += max_views
-            self._runtime.warm_up(self._max_views)
+            self._runtime.warm_up()
 
     def template(self, view: View) -> Template:
         """See `Runtime.template`."""

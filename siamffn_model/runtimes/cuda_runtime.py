@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -25,11 +24,6 @@ WARM_UP_RUNS = 3  # before a capture; cuDNN benchmarks its algorithms in these r
 # Held during a capture, and while the memory that PyTorch caches is released: both wait for the
 # device, which would break a capture in another thread.
 CAPTURE_LOCK = threading.Lock()
-
-
-def batch_sizes(max_views: int) -> tuple[int, ...]:
-    """Return the sizes of the batches in which 1 to `max_views` views are searched."""
-    return BATCH_SIZES[: bisect_left(BATCH_SIZES, max_views) + 1]
 
 
 class CUDARuntime:
@@ -58,10 +52,13 @@ class CUDARuntime:
         self._buffer = torch.zeros(size, dtype=torch.uint8, device=device)
         self._pool = torch.cuda.graph_pool_handle() if self._cuda else None
 
-    def warm_up(self, max_views: int) -> None:
-        """See `Runtime.warm_up`; captures the CUDA graphs of all batch sizes that are needed."""
+    def warm_up(self) -> None:
+        """See `Runtime.warm_up`; captures the CUDA graphs of all batch sizes.
+
+        The number of targets and of cameras that share the model can rise at any time.
+        """
         # The largest first: the graphs of the others share its memory.
-        search_batches(self, batch_sizes(max_views)[::-1])
+        search_batches(self, BATCH_SIZES[::-1] if self._cuda else [1])
 
     def _upload(self, views: Sequence[View], crop_size: int, slots: int) -> None:
         used = pack_views(views, crop_size, slots, self._host.numpy())

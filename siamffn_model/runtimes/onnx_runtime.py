@@ -65,7 +65,7 @@ class ONNXRuntime:
                 'cpu'
             )
 
-    def warm_up(self, max_views: int) -> None:
+    def warm_up(self) -> None:
         """See `Runtime.warm_up`; views are processed one at a time."""
         search_batches(self, [1])
 

@@ -43,7 +43,7 @@ class OpenVINORuntime:
         used = search.get_property('INFERENCE_PRECISION_HINT').get_type_name()
         self.name = f'OpenVINO {used}'
 
-    def warm_up(self, max_views: int) -> None:
+    def warm_up(self) -> None:
         """See `Runtime.warm_up`; views are processed one at a time."""
         search_batches(self, [1])
 

@@ -30,8 +30,8 @@ class Runtime(Protocol):
     device: str
     score_map: ScoreMap
 
-    def warm_up(self, max_views: int) -> None:
-        """Prepare for searches of 1 to `max_views` views, of which the first would be slow."""
+    def warm_up(self) -> None:
+        """Do what would make the first searches slow, for any number of views."""
 
     def template(self, view: View) -> Template:
         """Return the template features of the target in a view, for `search` of this runtime."""

@@ -39,7 +39,7 @@ class TorchRuntime:
         self.name, self.score_map, self.device = name, score_map, device
         self._template, self._search = template, search
 
-    def warm_up(self, max_views: int) -> None:
+    def warm_up(self) -> None:
         """See `Runtime.warm_up`."""
         search_batches(self, [1])
 

@@ -16,7 +16,7 @@ from siamffn_model.imaging.geometry import iou
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.runtimes import cuda_runtime
-from siamffn_model.runtimes.cuda_runtime import CUDARuntime, batch_sizes
+from siamffn_model.runtimes.cuda_runtime import CUDARuntime
 from siamffn_model.runtimes.runtime import Floats, Template
 from siamffn_model.runtimes.selection import free_memory
 from siamffn_model.runtimes.torch_runtime import TorchRuntime, eager_runtime
@@ -125,22 +125,14 @@ def test_a_large_target_of_a_4k_image(runtime: CUDARuntime, reference: TorchRunt
     assert runtime._buffer is buffer, 'the graphs read from this buffer'
 
 
-@pytest.mark.parametrize(
-    ('views', 'sizes'),
-    [(1, (1,)), (2, (1, 2)), (3, (1, 2, 4)), (6, (1, 2, 4, 8)), (48, (1, 2, 4, 8, 16, 32))],
-)
-def test_batch_sizes_for_a_number_of_views(views: int, sizes: tuple[int, ...]) -> None:
-    assert batch_sizes(views) == sizes
-
-
 def test_after_the_warm_up_no_graph_is_captured(
     trained: Siamese, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = CUDARuntime(copy.deepcopy(trained), device)
-    runtime.warm_up(2)
+    runtime.warm_up()
     monkeypatch.setattr(runtime, '_create_search', None)  # calling it fails
     template = runtime.template(template_views()[0])
-    for count in (1, 2):
+    for count in (1,) if device == 'cpu' else (1, 2, 3, 32, 40):
         runtime.search(target_views(count), [template] * count)
 
 
@@ -153,7 +145,7 @@ def test_graphs_use_cudnn(trained: Siamese, device: str, monkeypatch: pytest.Mon
 
     original = cuda_runtime.sample_crops
     monkeypatch.setattr(cuda_runtime, 'sample_crops', sample_crops)
-    CUDARuntime(copy.deepcopy(trained), device).warm_up(1)
+    CUDARuntime(copy.deepcopy(trained), device).warm_up()
     assert used and all(used)
     assert not torch.backends.cudnn.benchmark, 'only captures change it'
 
@@ -182,7 +174,7 @@ def test_other_models_give_the_same_scores(name: str, device: str) -> None:
 def test_memory_is_freed(trained: Siamese, device: str) -> None:
     def use_runtime() -> tuple[weakref.ref[CUDARuntime], Template]:
         runtime = CUDARuntime(copy.deepcopy(trained), device)
-        runtime.warm_up(1 if device == 'cpu' else 3)
+        runtime.warm_up()
         return weakref.ref(runtime), runtime.template(template_views()[0])
 
     used = []

@@ -40,14 +40,13 @@ class FakeRuntime:
     def __init__(self) -> None:
         self.name, self.device, self.score_map = 'fake', 'cuda', ScoreMap(1)
         self.batches: list[list[float]] = []
-        self.max_views = 0
         self.in_use = threading.Lock()
         self.busy, self.free = threading.Event(), threading.Event()
         self.error: Exception | None = None
 
-    def warm_up(self, max_views: int) -> None:
+    def warm_up(self) -> None:
         with self._only_caller():
-            self.max_views = max_views
+            pass
 
     def template(self, view: View) -> float:
         with self._only_caller():
@@ -159,13 +158,6 @@ def test_an_error_of_the_runtime_reaches_every_caller(callers: Callers) -> None:
             future.result(TIMEOUT)
     callers.runtime.error = None
     assert found(callers.search(5)) == [(5, 50)], 'it can be used again'
-
-
-def test_the_views_of_all_cameras_are_warmed_up(callers: Callers) -> None:
-    callers.runtime.free.set()
-    callers.shared.warm_up(4)
-    callers.shared.warm_up(6)
-    assert callers.runtime.max_views == 10
 
 
 def test_only_one_thread_uses_the_runtime() -> None:
