@@ -6,6 +6,7 @@ A batch depends only on the recipe, the step, and the process and number of proc
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -119,7 +120,8 @@ def open_device_pairs(
 class DevicePairs:
     """All batches of a training after a step, in order.
 
-    Small batches are computed several at once, which is faster.
+    Small batches are computed several at once, which is faster. On a GPU the next ones are computed
+    in another thread and stream meanwhile.
     """
 
     def __init__(
@@ -136,16 +138,47 @@ class DevicePairs:
     def __iter__(self) -> Iterator[Batch]:
         pairs = self.recipe.batch // self.world.size
         steps = max(BLOCK // pairs, 1)
-        unreadable, block = self.images.unreadable, -1
-        for step in range(self.step, self.step + len(self)):
-            if step // steps != block:
-                block = step // steps
-                with _one_thread(self.images.pixels.device):
-                    batches = self.draw(block, steps * pairs)
+        stop = self.step + len(self)
+        blocks = self._blocks(range(self.step // steps, -(-stop // steps)), steps * pairs)
+        unreadable = self.images.unreadable
+        for step in range(self.step, stop):
+            if step == self.step or step % steps == 0:
+                block = next(blocks)
             part = slice(step % steps * pairs, (step % steps + 1) * pairs)
-            batch = batches.map(itemgetter(part))
+            batch = block.map(itemgetter(part))
             yield batch._replace(unreadable=unreadable)
             unreadable = []
+
+    def _blocks(self, numbers: range, pairs: int) -> Iterator[Batch]:
+        """Draw blocks of pairs in order."""
+        device = self.images.pixels.device
+        if device.type == 'cpu':
+            for number in numbers:
+                with _one_thread():
+                    block = self.draw(number, pairs)
+                yield block
+            return
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))  # the images are being copied
+
+        def draw(number: int) -> Batch:
+            with torch.cuda.device(device), torch.cuda.stream(stream):
+                block = self.draw(number, pairs)
+                stream.synchronize()
+            return block
+
+        with ThreadPoolExecutor(1) as executor:
+            following = executor.submit(draw, numbers[0]) if numbers else None
+            for number in numbers:
+                assert following
+                block = following.result()
+                if number + 1 in numbers:
+                    following = executor.submit(draw, number + 1)
+                for tensor in block[
+                    :-1
+                ]:  # its memory is kept until the caller's stream has read it
+                    tensor.record_stream(torch.cuda.current_stream(device))
+                yield block
 
     def draw(self, number: int, pairs: int) -> Batch:
         """Draw pairs at random; they depend only on the recipe's seed and the two arguments."""
@@ -215,12 +248,11 @@ class DevicePairs:
 
 
 @contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """Use one thread on a CPU: the operations are short, so that several mainly wait."""
+def _one_thread() -> Iterator[None]:
+    """Use one thread on the CPU: the operations are short, so that several mainly wait."""
     threads = torch.get_num_threads()
     try:
-        if device.type == 'cpu':
-            torch.set_num_threads(1)
+        torch.set_num_threads(1)
         yield
     finally:
         torch.set_num_threads(threads)

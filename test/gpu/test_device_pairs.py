@@ -13,6 +13,7 @@ import torch
 from siamffn_model.datasets.pack import CutOut, Pack, VideoFrame
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.distributed import World
+from siamffn_model.training import device_pairs
 from siamffn_model.training.device_images import load_images
 from siamffn_model.training.device_pairs import DevicePairs
 from siamffn_model.training.sampling import Batch
@@ -80,6 +81,17 @@ def test_pairs_of_a_device_are_those_of_the_cpu(device: str) -> None:
     for crops, others in ((batch.template, expected.template), (batch.search, expected.search)):
         difference = (crops.float() - others.float()).abs().mean(dim=(1, 2, 3))
         assert difference.max() < 2  # grey levels; sampling and JPEG round differently
+
+
+def test_blocks_are_drawn_in_order(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if another stream computes the next one while a batch is in use."""
+    monkeypatch.setattr(device_pairs, 'BLOCK', 8)
+    recipe: Any = SimpleNamespace(**{**vars(RECIPE), 'batch': 4, 'steps': 6})
+    images = load_images(made_up_pack(), torch.device(device), RECIPE.seed)
+    pairs = DevicePairs(recipe, images, 9, World(0, 1, torch.device(device)), step=1)
+    blocks = [pairs.draw(number, 8) for number in range(3)]
+    expected = torch.cat([block.search for block in blocks])[4:]
+    assert torch.equal(torch.cat([batch.search for batch in pairs]), expected)
 
 
 @pytest.mark.gpu
