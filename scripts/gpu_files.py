@@ -1,12 +1,12 @@
-"""The files of a GPU run: few, of limited size, and complete at any moment.
+"""The files of a GPU run: few and of limited size.
 
 A machine that is lent for minutes may return only eight files of 16 MiB. Larger files are split
-into parts NAME.0, NAME.1, ...: `cat NAME.?` joins them.
+into parts NAME.0, NAME.1, ...: `cat NAME.?` joins them. Each file is complete at any moment; parts
+are complete one by one.
 """
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from siamffn_model.atomic_io import atomic_write
@@ -21,8 +21,8 @@ def fits(*sizes: int) -> bool:
     return sum(map(_count_parts, sizes)) <= PARTS and sum(sizes) <= TOTAL
 
 
-def store(data: bytes, path: Path) -> str:
-    """Write a file as one or several parts; return the SHA-256 of the whole."""
+def store(data: bytes, path: Path) -> None:
+    """Write a file as one or several parts."""
     count = _count_parts(len(data))
     names = [path] if count == 1 else [_part(path, number) for number in range(count)]
     for number, name in enumerate(names):
@@ -31,13 +31,11 @@ def store(data: bytes, path: Path) -> str:
     for old in _existing(path):
         if old not in names:
             old.unlink()
-    return hashlib.sha256(data).hexdigest()
 
 
-def load(path: Path, sha256: str) -> bytes | None:
-    """Return the whole file, or None if it is not the one with this SHA-256."""
-    data = b''.join(name.read_bytes() for name in _existing(path))
-    return data if hashlib.sha256(data).hexdigest() == sha256 else None
+def load(path: Path) -> bytes:
+    """Return the whole file, empty if there is none."""
+    return b''.join(name.read_bytes() for name in _existing(path))
 
 
 def remove(path: Path) -> None:

@@ -11,20 +11,21 @@ describes the files and has an example.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not installed
 
 from gpu_state import Run, read_json, work_folder
 from gpu_steps import ROOT, run_all
 
-from siamffn_model.errors import DependencyError, SiamFFNError
+from siamffn_model.errors import ConfigError, DependencyError, SiamFFNError
 
 MARGIN = 4  # seconds for the start and the end of this script
 
@@ -35,6 +36,7 @@ def main() -> int:
     options = parse_options()
     try:
         run = open_run(options, start)
+        run.save()
     except SiamFFNError as error:
         print(f'Error: {error}', file=sys.stderr)
         return 2
@@ -47,7 +49,7 @@ def parse_options() -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--out', type=Path, required=True, help='folder of the results')
-    parser.add_argument('--minutes', type=float, default=10.0, help='end after this time')
+    parser.add_argument('--minutes', type=_minutes, default=10.0, help='end after this time')
     parser.add_argument('--device', default='cuda', help='cuda, or cpu to try the script')
     parser.add_argument(
         '--train',
@@ -58,7 +60,12 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument('--model', help='train this model instead of that of the recipe')
     parser.add_argument('--weights', type=Path, help='start from this file (default: packaged)')
     parser.add_argument(
-        '--data', action='append', default=[], metavar='NAME=DIR', help='as of `siamffn train`'
+        '--data',
+        type=_folder,
+        action='append',
+        default=[],
+        metavar='NAME=DIR',
+        help='as of `siamffn train`',
     )
     parser.add_argument(
         '--validation', type=Path, metavar='DIR', help='sequences (default: generated clips)'
@@ -69,6 +76,20 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'{text}: give a positive number of minutes')
+    return value
+
+
+def _folder(text: str) -> tuple[str, Path]:
+    name, _, folder = text.partition('=')
+    if not (name and folder):
+        raise argparse.ArgumentTypeError(f'{text}: give NAME=DIR, such as pack=/data/pack')
+    return name, Path(folder)
+
+
 def open_run(options: argparse.Namespace, start: float) -> Run:
     """Check the options and read earlier results; raises `SiamFFNError` before time is spent."""
     work = work_folder(options.out)
@@ -76,10 +97,12 @@ def open_run(options: argparse.Namespace, start: float) -> Run:
     if options.wheels:
         paths.append(install_wheels(options.wheels, work / 'site'))
         sys.path.append(paths[-1])
+    from siamffn_model.networks.zoo import read_weights
     from siamffn_model.runtimes.devices import choose_device
     from siamffn_model.runtimes.selection import weight_file
     from siamffn_model.training.pair_sources import open_sources
     from siamffn_model.training.recipe_reader import read_recipe
+    from siamffn_model.training.validation import open_validation
 
     try:
         choose_device(options.device)
@@ -90,11 +113,14 @@ def open_run(options: argparse.Namespace, start: float) -> Run:
         ) from None
     model = [f'model={options.model}'] if options.model else []
     recipe = read_recipe(options.train, model)
-    open_sources(recipe, _folders(options.data))
-    packaged = weight_file(recipe.model)
-    if options.weights is None and packaged.is_file():
+    open_sources(recipe, dict(options.data))
+    if options.validation:
+        open_validation(options.validation, [])
+    if options.weights:
+        read_weights(options.weights, recipe.model)
+    elif (packaged := weight_file(recipe.model)).is_file():
         options.weights = packaged
-    results = read_json(options.out / 'results.json') or {'steps': {}, 'files': {}}
+    results = _earlier_results(options.out, recipe.model_dump())
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
     results |= {'command': ' '.join(sys.argv), 'started': now, 'minutes': options.minutes}
     path = os.pathsep.join([*paths, *filter(None, [os.environ.get('PYTHONPATH')])])
@@ -102,9 +128,16 @@ def open_run(options: argparse.Namespace, start: float) -> Run:
     return Run(options, recipe, results, start + 60 * options.minutes - MARGIN, environment)
 
 
-def _folders(words: Sequence[str]) -> dict[str, Path]:
-    pairs = [word.partition('=') for word in words]
-    return {name: Path(folder) for name, _, folder in pairs}
+def _earlier_results(out: Path, recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the results of an earlier start, which must have had the same recipe."""
+    path = out / 'results.json'
+    results = read_json(path) or {'steps': {}, 'files': {}}
+    if results.setdefault('recipe', recipe) != recipe:
+        raise ConfigError(
+            f'{path} belongs to a run with another recipe or model: choose another folder with '
+            '--out, or remove it'
+        )
+    return results
 
 
 def install_wheels(wheels: Path, site: Path) -> str:

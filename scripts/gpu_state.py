@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
 
 import gpu_files
 import gpu_processes
 import gpu_report
 
 from siamffn_model.atomic_io import atomic_write, write_text
+from siamffn_model.errors import DataError, SiamFFNError
 
 if TYPE_CHECKING:
     from siamffn_model.training.recipe import Recipe
@@ -112,54 +115,82 @@ class Run:
     # --- files
 
     def store(self) -> None:
-        """Copy weights, checkpoint and log to the results if they have changed and fit."""
+        """Copy weights, checkpoint and log to the results if they have changed and fit.
+
+        A file that cannot be written is reported, and does not end the training.
+        """
+        try:
+            self._store_all()
+        except (OSError, SiamFFNError) as error:
+            print(f'the results of the training cannot be stored: {error}', flush=True)
+
+    def _store_all(self) -> None:
         weights = next(filter(Path.is_file, self._weight_files()), None)
         checkpoint = self.training / CHECKPOINT
         size = _size(weights or self.options.weights)
-        changed = False
         if weights:
-            changed |= self._store(weights, self.weights, gpu_files.fits(size))
+            self._store(weights, self.weights, gpu_files.fits(size))
         if checkpoint.is_file():
-            fits = gpu_files.fits(size, _size(checkpoint))
-            changed |= self._store(checkpoint, CHECKPOINT, fits)
-        if changed:
-            log = (self.training / 'log.jsonl').read_text()
-            write_text(self.out / 'training.jsonl', log[-gpu_files.PART :])
-            self.save()
+            self._store(checkpoint, CHECKPOINT, gpu_files.fits(size, _size(checkpoint)))
 
     def _weight_files(self) -> list[Path]:
         """Return the weight files in the order in which they are preferred."""
         validated = self.work / 'validated' / self.weights
         return [validated, self.training / 'best.safetensors', self.training / self.weights]
 
-    def _store(self, source: Path, name: str, fits: bool) -> bool:
-        """Copy a file that has changed to the results; return whether it has."""
+    def _store(self, source: Path, name: str, fits: bool) -> None:
+        """Copy a file that has changed, and the log of the training, to the results.
+
+        The log is never older than the checkpoint: a training that continues cuts it.
+        """
         changed = source.stat().st_mtime
         if self._stored.get(name) == changed:
-            return False
+            return
         self._stored[name] = changed
+        data = source.read_bytes() if fits else b''
+        log = self.training / 'log.jsonl'
+        if log.is_file():
+            write_text(self.out / 'training.jsonl', log.read_text()[-gpu_files.PART :])
         if fits:
-            sha256 = gpu_files.store(source.read_bytes(), self.out / name)
-            self.results['files'][name] = {'sha256': sha256}
+            gpu_files.store(data, self.out / name)
+            self.results['files'].pop(name, None)
         else:
             gpu_files.remove(self.out / name)
             self.results['files'][name] = f'too large, only in {source}: {_size(source)} bytes'
-        return True
+        self.save()
 
     def restore(self) -> None:
-        """Copy the checkpoint from the results if the training's folder has none."""
-        stored = self.results['files'].get(CHECKPOINT)
-        if (self.training / CHECKPOINT).is_file() or not isinstance(stored, dict):
+        """Copy checkpoint, weights and log from the results if the training has no checkpoint.
+
+        The weights are the best so far: the checkpoint has only their score.
+        """
+        checkpoint, stored = self.training / CHECKPOINT, self.out / CHECKPOINT
+        if checkpoint.is_file() and is_complete(checkpoint.read_bytes()):
             return
-        data = gpu_files.load(self.out / CHECKPOINT, stored['sha256'])
-        if data is None:
-            print(f'{self.out / CHECKPOINT} is not complete: the training starts again')
+        checkpoint.unlink(missing_ok=True)
+        data = gpu_files.load(stored)
+        if not data or not is_complete(data):
+            if data:
+                print(f'{stored} is damaged or its parts differ in age: the training starts again')
             return
-        log = self.out / 'training.jsonl'
-        with atomic_write(self.training / CHECKPOINT) as partial:
+        _write(self.training / 'best.safetensors', gpu_files.load(self.out / self.weights))
+        _write(self.training / 'log.jsonl', gpu_files.load(self.out / 'training.jsonl'))
+        _write(checkpoint, data)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file, unless there is nothing to write."""
+    if data:
+        with atomic_write(path) as partial:
             partial.write_bytes(data)
-        if log.is_file():
-            write_text(self.training / 'log.jsonl', log.read_text())
+
+
+def is_complete(checkpoint: bytes) -> bool:
+    """Return whether the bytes are a zip file, as PyTorch writes it, with correct checksums."""
+    try:
+        return ZipFile(io.BytesIO(checkpoint)).testzip() is None
+    except BadZipFile:
+        return False
 
 
 def work_folder(out: Path) -> Path:
@@ -172,8 +203,14 @@ def _size(path: Path | None) -> int:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the content of a JSON file that a step has written, or None if it has not."""
+    """Return the content of a JSON file that a step has written, or None if it has not.
+
+    Raises `DataError` for a damaged file.
+    """
     if not path.is_file():
         return None
-    values: dict[str, Any] = json.loads(path.read_text())
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f'{path} is damaged ({error}): remove it') from None
     return values

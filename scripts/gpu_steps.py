@@ -73,12 +73,12 @@ def run_training_speed(run: Run, name: str, words: Sequence[str | Path]) -> None
     path = run.work / f'{name}.json'
 
     def command(limit: float) -> list[str | Path]:
-        seconds = 2.0 if run.on_cpu else limit - START_UP
+        seconds = 2.0 if run.on_cpu else max(limit - 2 * START_UP, 1.0)
         options = [*_data(run), '--seconds', str(seconds), '--json', path]
         return ['-m', 'siamffn_model.benchmarking.training_speed', *words, *options]
 
     def read(code: int) -> dict[str, Any] | None:
-        return read_json(path) if code == 0 else None
+        return read_json(path) if code in (0, gpu_processes.OVERTIME) else None
 
     run.step(name, command, read, path.with_suffix('.log'))
 
@@ -90,7 +90,9 @@ def run_training(run: Run) -> None:
         return
     limit = run.left() - run.validation_seconds
     if limit < NEEDS['training']:
-        run.record('training', 'skipped', **{**state, 'reason': f'{limit:.0f} s were left'})
+        run.record(
+            'training', **{**state, 'status': 'skipped', 'reason': f'{limit:.0f} s were left'}
+        )
         return
     run.restore()
     changes = state.get('set') or training_changes(
@@ -187,10 +189,10 @@ def _recipe(run: Run, changes: Sequence[str]) -> list[str | Path]:
 
 
 def _data(run: Run, validation: bool = False, workers: bool = True) -> list[str | Path]:
-    folders = [*run.options.data]
+    folders = dict(run.options.data)
     if validation and run.options.validation:
-        folders.append(f'validation={run.options.validation}')
-    words = [word for folder in folders for word in ('--data', folder)]
+        folders['validation'] = run.options.validation
+    words = [word for name in folders for word in ('--data', f'{name}={folders[name]}')]
     processes = max(len(os.sched_getaffinity(0)) - 1, 1)
     options = ['--workers', str(processes)] if workers else []
     return [*words, *options, '--device', run.options.device]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import io
 import json
 import os
 import signal
@@ -14,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 from siamffn_model.networks.zoo import create_model, load_weights
 from siamffn_model.training.recipe_reader import read_recipe
@@ -49,8 +52,8 @@ def load(name: str) -> ModuleType:
         sys.path.remove(str(ROOT / 'scripts'))
 
 
-gpu_files, gpu_processes, gpu_steps, gpu_run = map(
-    load, ('gpu_files', 'gpu_processes', 'gpu_steps', 'gpu_run')
+gpu_files, gpu_processes, gpu_state, gpu_steps, gpu_run = map(
+    load, ('gpu_files', 'gpu_processes', 'gpu_state', 'gpu_steps', 'gpu_run')
 )
 
 
@@ -161,6 +164,24 @@ def test_what_does_not_fit_into_the_time_is_skipped(
     )
     assert all(step['reason'] for step in steps.values())
     assert '## training: skipped' in (out / 'report.md').read_text()
+    assert start(out, monkeypatch, '--train', recipe, '--minutes', '0.2') == 0
+    assert read(out)['steps'] == steps, 'a second start without time changes nothing'
+
+
+def test_a_second_start_with_another_recipe_is_refused(
+    tmp_path: Path,
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / 'out'
+    assert start(out, monkeypatch, '--train', recipe, '--minutes', '0.1') == 0
+    other = ['--minutes', '0.1', '--model', 'siamban_lite0']
+    assert start(out, monkeypatch, '--train', recipe, *other) == 2
+    assert 'another recipe or model' in capsys.readouterr().err
+    (out / 'results.json').write_text('{')
+    assert start(out, monkeypatch, '--train', recipe, '--minutes', '0.1') == 2
+    assert 'results.json is damaged' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -169,6 +190,8 @@ def test_what_does_not_fit_into_the_time_is_skipped(
         (['--device', 'cuda:99'], '--device cpu --minutes 3'),
         (['--train', ROOT / 'config/train/siamffn_lite0.yaml'], '--data pack=DIR'),
         (['--wheels', ROOT / 'docs'], 'make gpu-wheels'),
+        (['--weights', 'missing.safetensors'], 'weight file missing.safetensors is missing'),
+        (['--validation', ROOT / 'docs'], 'docs'),
     ],
 )
 def test_wrong_options_are_reported_before_time_is_spent(
@@ -182,6 +205,47 @@ def test_wrong_options_are_reported_before_time_is_spent(
     error = capsys.readouterr().err
     assert error.startswith('Error: ') and message in error
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['--minutes', 'nan'], 'positive number of minutes'),
+        (['--minutes', '0'], 'positive number of minutes'),
+        (['--data', 'pack'], 'give NAME=DIR'),
+    ],
+)
+def test_options_of_a_wrong_form_are_reported(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    with pytest.raises(SystemExit):
+        start(tmp_path / 'out', monkeypatch, *words)
+    assert message in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_replaced_by_the_one_that_came_back(
+    tmp_path: Path, recipe: Path
+) -> None:
+    out = tmp_path / 'out'
+    options = argparse.Namespace(out=out, weights=None, device='cpu', minutes=1.0)
+    run = gpu_state.Run(options, read_recipe(recipe), {'steps': {}, 'files': {}}, 0.0, {})
+    torch.save({'step': 3}, tmp_path / 'checkpoint.pt')
+    gpu_files.store((tmp_path / 'checkpoint.pt').read_bytes(), out / 'checkpoint.pt')
+    gpu_files.store(b'best', out / 'siamffn_lite0.safetensors')
+    gpu_files.store(b'log', out / 'training.jsonl')
+    gpu_files.store(b'damaged', run.training / 'checkpoint.pt')
+    run.restore()
+    assert gpu_steps.checkpoint_step(run) == 3
+    assert (run.training / 'best.safetensors').read_bytes() == b'best'
+    assert (run.training / 'log.jsonl').read_bytes() == b'log'
+    gpu_files.store(b'damaged', out / 'checkpoint.pt')
+    (run.training / 'checkpoint.pt').unlink()
+    run.restore()
+    assert gpu_steps.checkpoint_step(run) == 0, 'the training starts again'
 
 
 def test_a_process_is_stopped_at_its_limit_with_those_that_it_started(tmp_path: Path) -> None:
@@ -213,16 +277,25 @@ def test_the_exit_status_of_a_process_is_returned(tmp_path: Path) -> None:
 def test_large_files_are_split_and_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_files, 'PART', 10)
     path = tmp_path / 'weights'
-    sha256 = gpu_files.store(b'0123456789abcde', path)
+    gpu_files.store(b'0123456789abcde', path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ['weights.0', 'weights.1']
-    assert gpu_files.load(path, sha256) == b'0123456789abcde'
-    (tmp_path / 'weights.1').write_bytes(b'xxxxx')  # of another version
-    assert gpu_files.load(path, sha256) is None
-    short = gpu_files.store(b'01234', path)
+    assert gpu_files.load(path) == b'0123456789abcde'
+    gpu_files.store(b'01234', path)
     assert [p.name for p in tmp_path.iterdir()] == ['weights'], 'no part of the earlier version'
-    assert gpu_files.load(path, short) == b'01234'
+    assert gpu_files.load(path) == b'01234'
     gpu_files.remove(path)
     assert not list(tmp_path.iterdir())
+
+
+def test_parts_of_different_checkpoints_are_recognised() -> None:
+    older, newer = (io.BytesIO(), io.BytesIO())
+    for file, value in ((older, 0.0), (newer, 1.0)):
+        torch.save({'model': torch.full((9000,), value)}, file)
+    one, other = older.getvalue(), newer.getvalue()
+    middle = len(one) // 2
+    assert gpu_state.is_complete(one)
+    assert not gpu_state.is_complete(one[:middle] + other[middle:])
+    assert not gpu_state.is_complete(one[:middle])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
 from pathlib import Path
 
@@ -32,12 +32,12 @@ CPU_BATCH = 4  # on a CPU a step of a larger batch of a large model takes minute
 
 def measure_training(
     recipe: Recipe, data: Mapping[str, Path], device: str, workers: int, seconds: float
-) -> dict[str, float]:
-    """Measure complete training steps with trainable backbone, in pairs per second.
+) -> Iterator[dict[str, float]]:
+    """Measure complete training steps with trainable backbone; yield pairs per second by name.
 
     `data` and `workers` are those of `train`. Weights are random. Half of `seconds` each is for
     'fixed_batch', steps with a batch that stays on the device, and for 'with_data', steps as in
-    training. Raises the errors of `train`.
+    training. The results so far are yielded after each. Raises the errors of `train`.
     """
     with init_distributed(device) as world, tempfile.TemporaryDirectory() as folder:
         batch = min(recipe.batch, CPU_BATCH) if world.device.type == 'cpu' else recipe.batch
@@ -48,10 +48,10 @@ def measure_training(
         candidates = trainer.model.score_map.candidates
         fixed = repeat(_random_batch(recipe.batch, candidates, world.device))
         result = {'batch': batch, 'fixed_batch': _pairs_per_second(trainer, fixed, seconds / 2)}
+        yield result
         sources, alone = open_sources(recipe, data), World(0, 1, world.device)
         with open_batches(recipe, sources, candidates, alone, 0, workers) as batches:
-            result['with_data'] = _pairs_per_second(trainer, batches, seconds / 2)
-    return result
+            yield {**result, 'with_data': _pairs_per_second(trainer, batches, seconds / 2)}
 
 
 def _pairs_per_second(trainer: Trainer, batches: Iterable[Batch], seconds: float) -> float:
@@ -109,8 +109,10 @@ def main() -> None:
         same = {key: getattr(other, key) for key in ('data', 'data_device', 'augmentation')}
         recipe = recipe.model_copy(update=same)
     folders = {name: Path(folder) for name, folder in (word.split('=') for word in options.data)}
-    result = measure_training(recipe, folders, options.device, options.workers, options.seconds)
-    write_text(options.json, json.dumps({'model': recipe.model, **result}))
+    for result in measure_training(
+        recipe, folders, options.device, options.workers, options.seconds
+    ):
+        write_text(options.json, json.dumps({'model': recipe.model, **result}))
 
 
 if __name__ == '__main__':
