@@ -7,7 +7,7 @@ ifdef ROS_DISTRO  # an apt ROS 2 is sourced: it finds our interfaces' libraries 
 export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
 endif
 
-.PHONY: demo test test-fast test-deep lint soak bench setup
+.PHONY: demo test test-fast test-deep lint soak bench gpu gpu-wheels setup
 
 demo: setup  ## track a face in a video over ROS 2; VIDEO=file BOX=x,y,w,h for your own
 	$(RUN) -m siamffn_ros.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--init '$(BOX)')
@@ -33,6 +33,15 @@ bench: setup  ## speed beside the baselines, as a new section of docs/performanc
 	$(RUN) -m siamffn_model benchmark --report docs/performance.md
 	$(RUN) -m siamffn_model.benchmarking.evaluation_overhead
 	$(RUN) -m siamffn_ros.benchmark
+
+gpu: setup  ## tests, speed and training on a GPU in ten minutes; DEVICE=cpu MINUTES=3 without one
+	$(RUN) scripts/gpu_run.py --out out/gpu $(if $(MINUTES),--minutes $(MINUTES)) $(if $(DEVICE),--device $(DEVICE))
+
+gpu-wheels: setup  ## the packages that a machine with only PyTorch needs for scripts/gpu_run.py
+	$(RUN) -m pip download --quiet --no-deps --only-binary=:all: --dest out/wheels \
+	  --requirement scripts/gpu_wheels.txt --constraint constraints.txt --python-version 3.12 \
+	  --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
+	  --platform manylinux2014_x86_64 --platform manylinux2010_x86_64
 
 setup:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up stopped: there is no $(PYTHON) here."; \

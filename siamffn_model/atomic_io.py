@@ -8,14 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from siamffn_model.errors import DataError
 
 
 def cache_folder() -> Path:
     """Return the user's cache folder: on Linux $XDG_CACHE_HOME/siamffn or ~/.cache/siamffn."""
+    from platformdirs import user_cache_path  # imported here: training and inference do without
+
     return user_cache_path('siamffn')
+
+
+def evict_folders(folder: Path, count: int) -> None:
+    """Remove all but the newest `count` folders in a folder of the cache."""
+    for old in sorted(folder.iterdir(), key=lambda f: f.stat().st_mtime)[:-count]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

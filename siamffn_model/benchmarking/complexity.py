@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -39,13 +40,16 @@ class Complexity(NamedTuple):
         parameters: number of parameters.
         operations: operations of a template and a search crop together, counted as in the paper.
         macs: multiply-accumulate operations of one tracked frame, including the correlation.
+        values: numbers that the convolutions of one tracked frame read and write, without weights.
     """
 
     parameters: int
     operations: int
     macs: int
+    values: int
 
 
+@cache
 def count_complexity(name: str, search_size: int = SEARCH_SIZE) -> Complexity:
     """Count the parameters and operations of a model on the meta device, without computing.
 
@@ -66,10 +70,11 @@ def count_complexity(name: str, search_size: int = SEARCH_SIZE) -> Complexity:
         search_crop = torch.zeros(1, 3, search_size, search_size)
         operations = _count_layers(model)
         template = model.template(template_crop)
+        values = _count_values(model)
         with FlopCounterMode(display=False) as frame:
             model.search(search_crop, template)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Complexity(parameters, sum(operations), frame.get_total_flops() // 2)
+    return Complexity(parameters, sum(operations), frame.get_total_flops() // 2, sum(values))
 
 
 def summarise(counts: Complexity, fps: float, name: str) -> dict[str, Any]:
@@ -115,3 +120,16 @@ def _count_layers(model: Siamese) -> list[int]:
     for layer in model.modules():
         layer.register_forward_hook(count)
     return operations
+
+
+def _count_values(model: Siamese) -> list[int]:
+    """Return a list to which each convolution appends the size of its input and output."""
+    values: list[int] = []
+
+    def count(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        values.append(inputs[0].numel() + output.numel())
+
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(count)
+    return values

@@ -1,4 +1,4 @@
-"""Results of `siamffn benchmark` as Markdown tables, JSON and sections of docs/benchmarks.md."""
+"""Results of `siamffn benchmark` as Markdown tables, JSON and sections of docs/performance.md."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import Any
 from tabulate import tabulate
 
 from siamffn_model.atomic_io import write_text
+from siamffn_model.benchmarking.complexity import count_complexity
+from siamffn_model.benchmarking.hardware import Hardware
+from siamffn_model.benchmarking.measurements import Measurements
 from siamffn_model.benchmarking.speed import (
     BASELINE_MODEL,
     BASELINE_RUNTIME,
     IMAGE_SIZE,
     SpeedResult,
-    TrackerConfig,
-    measure_image_sizes,
-    measure_target_counts,
 )
 from siamffn_model.errors import DataError
 
@@ -83,42 +83,99 @@ def _markdown_table(
     return tabulate(rows, header, tablefmt='pipe', floatfmt=formats, colalign=align)
 
 
-def measure_scaling(config: TrackerConfig) -> str:
-    """Measure a model with more targets and in larger images; return two Markdown tables."""
-    targets = [
-        (result.targets, result.update, result.updates_per_second)
-        for result in measure_target_counts(config)
-    ]
-    updates = [(size, result.update) for size, result in measure_image_sizes(config)]
-    smallest = updates[0][1]
-    sizes = [(size, update, update / smallest) for size, update in updates]
-    targets_header = ['targets', 'update of all, ms', 'target updates/s']
-    sizes_header = ['image, the same target', 'update, ms', 'relative to the first']
-    return (
-        f'{_markdown_table(targets_header, targets, ("", ".2f", ".0f"))}\n\n'
-        f'{_markdown_table(sizes_header, sizes, ("", ".2f", ".2f"))}'
-    )
+def format_scaling(measurements: Measurements) -> str:
+    """Return the tables of targets, image sizes, shares of the hardware and stages on the GPU.
 
-
-def as_dict(results: Sequence[SpeedResult]) -> dict[str, Any]:
-    """Return the machine and all results as values for JSON."""
-    return {'machine': machine_info(), 'trackers': [asdict(result) for result in results]}
-
-
-def report_section(results: Sequence[SpeedResult], scaling: str) -> str:
-    """Return a Markdown section with the machine, the results and how they were measured.
-
-    `scaling` is the text of `measure_scaling`.
+    Parts that have not been measured are omitted.
     """
+    tables = [
+        _format_targets(measurements),
+        _format_sizes(measurements.sizes),
+        _format_stages(measurements),
+    ]
+    return '\n\n'.join(table for table in tables if table)
+
+
+def _format_targets(measurements: Measurements) -> str:
+    rows: list[list[Any]] = []
+    header = ['tracker', 'targets', 'update of all, ms', 'target updates/s']
+    if measurements.hardware:
+        header += ['of matrix throughput, %', 'of memory bandwidth, %']
+    for result in measurements.targets:
+        row = [result.name, result.targets, result.update, result.updates_per_second]
+        if measurements.hardware:
+            row += [100 * share for share in hardware_shares(result, measurements.hardware)]
+        rows.append(row)
+    table = _markdown_table(header, rows, ('', '', '.2f', '.0f', '.2f', '.2f')) if rows else ''
+    if rows and measurements.hardware:
+        table += (
+            f'\n\nMeasured in the same run: matrix product '
+            f'{measurements.hardware.matrix_flops / 1e12:.3f} TFLOP/s, copy '
+            f'{measurements.hardware.copy_bytes / 1e9:.1f} GB/s, read and written.'
+        )
+    return table
+
+
+def hardware_shares(result: SpeedResult, hardware: Hardware) -> tuple[float, float]:
+    """Return the shares of the matrix throughput and of the memory bandwidth that a speed needs.
+
+    A share of 1 means that the device can do no more. The bytes are those of convolutions in half
+    precision: the weights once for an update of all targets, inputs and outputs for each target.
+    """
+    counts = count_complexity(result.name.partition(',')[0])
+    flops = 2 * counts.macs * result.updates_per_second
+    updates = result.updates_per_second / result.targets
+    traffic = 2 * (counts.parameters + result.targets * counts.values) * updates
+    return flops / hardware.matrix_flops, traffic / hardware.copy_bytes
+
+
+def _format_sizes(sizes: Sequence[tuple[str, SpeedResult]]) -> str:
+    rows = [(size, result.update, result.update / sizes[0][1].update) for size, result in sizes]
+    header = ['image, the same target', 'update, ms', 'relative to the first']
+    return _markdown_table(header, rows, ('', '.2f', '.2f')) if rows else ''
+
+
+def _format_stages(measurements: Measurements) -> str:
+    updates = {(r.name, r.targets): r.update for r in measurements.targets}
+    rows, kernels = [], []
+    for stages in measurements.stages:
+        busy = stages.upload + stages.network + stages.download
+        host = max(updates[stages.name, stages.targets] - busy, 0.0)
+        times = [stages.upload, stages.network, stages.download, host]
+        rows.append([stages.name, stages.targets, *times])
+        slowest = ', '.join(f'`{name}` {time:.3f} ms' for name, time in stages.kernels.items())
+        kernels.append(f'- {stages.name}, {stages.targets} target(s): {slowest}')
+    header = ['tracker', 'targets', 'upload, ms', 'network', 'download', 'host and tracker']
+    if not rows:
+        return ''
+    table = _markdown_table(header, rows, ('', '', *['.3f'] * 4))
+    return f'{table}\n\nThe slowest kernels:\n\n' + '\n'.join(kernels)
+
+
+def as_dict(measurements: Measurements) -> dict[str, Any]:
+    """Return the machine and all results as values for JSON."""
+    hardware = measurements.hardware
+    return {
+        'machine': machine_info(),
+        'trackers': [asdict(result) for result in measurements.trackers],
+        'targets': [asdict(result) for result in measurements.targets],
+        'sizes': [{'size': size, **asdict(result)} for size, result in measurements.sizes],
+        'hardware': hardware and hardware._asdict(),
+        'stages': [asdict(stages) for stages in measurements.stages],
+    }
+
+
+def report_section(measurements: Measurements) -> str:
+    """Return a Markdown section with the machine, the results and how they were measured."""
     facts = machine_info()
     day = facts.pop('date')
     machine = ', '.join(f'{name} {value}' for name, value in facts.items())
     width, height = IMAGE_SIZE
     return (
         f'## {day}, speed: {machine}\n\n`siamffn benchmark`: milliseconds per update, medians of '
-        f'all rounds; {width}x{height}, {results[0].targets} target(s), one process; *speed* is '
-        f'relative to {BASELINE_MODEL} in PyTorch {BASELINE_RUNTIME}.\n\n'
-        f'{format_results(results)}\n\n{scaling}\n'
+        f'all rounds; {width}x{height}, {measurements.trackers[0].targets} target(s), one process; '
+        f'*speed* is relative to {BASELINE_MODEL} in PyTorch {BASELINE_RUNTIME}.\n\n'
+        f'{format_results(measurements.trackers)}\n\n{format_scaling(measurements)}\n'
     )
 
 

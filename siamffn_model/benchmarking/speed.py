@@ -6,6 +6,7 @@ them equally. The memory of a tracker is measured in a separate process.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,6 @@ from tqdm import tqdm
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.imaging.crop import SEARCH_SIZE, View, context_side, mean_colour, search_side
-from siamffn_model.imaging.image import Image
 from siamffn_model.runtimes.devices import reserved_gpu_memory, resident_memory
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import load_model, prepare, weight_file
@@ -151,16 +151,18 @@ class TimedTracker:
     def run_round(self) -> None:
         """Track for `SECONDS_PER_ROUND` and record the times, after a warm-up."""
         for _ in range(WARM_UP_UPDATES):
-            self._update(next(self._images))
+            self.update()
         end = time.perf_counter() + SECONDS_PER_ROUND
         count = 0
         while count < MIN_UPDATES or time.perf_counter() < end:
-            self._record('update', lambda: self._update(next(self._images)))
+            self._record('update', self.update)
             count += 1
         if self.runtime:
             self._time_stages(self.runtime, count)
 
-    def _update(self, image: Image) -> None:
+    def update(self) -> None:
+        """Update all targets with the next image of the scene."""
+        image = next(self._images)
         update_all(self._trackers, [image] * len(self._trackers))
         for tracker in self._opencv_trackers:
             tracker.update(image)
@@ -201,38 +203,56 @@ class TimedTracker:
         return result
 
 
-def compare(configs: Iterable[TrackerConfig], targets: int) -> list[SpeedResult]:
+def compare(
+    configs: Iterable[TrackerConfig], targets: int, until: float = math.inf
+) -> list[SpeedResult]:
     """Measure trackers in turns on a rendered scene of 1280x720.
 
     Args:
         configs: the trackers.
         targets: number of targets of each tracker.
+        until: value of `time.perf_counter` after which no further round and no measurement of
+            memory starts; the first round always takes place.
 
     Raises `SiamFFNError` for a model, runtime, device or OpenCV tracker that is not available.
     """
     scene = render_scene(SCENE_FRAMES, IMAGE_SIZE, seed=1)
     trackers = [TimedTracker(config, scene, targets) for config in configs]
-    results = _run_rounds(trackers)
+    results = _run_rounds(trackers, until)
     for tracker, result in zip(trackers, results):
-        result.memory_mb, result.cuda_mb = _measure_memory(tracker.config)
+        if time.perf_counter() < until:
+            result.memory_mb, result.cuda_mb = _measure_memory(tracker.config)
     return results
 
 
-def measure_target_counts(config: TrackerConfig) -> list[SpeedResult]:
-    """Measure a model with each number of targets in `TARGET_COUNTS`, in turns."""
-    scene, runtime = render_scene(SCENE_FRAMES, IMAGE_SIZE, seed=1), config.load()
-    return _run_rounds([TimedTracker(config, scene, count, runtime) for count in TARGET_COUNTS])
+def measure_target_counts(
+    configs: Sequence[TrackerConfig], until: float = math.inf
+) -> list[SpeedResult]:
+    """Measure models with each number of targets in `TARGET_COUNTS`, all in turns.
+
+    See `compare` for `until`.
+    """
+    scene = render_scene(SCENE_FRAMES, IMAGE_SIZE, seed=1)
+    runtimes = [(config, config.load()) for config in configs]
+    trackers = [
+        TimedTracker(config, scene, count, runtime)
+        for config, runtime in runtimes
+        for count in TARGET_COUNTS
+    ]
+    return _run_rounds(trackers, until)
 
 
-def measure_image_sizes(config: TrackerConfig) -> list[tuple[str, SpeedResult]]:
+def measure_image_sizes(
+    config: TrackerConfig, until: float = math.inf
+) -> list[tuple[str, SpeedResult]]:
     """Measure a model with the same target in images of each size in `IMAGE_SIZES`, in turns.
 
-    Returns each size as 'WxH' with its result.
+    Returns each size as 'WxH' with its result. See `compare` for `until`.
     """
     small, runtime = render_scene(4, IMAGE_SIZES[0], seed=1), config.load()
     trackers = [TimedTracker(config, _enlarge(small, *size), 1, runtime) for size in IMAGE_SIZES]
     names = [f'{width}x{height}' for width, height in IMAGE_SIZES]
-    return list(zip(names, _run_rounds(trackers)))
+    return list(zip(names, _run_rounds(trackers, until)))
 
 
 def _enlarge(scene: Scene, width: int, height: int) -> Scene:
@@ -245,10 +265,12 @@ def _enlarge(scene: Scene, width: int, height: int) -> Scene:
     return Scene(images, scene.boxes)
 
 
-def _run_rounds(trackers: Sequence[TimedTracker]) -> list[SpeedResult]:
+def _run_rounds(trackers: Sequence[TimedTracker], until: float) -> list[SpeedResult]:
     for _ in tqdm(range(ROUNDS), unit='round', leave=False, disable=None):
         for tracker in trackers:
             tracker.run_round()
+        if time.perf_counter() >= until:
+            break
     return [tracker.result() for tracker in trackers]
 
 

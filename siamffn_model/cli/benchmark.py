@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import click
 
 from siamffn_model.cli.options import device_option
+from siamffn_model.errors import DependencyError
 
 
 @click.command()
@@ -38,9 +40,17 @@ from siamffn_model.cli.options import device_option
 @click.option(
     '--report',
     'report_file',
-    metavar='FILE.md',
+    metavar='FILE',
     type=click.Path(path_type=Path),
-    help='Also measure more targets and larger images, and add all results to this file.',
+    help='Also measure more targets, larger images, and the bounds of the device. Add all results '
+    'to FILE.md as a section, or write them to FILE.json after each part.',
+)
+@click.option(
+    '--seconds',
+    type=click.FloatRange(0),
+    default=math.inf,
+    show_default='enough for 24 rounds',
+    help='Measure for about this long, with fewer rounds if necessary.',
 )
 def benchmark(
     models: tuple[str, ...],
@@ -50,6 +60,7 @@ def benchmark(
     nano: str | None,
     as_json: bool,
     report_file: Path | None,
+    seconds: float,
 ) -> None:
     """Measure the time of an update by stages, with SiamBAN and OpenCV's trackers as baselines.
 
@@ -59,24 +70,38 @@ def benchmark(
     precision); openvino-f32 is OpenVINO in single precision; openvino uses the precision that is
     fastest on this CPU.
     """
-    from siamffn_model.benchmarking import report, speed
-    from siamffn_model.tracking.opencv import OPENCV_PREFIX, OPENCV_TRACKERS
+    from siamffn_model.atomic_io import write_text
+    from siamffn_model.benchmarking import report
+    from siamffn_model.benchmarking.measurements import baseline_config, measure
+    from siamffn_model.benchmarking.speed import TrackerConfig
+    from siamffn_model.tracking.opencv import OPENCV_PREFIX, OPENCV_TRACKERS, parse_tracker
 
-    configs = [speed.TrackerConfig(m, r, device) for m in models for r in runtimes]
-    configs.append(speed.TrackerConfig(speed.BASELINE_MODEL, speed.BASELINE_RUNTIME, device))
+    configs = [TrackerConfig(m, r, device) for m in models for r in runtimes]
     names = [name for name in OPENCV_TRACKERS if name != 'nano'] + (
         [f'nano={nano}'] if nano else []
     )
-    configs += [speed.TrackerConfig(f'{OPENCV_PREFIX}{name}') for name in names]
-    results = speed.compare(configs, targets)
+    others = []
+    for name in names:
+        try:
+            parse_tracker(f'{OPENCV_PREFIX}{name}')
+        except DependencyError as error:
+            click.echo(f'not measured: {error}', err=True)
+        else:
+            others.append(TrackerConfig(f'{OPENCV_PREFIX}{name}'))
+    parts = measure(
+        configs, [baseline_config(device), *others], targets, bool(report_file), seconds
+    )
+    for results in parts:
+        if report_file and report_file.suffix == '.json':
+            write_text(report_file, json.dumps(report.as_dict(results), indent=2))
     if as_json:
         click.echo(json.dumps(report.as_dict(results), indent=2))
         return
-    click.echo(report.format_results(results))
+    click.echo(report.format_results(results.trackers))
     if report_file:
-        scaling = report.measure_scaling(configs[0])
-        click.echo(f'\n{scaling}')
-        report.add_section(report_file, report.report_section(results, scaling))
+        click.echo(f'\n{report.format_scaling(results)}')
+        if report_file.suffix != '.json':
+            report.add_section(report_file, report.report_section(results))
         click.echo(f'see {report_file}')
 
 

@@ -160,3 +160,24 @@ def speed(
 
     rate = pairs_per_second(read_recipe(config, overrides), folders, workers, seconds)
     click.echo(f'{rate:.0f} pairs/s')
+
+
+@data.command()
+@click.argument('folder', metavar='DIR', type=click.Path(path_type=Path))
+@click.option(
+    '--out',
+    type=click.Path(path_type=Path),
+    default=Path('pack.zip'),
+    show_default=True,
+    help='File to write.',
+)
+def bundle(folder: Path, out: Path) -> None:
+    """Write the training pack in DIR as one file of reduced images, less than 50 MiB.
+
+    Train with it by --data pack=FILE.
+    """
+    from siamffn_model.datasets.bundle import write_bundle
+    from siamffn_model.datasets.pack import Pack
+
+    size = write_bundle(Pack.read(folder), out)
+    click.echo(f'{size / 2**20:.1f} MiB; train with it by --data pack={out}')

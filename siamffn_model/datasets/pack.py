@@ -7,12 +7,16 @@ Layout, where paths in the csv files are names in the tar files:
 - videos.csv with columns sequence,frame,path,x,y,w,h,source, and videos.tar.
 
 Boxes are x, y, w, h in pixels of the stored image, counted from 0. Columns not named are ignored.
+The pack can also be one zip file with the same csv files and all images (see `bundle`).
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import tarfile
+import zipfile
+import zlib
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +29,9 @@ from numpy.typing import NDArray
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import decode_image
+
+TABLES = ('objects', 'backgrounds', 'videos')
+REWRITE = '`siamffn data bundle`'
 
 
 class CutOut(NamedTuple):
@@ -60,22 +67,26 @@ class Pack:
     videos: dict[str, dict[str, list[VideoFrame]]]
 
     @classmethod
-    def read(cls, folder: Path) -> Pack:
-        """Read the csv and tar files in a folder; raise `DataError` if one is missing."""
-        files: dict[str, bytes] = {}
-        for name in ('objects_1.tar', 'objects_2.tar', 'backgrounds.tar', 'videos.tar'):
-            files.update(read_tar(folder / name))
-        objects = [
-            CutOut(row['image'], row['mask'], parse_box(row))
-            for row in read_csv(folder / 'objects.csv')
-        ]
+    def read(cls, path: Path) -> Pack:
+        """Read the csv and tar files in a folder, or a bundle; raise `DataError` if one is missing.
+
+        It is also raised for a damaged bundle.
+        """
+        if path.is_file():
+            files = _read_zip(path)
+        else:
+            files = {}
+            for name in ('objects_1', 'objects_2', 'backgrounds', 'videos'):
+                files.update(read_tar(path / f'{name}.tar'))
+            files.update({f'{name}.csv': _read_bytes(path / f'{name}.csv') for name in TABLES})
+        tables = [_parse_csv(files.pop(f'{name}.csv', None), path) for name in TABLES]
+        objects = [CutOut(row['image'], row['mask'], parse_box(row)) for row in tables[0]]
         videos: dict[str, dict[str, list[VideoFrame]]] = defaultdict(lambda: defaultdict(list))
-        for row in read_csv(folder / 'videos.csv'):
+        for row in tables[2]:
             frame = VideoFrame(row['path'], int(row['frame']), parse_box(row))
             videos[row['source']][row['sequence']].append(frame)
-        backgrounds = [row['image'] for row in read_csv(folder / 'backgrounds.csv')]
         plain = {source: dict(sequences) for source, sequences in videos.items()}
-        return cls(files, objects, backgrounds, plain)
+        return cls(files, objects, [row['image'] for row in tables[1]], plain)
 
     def image(self, name: str) -> NDArray[np.uint8]:
         """Decode an image: BGR uint8 (H, W, 3).
@@ -108,12 +119,33 @@ def parse_box(row: dict[str, str]) -> Box:
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Read the rows of a csv file; raise `DataError` if it cannot be read."""
+    return _parse_csv(_read_bytes(path), path)
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
-        with path.open(newline='') as file:
-            return list(csv.DictReader(file))
+        return path.read_bytes()
     except OSError as error:
         raise DataError(
             f'cannot read {path} ({error.strerror}): give the folder of the pack'
+        ) from None
+
+
+def _parse_csv(content: bytes | None, path: Path) -> list[dict[str, str]]:
+    """Return the rows of a csv file of the pack at `path`."""
+    if content is None:
+        raise DataError(f'{path} is a zip file, but not of the pack: write it with {REWRITE}')
+    return list(csv.DictReader(io.StringIO(content.decode(), newline='')))
+
+
+def _read_zip(path: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(path) as file:
+            return {name: file.read(name) for name in file.namelist()}
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DataError(
+            f'{path} is damaged or not a bundle ({error}): copy it again, or write it with '
+            f'{REWRITE}'
         ) from None
 
 

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 import cv2
-from natsort import natsorted
 
 from siamffn_model.atomic_io import read_lines
 from siamffn_model.errors import DataError, ImageError
@@ -155,6 +154,8 @@ def image_files(folder: Path) -> list[Path]:
     if not files:
         suffixes = ' '.join(sorted(IMAGE_SUFFIXES))
         raise DataError(f'{folder}: no images in this folder; expected files named *{suffixes}')
+    from natsort import natsorted  # imported here: training and inference do without
+
     return natsorted(files, key=lambda file: file.name)
 
 

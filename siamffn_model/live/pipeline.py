@@ -7,14 +7,12 @@ from concurrent.futures import Future
 from enum import Enum, auto
 from typing import TypeVar
 
-import numpy as np
-
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.live.frame_buffer import Frame, FrameBuffer
 from siamffn_model.live.targets import Targets, TargetStatus
 from siamffn_model.live.worker import Worker
 from siamffn_model.runtimes.runtime import Runtime
-from siamffn_model.tracking import Tracker, TrackerSettings
+from siamffn_model.tracking import TrackerSettings
 
 MAX_PENDING_CALLS = 100  # calls that may wait for the worker thread
 Result = TypeVar('Result')
@@ -163,9 +161,5 @@ class TrackingPipeline:
 
 
 def _warm_up(model: Runtime) -> Runtime:
-    """Track once, since the first call of a network is much slower than the others."""
-    tracker = Tracker(model)
-    image = np.zeros((64, 64, 3), np.uint8)
-    tracker.init(image, Box(16, 16, 32, 32))
-    tracker.update(image)
+    model.warm_up()
     return model

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from siamffn_model.atomic_io import cache_folder
+from siamffn_model.atomic_io import cache_folder, evict_folders
 from siamffn_model.errors import DataError, WeightsError
 from siamffn_model.runtimes.conversion import convert, format_module, read_model
 from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest, write_exported
@@ -43,16 +43,10 @@ def load_cached(
     try:
         with write_exported(folder, Manifest(name, form, modules.score_map)) as partial:
             format_module(form).save_modules(modules, partial)
-        _evict(folder.parent)
+        evict_folders(folder.parent, MAX_MODELS)
     except (DataError, OSError, RuntimeError):
         pass  # without a cache the next start converts the model again
     return start(modules)
-
-
-def _evict(folder: Path) -> None:
-    """Remove all but the newest models from the cache of a format."""
-    for old in sorted(folder.iterdir(), key=lambda f: f.stat().st_mtime)[:-MAX_MODELS]:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _key(form: str, path: Path) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +15,15 @@ from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.folding import fold_batch_norm
 from siamffn_model.networks.inference_modules import example_inputs, inference_modules
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.runtimes.gpu_crops import buffer_size, header_size, pack_views, sample_crops
-from siamffn_model.runtimes.runtime import Floats
+from siamffn_model.runtimes.gpu_crops import buffer_size, pack_views, sample_crops
+from siamffn_model.runtimes.runtime import Floats, search_batches
 
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)  # one CUDA graph each, captured on first use
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)  # one CUDA graph each
 WARM_UP_RUNS = 3  # before a capture; cuDNN benchmarks its algorithms in these runs
-INITIAL_BUFFER = 1 << 22  # bytes
+
+# Held during a capture, and while the memory that PyTorch caches is released: both wait for the
+# device, which would break a capture in another thread.
+CAPTURE_LOCK = threading.Lock()
 
 
 class CUDARuntime:
@@ -41,18 +47,20 @@ class CUDARuntime:
         self._template, self._search = inference_modules(model)
         self.name, self.score_map, self.device = 'PyTorch f16', model.score_map, device
         self._searches: dict[int, _BatchSearch] = {}
-        self._allocate(INITIAL_BUFFER)
-
-    def _allocate(self, size: int) -> None:
-        """Allocate upload buffers; drop the CUDA graphs, which read from the previous buffer."""
+        size = buffer_size(BATCH_SIZES[-1], SEARCH_SIZE)
         self._host = torch.zeros(size, dtype=torch.uint8, pin_memory=self._cuda)
-        self._buffer = torch.zeros(size, dtype=torch.uint8, device=self.device)
-        self._searches.clear()
+        self._buffer = torch.zeros(size, dtype=torch.uint8, device=device)
+        self._pool = torch.cuda.graph_pool_handle() if self._cuda else None
+
+    def warm_up(self) -> None:
+        """See `Runtime.warm_up`; captures the CUDA graphs of all batch sizes.
+
+        The number of targets and of cameras that share the model can rise at any time.
+        """
+        # The largest first: the graphs of the others share its memory.
+        search_batches(self, BATCH_SIZES[::-1] if self._cuda else [1])
 
     def _upload(self, views: Sequence[View], crop_size: int, slots: int) -> None:
-        needed = header_size(slots) + buffer_size(views, crop_size)
-        if needed > len(self._host):
-            self._allocate(2 * needed)
         used = pack_views(views, crop_size, slots, self._host.numpy())
         self._buffer[:used].copy_(self._host[:used], non_blocking=True)
 
@@ -62,7 +70,7 @@ class CUDARuntime:
         self._upload([view], TEMPLATE_SIZE, 1)
         template = list(self._template(sample_crops(self._buffer, 1, TEMPLATE_SIZE)))
         if self._cuda:  # wait until the upload buffer can be written again
-            torch.cuda.synchronize(self.device)
+            torch.cuda.current_stream(self.device).synchronize()
         return template
 
     @torch.inference_mode()
@@ -86,44 +94,57 @@ class CUDARuntime:
             torch.zeros(size, *shape, dtype=self._dtype, device=self.device)
             for shape in self._level_shapes
         ]
-        buffer = self._buffer
+        buffer, search = self._buffer, self._search  # not `self`: no reference cycle
 
         def compute() -> Tensor:
-            candidates: Tensor = self._search(sample_crops(buffer, size, SEARCH_SIZE), *levels)
+            candidates: Tensor = search(sample_crops(buffer, size, SEARCH_SIZE), *levels)
             return candidates
 
-        return _BatchSearch(compute, levels, self.device if self._cuda else '')
+        batch_search = _BatchSearch(compute, levels)
+        if self._pool:
+            with CAPTURE_LOCK, torch.cuda.device(self.device):
+                batch_search.capture(self._pool)
+        return batch_search
+
+
+@cache
+def _capture_stream(device: int) -> torch.cuda.Stream:
+    """Return the stream for captures; there is only one, since cuBLAS keeps memory for each."""
+    return torch.cuda.Stream(device)
 
 
 class _BatchSearch:
-    """The search for one batch size, with its template inputs and its CUDA graph.
+    """The search for one batch size, with its template inputs and, once captured, its CUDA graph.
 
     Args:
         compute: runs the search; always reads the same memory.
         levels: template features (B, C, h, w) that `compute` reads.
-        device: CUDA device of the graph; empty to run without a graph.
     """
 
-    def __init__(self, compute: Callable[[], Tensor], levels: list[Tensor], device: str) -> None:
+    def __init__(self, compute: Callable[[], Tensor], levels: list[Tensor]) -> None:
         self._compute, self._levels = compute, levels
         self._copied: list[object] = [None] * len(levels[0])  # the template in each batch entry
         self._graph: torch.cuda.CUDAGraph | None = None
-        if device:
-            with torch.cuda.device(device), torch.backends.cudnn.flags(benchmark=True):
-                self._capture()
 
-    def _capture(self) -> None:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+    def capture(self, pool: Any) -> None:
+        """Capture the CUDA graph on the current device.
+
+        Other threads may use the GPU meanwhile: in the mode `thread_local` their calls do not break
+        the capture. They must not wait for the whole device, only for their stream.
+
+        Args:
+            pool: handle of the memory that all graphs of a runtime share.
+        """
+        current, stream = torch.cuda.current_stream(), _capture_stream(torch.cuda.current_device())
+        graph = torch.cuda.CUDAGraph()
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream), torch.backends.cudnn.flags(enabled=True, benchmark=True):
             for _ in range(WARM_UP_RUNS):
                 self._compute()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._output = self._compute()
-        self._graph = graph
+            with torch.cuda.graph(graph, pool, stream, capture_error_mode='thread_local'):
+                self._output = self._compute()
         self._host_output = torch.empty(self._output.shape, pin_memory=True)
+        self._graph = graph
 
     def run(self, templates: Sequence[list[Tensor]]) -> Tensor:
         """Search the uploaded views; return candidates (B, 5, N) in memory of the CPU."""

@@ -19,6 +19,7 @@ from siamffn_model.imaging.crop import View
 # Per view: x and y of the first sample in the region, sampling step, byte offset, width and height
 # of the region, fill colour (BGR).
 HEADER_FIELDS = 9
+MAX_STEP = 2  # largest sampling step, in pixels of the image, up to which a region is uploaded
 
 
 def header_size(views: int) -> int:
@@ -43,31 +44,30 @@ def sampled_region(view: View, size: int) -> tuple[slice, slice]:
     return rows, columns
 
 
-def buffer_size(views: Sequence[View], size: int) -> int:
-    """Return the size in bytes of the buffer that `pack_views` needs."""
-    regions = [(sampled_region(view, size), view.image.shape[2]) for view in views]
-    return header_size(len(views)) + sum(
-        (rows.stop - rows.start) * (columns.stop - columns.start) * channels
-        for (rows, columns), channels in regions
-    )
+def buffer_size(slots: int, size: int) -> int:
+    """Return the size in bytes of a buffer that is large enough for any views in these slots."""
+    return header_size(slots) + slots * 3 * (MAX_STEP * size + 1) ** 2
 
 
 def pack_views(views: Sequence[View], size: int, slots: int, buffer: NDArray[np.uint8]) -> int:
-    """Write at most `slots` views to a flat buffer for `sample_crops`; return the bytes used."""
+    """Write at most `slots` views to a flat buffer for `sample_crops`; return the bytes used.
+
+    Views larger than `MAX_STEP * size` pixels are cropped here: their crops have fewer pixels than
+    their regions. So the buffer's size does not depend on that of the images. The headers of unused
+    slots are set to 0, which makes their regions empty.
+    """
     header = buffer[: header_size(slots)].view(np.float64).reshape(slots, HEADER_FIELDS)
+    header[len(views) :] = 0
     used = header_size(slots)
     for fields, view in zip(header, views):
-        rows, columns = sampled_region(view, size)
-        region = view.image[rows, columns]
-        x, y = _first_sample(view, size)
-        fields[:6] = (
-            x - columns.start,
-            y - rows.start,
-            view.side / size,
-            used,
-            region.shape[1],
-            region.shape[0],
-        )
+        if view.side > MAX_STEP * size:
+            region, x, y, step = view.crop(size), 0.0, 0.0, 1.0
+        else:
+            rows, columns = sampled_region(view, size)
+            region, step = view.image[rows, columns], view.side / size
+            x, y = _first_sample(view, size)
+            x, y = x - columns.start, y - rows.start
+        fields[:6] = x, y, step, used, region.shape[1], region.shape[0]
         fields[6:] = view.fill
         buffer[used : used + region.size].reshape(region.shape)[...] = region
         used += region.size
@@ -83,8 +83,8 @@ def _first_sample(view: View, size: int) -> tuple[float, float]:
 def sample_crops(buffer: Tensor, slots: int, size: int) -> Tensor:
     """Return crops (slots, size, size, 3), uint8, from a buffer of `pack_views`.
 
-    Interpolation is bilinear, as in `View.crop`. Shapes do not depend on the content of the buffer,
-    so a CUDA graph can capture this function.
+    Interpolation is bilinear, as in `View.crop`. Crops of unused slots are black. Shapes do not
+    depend on the content of the buffer, so a CUDA graph can capture this function.
     """
     header = buffer[: header_size(slots)].view(torch.float64).view(slots, HEADER_FIELDS)
     first, step = header[:, :2].float(), header[:, 2].float()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ctypes.util import find_library
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
-from siamffn_model.atomic_io import cache_folder
+from siamffn_model.atomic_io import cache_folder, evict_folders
 from siamffn_model.errors import DependencyError, WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.devices import device_index, has_driver
 from siamffn_model.runtimes.exported import ExportedModules
-from siamffn_model.runtimes.runtime import Floats
+from siamffn_model.runtimes.runtime import Floats, search_batches
 
 if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
     from torch import Tensor, nn
@@ -28,6 +32,7 @@ if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
 
 OPSET = 18  # the oldest that PyTorch's exporter writes; TensorRT 8.6 and later support it
 LOG_ERRORS = 3  # ONNX Runtime's severity level for errors
+MAX_ENGINES = 8  # cached TensorRT engines; a model has two
 
 Provider = tuple[str, dict[str, Any]]
 
@@ -46,8 +51,10 @@ class ONNXRuntime:
 
     def __init__(self, modules: ExportedModules, device: str) -> None:
         self.score_map, self.device = modules.score_map, device
-        requested = providers(device, onnxruntime.get_available_providers())
-        self._template, self._search = (_session(m, requested) for m in modules[:2])
+        available = onnxruntime.get_available_providers()
+        self._template, self._search = (
+            _session(module, providers(device, available, module)) for module in modules[:2]
+        )
         self._inputs = [value.name for value in self._search.get_inputs()]
         used = self._search.get_providers()[0]
         self.name = f'ONNX Runtime, {used.removesuffix("ExecutionProvider")}'
@@ -57,6 +64,10 @@ class ONNXRuntime:
                 'message above); install the versions of CUDA and cuDNN that it names, or choose '
                 'cpu'
             )
+
+    def warm_up(self) -> None:
+        """See `Runtime.warm_up`; views are processed one at a time."""
+        search_batches(self, [1])
 
     def template(self, view: View) -> list[Any]:
         """See `Runtime.template`."""
@@ -74,12 +85,15 @@ class ONNXRuntime:
         return candidates
 
 
-def providers(device: str, available: Sequence[str]) -> list[Provider]:
+def providers(device: str, available: Sequence[str], model: bytes) -> list[Provider]:
     """Return the execution providers for a device with their options, the fastest first.
+
+    Creates the folder in which TensorRT caches the engine of the model.
 
     Args:
         device: 'cpu', 'cuda' or 'cuda:N'.
         available: names of the providers in this build of ONNX Runtime.
+        model: the ONNX file.
 
     Raises:
         ConfigError: an unknown device.
@@ -93,17 +107,37 @@ def providers(device: str, available: Sequence[str]) -> list[Provider]:
             f'this ONNX Runtime cannot use {device!r}: `pip install onnxruntime-gpu` instead of '
             'onnxruntime (on a Jetson from the index of its JetPack), or choose cpu'
         )
-    tensorrt = {
-        'device_id': index,
-        'trt_fp16_enable': True,
-        'trt_engine_cache_enable': True,
-        'trt_engine_cache_path': str(cache_folder() / 'tensorrt'),
-    }
-    gpu_providers: list[Provider] = [
-        ('TensorrtExecutionProvider', tensorrt),
-        ('CUDAExecutionProvider', {'device_id': index}),
-    ]
-    return [provider for provider in gpu_providers if provider[0] in available]
+    cuda: list[Provider] = [('CUDAExecutionProvider', {'device_id': index})]
+    if 'TensorrtExecutionProvider' not in available:
+        return cuda
+    tensorrt = {'device_id': index, 'trt_fp16_enable': True, **_engine_cache(model)}
+    return [('TensorrtExecutionProvider', tensorrt), *cuda]
+
+
+def _engine_cache(model: bytes) -> dict[str, Any]:
+    """Return the options of TensorRT's engine cache; none if its folder cannot be created.
+
+    Building an engine takes minutes. ONNX Runtime finds an engine by the names in the model, not by
+    its weights, and TensorRT reads no engines of other versions. So each model has a folder for
+    each version.
+    """
+    digest = hashlib.sha256(model).hexdigest()[:16]
+    version = f'{onnxruntime.__version__}-{_tensorrt_version()}'
+    folder = cache_folder() / 'tensorrt' / f'{version}-{digest}'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()  # the engines that were not used for longest are removed
+        evict_folders(folder.parent, MAX_ENGINES)
+    except OSError:
+        return {}  # the engine is built again at each start
+    return {'trt_engine_cache_enable': True, 'trt_engine_cache_path': str(folder)}
+
+
+@cache
+def _tensorrt_version() -> str:
+    """Return the version of the TensorRT library on this system, such as '101401', or ''."""
+    library = find_library('nvinfer')
+    return str(ctypes.CDLL(library).getInferLibVersion()) if library else ''
 
 
 def fastest_device() -> str:

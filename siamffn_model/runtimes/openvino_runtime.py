@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -15,7 +16,7 @@ from siamffn_model.errors import WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import ExportedModules
-from siamffn_model.runtimes.runtime import Floats
+from siamffn_model.runtimes.runtime import Floats, search_batches
 
 if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
     from torch import Tensor, nn
@@ -37,32 +38,49 @@ class OpenVINORuntime:
 
     def __init__(self, modules: ExportedModules, precision: str = '') -> None:
         self.score_map, self.device = modules.score_map, 'cpu'
-        self._template = compile_model(modules.template, 'f32').create_infer_request()
-        compiled = compile_model(modules.search, precision, PERFORMANCE_HINT='LATENCY')
-        self._search = compiled.create_infer_request()
-        used = compiled.get_property('INFERENCE_PRECISION_HINT').get_type_name()
+        search = compile_model(modules.search, precision, PERFORMANCE_HINT='LATENCY')
+        self._requests = _Requests(compile_model(modules.template, 'f32'), search)
+        used = search.get_property('INFERENCE_PRECISION_HINT').get_type_name()
         self.name = f'OpenVINO {used}'
-        self._bound_template: object = None  # template whose tensors are inputs of the search
+
+    def warm_up(self) -> None:
+        """See `Runtime.warm_up`; views are processed one at a time."""
+        search_batches(self, [1])
 
     def template(self, view: View) -> list[Any]:
         """See `Runtime.template`."""
-        self._template.get_input_tensor(0).data[0] = view.crop(TEMPLATE_SIZE)
-        self._template.infer()
-        return [openvino.Tensor(output.data) for output in self._template.output_tensors]
+        request = self._requests.template
+        request.get_input_tensor(0).data[0] = view.crop(TEMPLATE_SIZE)
+        request.infer()
+        return [openvino.Tensor(output.data) for output in request.output_tensors]
 
     def search(self, views: Sequence[View], templates: Sequence[list[Any]]) -> Floats:
         """See `Runtime.search`."""
         candidates = np.empty((len(views), 5, self.score_map.candidates))
-        crop = self._search.get_input_tensor(0).data
+        requests = self._requests
+        request = requests.search
+        crop = request.get_input_tensor(0).data
         for index, (view, template) in enumerate(zip(views, templates, strict=True)):
             crop[0] = view.crop(SEARCH_SIZE)
-            if template is not self._bound_template:
+            if template is not requests.bound_template:
                 for input_index, level in enumerate(template, 1):
-                    self._search.set_input_tensor(input_index, level)
-                self._bound_template = template
-            self._search.infer()
-            candidates[index] = self._search.get_output_tensor(0).data[0]
+                    request.set_input_tensor(input_index, level)
+                requests.bound_template = template
+            request.infer()
+            candidates[index] = request.get_output_tensor(0).data[0]
         return candidates
+
+
+class _Requests(threading.local):
+    """The infer requests of each thread: threads share the models, not the requests.
+
+    Attributes:
+        bound_template: template whose tensors are inputs of `search`.
+    """
+
+    def __init__(self, template: Any, search: Any) -> None:
+        self.template, self.search = template.create_infer_request(), search.create_infer_request()
+        self.bound_template: object = None
 
 
 @cache

@@ -221,4 +221,7 @@ def free_memory() -> None:
 
     clear_traced_types()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        from siamffn_model.runtimes.cuda_runtime import CAPTURE_LOCK
+
+        with CAPTURE_LOCK:
+            torch.cuda.empty_cache()

@@ -14,7 +14,7 @@ from siamffn_model.networks.folding import fold_batch_norm
 from siamffn_model.networks.inference_modules import inference_modules
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.runtimes.runtime import Floats
+from siamffn_model.runtimes.runtime import Floats, search_batches
 
 
 class TorchRuntime:
@@ -38,6 +38,10 @@ class TorchRuntime:
     ) -> None:
         self.name, self.score_map, self.device = name, score_map, device
         self._template, self._search = template, search
+
+    def warm_up(self) -> None:
+        """See `Runtime.warm_up`."""
+        search_batches(self, [1])
 
     @torch.inference_mode()
     def template(self, view: View) -> Sequence[Tensor]:

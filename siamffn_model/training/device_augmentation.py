@@ -1,6 +1,6 @@
 """Augmentation of many crops at once, as tensor operations; see `augmentation`.
 
-Crops of one size are (n, 3, H, W), float32 from 0 to 255, with the planes blue, green and red.
+Crops of one size are (3, n, H, W), float32 from 0 to 255: the planes blue, green and red.
 """
 
 from __future__ import annotations
@@ -31,28 +31,24 @@ COLOUR_TABLE = (
 
 
 def planes(pixels: Tensor) -> Tensor:
-    """Return pixels (n, H, W), int32, as planes (n, 3, H, W), float32."""
-    result = torch.empty((len(pixels), 3, *pixels.shape[1:]), device=pixels.device)
-    for channel in range(3):
-        result[:, channel] = (pixels >> (8 * channel)).bitwise_and_(255)
+    """Return pixels (n, H, W), int32, as planes (3, n, H, W), float32."""
+    result = torch.empty((3, *pixels.shape), device=pixels.device)
+    for channel, plane in enumerate(result):
+        plane.copy_((pixels >> (8 * channel)).bitwise_and_(255))
     return result
 
 
 def change_levels(crops: Tensor, levels: Tensor) -> None:
     """Change the levels of crops in place: levels (n, 3, 4) are gain, offset, minimum, maximum."""
-    gain, offset, low, high = levels.unbind(-1)
-    for crop_plane, values in (
-        (crops[:, channel], [v[:, channel, None, None] for v in (gain, offset, low, high)])
-        for channel in range(3)
-    ):
-        crop_plane.mul_(values[0]).add_(values[1])
-        torch.maximum(torch.minimum(crop_plane, values[3]), values[2], out=crop_plane)
+    for plane, values in zip(crops, levels[..., None, None].unbind(1)):
+        gain, offset, low, high = values.unbind(1)
+        plane.mul_(gain).add_(offset).clamp_(low, high)
 
 
 def greyscale(crops: Tensor) -> Tensor:
     """Return crops in greyscale, with equal planes."""
-    blue, green, red = (weight * crops[:, channel] for channel, weight in enumerate(GREY))
-    return (blue + green + red)[:, None].expand_as(crops)
+    blue, green, red = (weight * plane for weight, plane in zip(GREY, crops))
+    return (blue + green + red).expand_as(crops)
 
 
 def blur_line(pixels: Tensor, length: float, angle: float) -> Tensor:
@@ -90,7 +86,7 @@ def _mirrored(size: int, before: int, after: int, device: torch.device) -> Tenso
 def add_noise(crops: Tensor, deviation: Tensor, generator: torch.Generator) -> Tensor:
     """Add Gaussian noise with a standard deviation (n,) to crops."""
     noise = torch.randn(crops.shape, generator=generator, device=crops.device)
-    return noise.mul_(deviation[:, None, None, None]).add_(crops).clamp_(0, 255).floor_()
+    return noise.mul_(deviation[:, None, None]).add_(crops).clamp_(0, 255).floor_()
 
 
 def compress(crops: Tensor, quality: Tensor) -> Tensor:
@@ -100,34 +96,32 @@ def compress(crops: Tensor, quality: Tensor) -> Tensor:
     """
     height, width = crops.shape[2:]
     down, right = -height % 16, -width % 16
-    padded = functional.pad(crops, (0, right, 0, down), mode='replicate')
-    blue, green, red = padded.unbind(1)
+    blue, green, red = functional.pad(crops, (0, right, 0, down), mode='replicate')
     bright = (0.114 * blue).add_(green, alpha=0.587).add_(red, alpha=0.299)
-    colour = torch.stack([(blue - bright).mul_(0.564), (red - bright).mul_(0.713)], dim=1)
-    colour = functional.avg_pool2d(colour, 2)
-    bright = _quantise((bright - 128)[:, None], quality, BRIGHTNESS_TABLE)[:, 0] + 128
-    colour = _quantise(colour, quality, COLOUR_TABLE)
-    colour = colour.repeat_interleave(2, dim=3).repeat_interleave(2, dim=2)
-    blue_difference, red_difference = colour.unbind(1)
-    result = torch.empty_like(padded)
-    torch.add(bright, blue_difference, alpha=1.772, out=result[:, 0])
-    torch.add(bright, red_difference, alpha=1.402, out=result[:, 2])
-    torch.add(bright, blue_difference, alpha=-0.344, out=result[:, 1])
-    result[:, 1].add_(red_difference, alpha=-0.714)
+    colour = torch.stack([blue.sub_(bright).mul_(0.564), red.sub_(bright).mul_(0.713)])
+    colour = _quantise(functional.avg_pool2d(colour, 2), quality, COLOUR_TABLE)
+    bright = _quantise(bright.sub_(128)[None], quality, BRIGHTNESS_TABLE)[0].add_(128)
+    # The planes of blue - bright and red - bright
+    difference = colour.repeat_interleave(2, dim=3).repeat_interleave(2, dim=2)
+    result = torch.empty((3, *bright.shape), device=crops.device)
+    torch.add(bright, difference[0], alpha=1.772, out=result[0])
+    torch.add(bright, difference[1], alpha=1.402, out=result[2])
+    torch.add(bright, difference[0], alpha=-0.344, out=result[1])
+    result[1].sub_(difference[1], alpha=0.714)
     return result.clamp_(0, 255)[:, :, :height, :width]
 
 
 def _quantise(values: Tensor, quality: Tensor, table: str) -> Tensor:
-    """Quantise the cosine transform of each 8x8 block of planes (n, c, H, W)."""
-    n, c, height, width = values.shape
-    blocks = values.view(n, c, height // 8, 8, width // 8, 8).transpose(3, 4).reshape(n, -1, 64)
+    """Quantise the cosine transform of each 8x8 block of planes (c, n, H, W)."""
+    c, n, height, width = values.shape
+    blocks = values.view(c, n, height // 8, 8, width // 8, 8).transpose(3, 4)
     transform, base = _tables(table, values.device)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
     steps = (base * scale[:, None] + 50).div_(100).floor_().clamp_(1, 255)[:, None]
-    coefficients = (blocks @ transform).mul_(1 / steps).round_().mul_(steps)
-    blocks = coefficients @ transform.T
-    blocks = blocks.view(n, c, height // 8, width // 8, 8, 8).transpose(3, 4)
-    return blocks.reshape(n, c, height, width)
+    coefficients = blocks.reshape(c, n, -1, 64) @ transform
+    coefficients.mul_(1 / steps).round_().mul_(steps)
+    blocks = (coefficients @ transform.T).view(blocks.shape)
+    return blocks.transpose(3, 4).reshape(values.shape)
 
 
 @lru_cache(maxsize=8)
@@ -144,8 +138,13 @@ def _tables(table: str, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def enlarge(crops: Tensor, size: int) -> Tensor:
     """Return crops as (n, size, size, 3) uint8, enlarged with bilinear interpolation."""
-    if crops.shape[-1] != size:
-        crops = functional.interpolate(crops, (size, size), mode='bilinear')
-    result = torch.empty((len(crops), size, size, 3), dtype=torch.uint8, device=crops.device)
-    result.copy_(crops.clamp(0, 255).round_().permute(0, 2, 3, 1))
-    return result
+    _, n, height, width = crops.shape
+    pixels = torch.empty((n, height, width, 3), dtype=torch.uint8, device=crops.device)
+    pixels.copy_(crops.round().permute(1, 2, 3, 0))
+    if height == size:
+        return pixels
+    channels_last = pixels.permute(0, 3, 1, 2)
+    if pixels.is_cuda:  # PyTorch has fast kernels for uint8 on CPUs only
+        channels_last = channels_last.float()
+    enlarged = functional.interpolate(channels_last, (size, size), mode='bilinear')
+    return (enlarged.round() if pixels.is_cuda else enlarged).to(torch.uint8).permute(0, 2, 3, 1)

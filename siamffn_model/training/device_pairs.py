@@ -1,11 +1,14 @@
 """Batches of training pairs that are computed on a device from the training pack.
 
-A batch depends only on the recipe, the step, and the number of processes.
+A batch depends only on the recipe, the step, and the process and number of processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,17 +28,10 @@ from siamffn_model.training.device_augmentation import (
     greyscale,
     planes,
 )
-from siamffn_model.training.device_drawing import (
-    CROPS,
-    Floats,
-    Ints,
-    Rng,
-    Targets,
-    TargetSource,
-    draw_jitter,
-)
+from siamffn_model.training.device_drawing import TargetSource
 from siamffn_model.training.device_images import DeviceImages, load_images
 from siamffn_model.training.device_rendering import Canvas, render
+from siamffn_model.training.device_targets import CROPS, Floats, Ints, Rng, Targets, draw_jitter
 from siamffn_model.training.pair_sources import PackSource
 from siamffn_model.training.sampling import Batch, PairSource
 
@@ -43,8 +39,9 @@ if TYPE_CHECKING:
     from siamffn_model.distributed import World
     from siamffn_model.training.recipe import Augmentation, Recipe
 
-RESOLUTIONS = 4  # different reduced resolutions in a batch
-BLURS = 4  # different motion blurs in a batch
+BLOCK = 64  # pairs that are computed at once, at least
+RESOLUTIONS = 4  # different reduced resolutions of the pairs computed at once
+BLURS = 4  # different motion blurs of them
 MIN_SIDE = 8  # pixels of a crop of reduced resolution
 
 
@@ -121,7 +118,11 @@ def open_device_pairs(
 
 
 class DevicePairs:
-    """All batches of a training after a step, in order."""
+    """All batches of a training after a step, in order.
+
+    Small batches are computed several at once, which is faster. On a GPU the next ones are computed
+    in another thread and stream meanwhile.
+    """
 
     def __init__(
         self, recipe: Recipe, images: DeviceImages, candidates: int, world: World, step: int = 0
@@ -135,32 +136,67 @@ class DevicePairs:
         return self.recipe.epochs * self.recipe.steps - self.step
 
     def __iter__(self) -> Iterator[Batch]:
+        pairs = self.recipe.batch // self.world.size
+        steps = max(BLOCK // pairs, 1)
+        stop = self.step + len(self)
+        blocks = self._blocks(range(self.step // steps, -(-stop // steps)), steps * pairs)
         unreadable = self.images.unreadable
-        for step in range(self.step, self.recipe.epochs * self.recipe.steps):
-            yield self.batch(step)._replace(unreadable=unreadable)
+        for step in range(self.step, stop):
+            if step == self.step or step % steps == 0:
+                block = next(blocks)
+            part = slice(step % steps * pairs, (step % steps + 1) * pairs)
+            batch = block.map(itemgetter(part))
+            yield batch._replace(unreadable=unreadable)
             unreadable = []
 
-    def batch(self, step: int) -> Batch:
-        """Return this process's part of the batch of a step."""
-        seed = (self.recipe.seed, step, self.world.rank, 2)
-        rng = np.random.default_rng(seed)
-        generator = torch.Generator(self.images.pixels.device)
+    def _blocks(self, numbers: range, pairs: int) -> Iterator[Batch]:
+        """Draw blocks of pairs in order."""
+        device = self.images.pixels.device
+        if device.type == 'cpu':
+            for number in numbers:
+                with _one_thread():
+                    block = self.draw(number, pairs)
+                yield block
+            return
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))  # the images are being copied
+
+        def draw(number: int) -> Batch:
+            with torch.cuda.device(device), torch.cuda.stream(stream):
+                block = self.draw(number, pairs)
+                stream.synchronize()
+            return block
+
+        with ThreadPoolExecutor(1) as executor:
+            following = executor.submit(draw, numbers[0]) if numbers else None
+            for number in numbers:
+                assert following
+                block = following.result()
+                if number + 1 in numbers:
+                    following = executor.submit(draw, number + 1)
+                for tensor in block[
+                    :-1
+                ]:  # its memory is kept until the caller's stream has read it
+                    tensor.record_stream(torch.cuda.current_stream(device))
+                yield block
+
+    def draw(self, number: int, pairs: int) -> Batch:
+        """Draw pairs at random; they depend only on the recipe's seed and the two arguments."""
+        rng = np.random.default_rng((self.recipe.seed, number, self.world.rank, 2))
+        device = self.images.pixels.device
+        generator = torch.Generator(device)
         generator.manual_seed(int(rng.integers(2**62)))
-        pairs = self.recipe.batch // self.world.size
         targets, search = self._draw_targets(rng, pairs)
         camera = Camera.draw(rng, pairs, self.recipe.augmentation)
         view = np.stack([2 * np.arange(pairs), 2 * search + 1], axis=1)  # (B, 2)
         template_crops, search_crops = self._render(targets, view, camera, generator)
-        box = targets.box.reshape(-1, 4)[view[:, 1]]
         negative = targets.identity[search] != targets.identity[:pairs]
-        device = self.images.pixels.device
-        priority = torch.rand((pairs, 2, self.candidates), generator=generator, device=device)
         return Batch(
             template_crops,
             search_crops,
-            torch.tensor(box, dtype=torch.float32, device=device),
+            _floats(targets.box.reshape(-1, 4)[view[:, 1]], device),
             torch.tensor(negative, device=device),
-            priority,
+            torch.rand((pairs, 2, self.candidates), generator=generator, device=device),
             [],
         )
 
@@ -200,15 +236,26 @@ class DevicePairs:
                 _blur(pixels, camera.blur[rows], camera.blurs, reduction)
             crops = planes(pixels)
             for index, _ in _chosen(camera.grey[rows], device):
-                crops[index] = greyscale(crops[index])
+                crops[:, index] = greyscale(crops[:, index])
             change_levels(crops, _floats(levels[rows, number], device))
             for index, deviation in _chosen(camera.noise[rows, number], device):
-                crops[index] = add_noise(crops[index], deviation, generator)
+                crops[:, index] = add_noise(crops[:, index], deviation, generator)
             for index, quality in _chosen(camera.quality[rows, number], device):
-                crops[index] = compress(crops[index], quality)
+                crops[:, index] = compress(crops[:, index], quality)
             crops = enlarge(crops, results[number].shape[1])
             results[number].index_copy_(0, torch.tensor(rows, device=device), crops)
         return results[0], results[1]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Use one thread on the CPU: the operations are short, so that several mainly wait."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _floats(values: NDArray[np.generic], device: torch.device) -> Tensor:

@@ -13,14 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from siamffn_model.training.device_drawing import CROPS, Overlays, Targets
 from siamffn_model.training.device_images import LEVELS, DeviceImages
+from siamffn_model.training.device_targets import CROPS, Floats, Ints, Overlays, Targets
 
 EVEN_BYTES = 0x00FF00FF
 HALF = 0x00800080  # added before a division of both halves by 256, to round
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Canvas(NamedTuple):
@@ -79,9 +76,9 @@ def render(images: DeviceImages, targets: Targets, canvas: Canvas) -> Tensor:
     views[canvas.view] = np.arange(len(canvas.view))
     for layer in targets.layers:
         if layer:
-            overlays = Overlays(*map(np.concatenate, zip(*layer)))
+            overlays = Overlays.join(layer)
             crop = views[overlays.view]
-            overlays = Overlays(*(values[crop >= 0] for values in overlays))
+            overlays = overlays.select(crop >= 0)
             crop = crop[crop >= 0]
             _draw(images, overlays, crop, steps[crop], first[crop], window[crop], canvas, data)
     return data
@@ -195,17 +192,18 @@ def _draw(
     size = canvas.size[crop]
     low = (overlays.rect[:, :2] - first) / steps
     high = (overlays.rect[:, 2:] - first) / steps
-    low = np.maximum(np.floor(low), np.maximum(np.ceil(window[:, 0]), 0)).astype(int)
+    low = np.maximum(np.floor(low), np.maximum(np.ceil(window[:, 0]), 0))
     high = np.minimum(np.ceil(high), np.minimum(np.floor(window[:, 1]), size[:, None] - 1))
-    extent = high.astype(int) - low + 1
-    seen = (extent > 0).all(axis=1)
+    extent: Ints = (high - low + 1).astype(int)
+    corner: Ints = low.astype(int)
+    seen = np.asarray((extent > 0).all(axis=1))
     if not seen.any():
         return
-    overlays = Overlays(*(values[seen] for values in overlays))
+    overlays = overlays.select(seen)
     matrix, levels = _sampling(images, overlays.image, overlays.matrix, steps[seen], first[seen])
-    low, extent, size = low[seen], extent[seen], size[seen]
-    offset = matrix[:, :, 2] + (matrix[:, :, :2] @ low[..., None])[..., 0]
-    start = canvas.first[crop[seen]] + low[:, 1] * size + low[:, 0]
+    corner, extent, size = corner[seen], extent[seen], size[seen]
+    offset = matrix[:, :, 2] + (matrix[:, :, :2] @ corner[..., None])[..., 0]
+    start = canvas.first[crop[seen]] + corner[:, 1] * size + corner[:, 0]
     rectangles = _Rectangles(matrix[:, :, :2], offset, extent, start, size, data.device)
     offset_t, width, height = rectangles.expand(levels)
     x, y, index = rectangles.points()
@@ -227,7 +225,7 @@ def _draw(
     even = even.mul_(alpha).addcmul_(below & EVEN_BYTES, rest).add_(HALF)
     odd = odd.mul_(alpha).addcmul_((below >> 8).bitwise_and_(EVEN_BYTES), rest).add_(HALF)
     even.bitwise_right_shift_(8).bitwise_and_(EVEN_BYTES)
-    data.index_copy_(0, index, even.bitwise_or_(odd.bitwise_and_(~EVEN_BYTES)))
+    data.scatter_(0, index, even.bitwise_or_(odd.bitwise_and_(~EVEN_BYTES)))
 
 
 class _Rectangles:

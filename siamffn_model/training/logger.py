@@ -6,13 +6,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard.writer import SummaryWriter
 from tqdm import tqdm
 
 from siamffn_model.atomic_io import write_text
@@ -26,6 +27,9 @@ from siamffn_model.training.labels import points
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
 RED = (60, 60, 230)
 MAX_PAIRS = 4  # in an image of pairs
 VALIDATION_KEY = '"success"'  # occurs only in the log lines of validations
@@ -36,7 +40,8 @@ class TrainingLogger:
     """Writes log.jsonl and TensorBoard files; a resumed training continues the same files.
 
     log.jsonl has a line for every tenth step and one for every validation. It contains nothing that
-    depends on the speed of the machine. TensorBoard also has the speed and images of pairs.
+    depends on the speed of the machine. TensorBoard, if it is installed, also has the speed and
+    images of pairs.
     """
 
     def __init__(self, out: Path, recipe: Recipe, step: int, validated_step: int) -> None:
@@ -55,7 +60,7 @@ class TrainingLogger:
         ]
         write_text(self._log_path, ''.join(f'{line}\n' for line in kept))
         self._log = self._log_path.open('a')
-        self._tensorboard = SummaryWriter(str(out / 'tensorboard'), purge_step=step + 1)
+        self._tensorboard = _open_tensorboard(out / 'tensorboard', step + 1)
         total = recipe.epochs * recipe.pairs
         self._bar = tqdm(total=total, initial=step * self.batch, unit='pair', mininterval=1)
         self._unreadable: set[str] = set()
@@ -74,8 +79,8 @@ class TrainingLogger:
         self._write(values, 'train')
         rate = self._bar.format_dict['rate']
         if rate:
-            self._tensorboard.add_scalar('speed/pairs_per_second', rate, self.step)
-        self._tensorboard.add_scalar('data/broken_images', len(self._unreadable), self.step)
+            self._add_scalar('speed/pairs_per_second', rate)
+        self._add_scalar('data/broken_images', len(self._unreadable))
         epoch = (self.step - 1) // self.steps + 1
         self._bar.set_description(f'epoch {epoch}', refresh=False)
         self._bar.set_postfix({'loss': f'{values["loss"]:.3f}'}, refresh=False)
@@ -88,19 +93,34 @@ class TrainingLogger:
 
     def log_image(self, image: Image) -> None:
         """Log an image from `draw_pairs` to TensorBoard."""
-        self._tensorboard.add_image('pairs', image[..., ::-1], self.step, dataformats='HWC')
+        if self._tensorboard:
+            self._tensorboard.add_image('pairs', image[..., ::-1], self.step, dataformats='HWC')
 
     def close(self) -> None:
         """Close all files and the progress bar."""
         self._log.close()
-        self._tensorboard.close()
+        if self._tensorboard:
+            self._tensorboard.close()
         self._bar.close()
 
     def _write(self, values: Mapping[str, float], group: str) -> None:
         self._log.write(json.dumps({'step': self.step, **values}) + '\n')
         self._log.flush()
         for name, value in values.items():
-            self._tensorboard.add_scalar(f'{group}/{name}', value, self.step)
+            self._add_scalar(f'{group}/{name}', value)
+
+    def _add_scalar(self, name: str, value: float) -> None:
+        if self._tensorboard:
+            self._tensorboard.add_scalar(name, value, self.step)
+
+
+def _open_tensorboard(folder: Path, first_step: int) -> SummaryWriter | None:
+    if find_spec('tensorboard') is None:
+        tqdm.write('TensorBoard is not installed: metrics are written to log.jsonl only')
+        return None
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=first_step)
 
 
 def _step(line: str) -> float:

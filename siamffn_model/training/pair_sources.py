@@ -21,9 +21,7 @@ from siamffn_model.datasets.copy_paste import (
     paste,
     transform,
 )
-from siamffn_model.datasets.index import Index, open_index
 from siamffn_model.datasets.pack import Pack, VideoFrame
-from siamffn_model.datasets.sets import TRAINING_SETS
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.crop import SEARCH_SIZE, context_side
@@ -34,6 +32,7 @@ from siamffn_model.training.augmentation import ColorJitter
 from siamffn_model.training.sampling import CropSpec, PairSource, TargetPair
 
 if TYPE_CHECKING:
+    from siamffn_model.datasets.index import Index
     from siamffn_model.training.recipe import Recipe
 
 # Probability of each kind of pair from the pack, and weight of each source of its video pairs.
@@ -62,6 +61,10 @@ def open_sources(recipe: Recipe, folders: Mapping[str, Path]) -> list[PairSource
     Raises `ConfigError` for a data set without a folder and for a folder of a set that the recipe
     does not use.
     """
+    # Imported here, so that the pack can be used without the packages that indices require.
+    from siamffn_model.datasets.index import open_index
+    from siamffn_model.datasets.sets import TRAINING_SETS
+
     for name in folders:
         if name not in recipe.data:
             raise ConfigError(

@@ -6,22 +6,26 @@ import copy
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.datasets.synthetic import Scene, render_scene
+from siamffn_model.evaluation.jobs import run_sequence
 from siamffn_model.evaluation.metrics import Scores
-from siamffn_model.evaluation.runner import track_all
+from siamffn_model.evaluation.results import score_one_pass
 from siamffn_model.evaluation.starts import with_starts
 from siamffn_model.imaging.image import Image
 from siamffn_model.imaging.sources import FOLDER_FPS, Frames
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.runtimes.selection import prepare
 from siamffn_model.tracking import Tracker
-from siamffn_model.training.pair_sources import PackSource
-from siamffn_model.training.sampling import PairSource
+
+if TYPE_CHECKING:
+    from siamffn_model.training.pair_sources import PackSource
+    from siamffn_model.training.sampling import PairSource
 
 STARTS = 4  # runs on each sequence of the folder
 CLIPS, LENGTH = 4, 30  # number of generated clips, and frames in each
@@ -55,6 +59,8 @@ def open_validation(folder: Path | None, sources: Iterable[PairSource]) -> list[
     """
     if folder is not None:
         return with_starts(read_sequences(folder), STARTS)
+    from siamffn_model.training.pair_sources import PackSource  # needs packages of the data sets
+
     packs = [source for source in sources if isinstance(source, PackSource)]
     generate = partial(_clip_scene, packs[0]) if packs else _rendered_scene
     return [synthetic_sequence(f'clip{seed}', generate(seed)) for seed in range(CLIPS)]
@@ -76,6 +82,11 @@ def synthetic_sequence(name: str, scene: Scene) -> Sequence:
 
 
 def validate(model: Siamese, sequences: list[Sequence], device: torch.device) -> Scores:
-    """Run the tracker on the sequences with a copy of the model; return the mean scores."""
-    tracker = Tracker(prepare(copy.deepcopy(model), str(device)))
-    return track_all(tracker, sequences).curves.scores
+    """Run the tracker on the sequences with a copy of the model; return the mean scores.
+
+    The copy runs in PyTorch on every device: PyTorch never frees the weights of models that are
+    converted for other inference engines.
+    """
+    tracker = Tracker(prepare(copy.deepcopy(model), str(device), 'torch'))
+    boxes = {s.name: run_sequence(tracker, s, lambda: None).boxes for s in sequences}
+    return score_one_pass(sequences, boxes).curves.scores

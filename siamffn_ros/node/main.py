@@ -36,7 +36,7 @@ def main(args: list[str] | None = None) -> int:
         action='append',
         default=[],
         metavar='NAME=TOPIC',
-        help='track in this topic, with a node /NAME/tracker; several share the process',
+        help='track in this topic, with a node /NAME/tracker; several share process and model',
     )
     options = parser.parse_args(remove_ros_args(sys.argv if args is None else args)[1:])
     return_large_allocations()

@@ -22,9 +22,9 @@ from vision_msgs.msg import Detection2D
 from siamffn_model.errors import ConfigError, ImageError, NotReadyError, SiamFFNError
 from siamffn_model.live.frame_buffer import Frame
 from siamffn_model.live.pipeline import PushResult, TrackingPipeline
+from siamffn_model.live.shared_runtime import load_shared
 from siamffn_model.live.targets import TargetStatus
 from siamffn_model.runtimes.selection import free_memory
-from siamffn_model.tracking import load_model
 from siamffn_ros.messages.conversions import to_box, to_nanoseconds
 from siamffn_ros.node import parameters
 from siamffn_ros.node.diagnostics import NodeStatistics, diagnostic_status
@@ -85,7 +85,7 @@ class TrackerNode(LifecycleNode):
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and create the publishers."""
+        """Load the model, unless another camera has, and create the publishers."""
         values = parameters.read(self)
         try:
             if reason := parameters.validate(values, parameters.BY_NAME, configured=False):
@@ -103,7 +103,7 @@ class TrackerNode(LifecycleNode):
         try:
             pipeline = TrackingPipeline(
                 partial(
-                    load_model,
+                    load_shared,
                     values.model,
                     Path(values.weights) if values.weights else None,
                     values.device,
@@ -147,7 +147,7 @@ class TrackerNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the model and its memory."""
+        """Free the model, unless another camera uses it, and its memory."""
         configured, self._configured = self._configured, None
         if configured:
             configured.pipeline.close()

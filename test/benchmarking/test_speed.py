@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from siamffn_model.benchmarking import speed
-from siamffn_model.benchmarking.report import add_section, format_results, report_section
+from siamffn_model.benchmarking import measurements, speed
+from siamffn_model.benchmarking.complexity import count_complexity
+from siamffn_model.benchmarking.hardware import Hardware, measure_hardware
+from siamffn_model.benchmarking.measurements import Measurements, measure
+from siamffn_model.benchmarking.report import (
+    add_section,
+    as_dict,
+    format_results,
+    format_scaling,
+    hardware_shares,
+    report_section,
+)
 from siamffn_model.benchmarking.speed import (
     SpeedResult,
     TrackerConfig,
@@ -20,6 +32,7 @@ from siamffn_model.benchmarking.speed import (
     measure_target_counts,
     time_call,
 )
+from siamffn_model.benchmarking.stages import Stages, count_stages
 from siamffn_model.datasets.synthetic import render_scene
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.crop import View
@@ -86,7 +99,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(View, 'crop', timed_crop)
     monkeypatch.setattr(speed, 'update_all', timed_update_all)
     monkeypatch.setattr(OpenCVTracker, 'update', lambda *_: clock.advance(OPENCV_MS))
-    monkeypatch.setattr(speed, 'time', SimpleNamespace(perf_counter=clock))
+    for module in (speed, measurements):
+        monkeypatch.setattr(module, 'time', SimpleNamespace(perf_counter=clock))
     return clock
 
 
@@ -172,7 +186,7 @@ def test_memory_is_that_of_a_process_with_one_tracker() -> None:
 
 
 def test_each_target_needs_one_search_per_update(runtimes: list[FakeRuntime], clock: Clock) -> None:
-    results = measure_target_counts(TrackerConfig('siamffn_lite0', '', 'cpu'))
+    results = measure_target_counts([TrackerConfig('siamffn_lite0', '', 'cpu')])
     assert [result.targets for result in results] == [1, 2, 4, 8, 16]
     update = CROP_MS + SEARCH_MS + DECODE_MS
     assert [result.update for result in results] == pytest.approx(
@@ -217,11 +231,11 @@ def test_speeds_are_relative_to_the_baseline() -> None:
 def test_a_section_is_added_before_the_others(tmp_path: Path) -> None:
     file = tmp_path / 'benchmarks.md'
     file.write_text('# Benchmarks\n\nAbout.\n\n## 2026-01-01\n\nold\n')
-    add_section(file, report_section([make_result('fast', 10)], 'scaling'))
+    add_section(file, report_section(Measurements([make_result('fast', 10)])))
     text = file.read_text()
     assert text.startswith('# Benchmarks\n\nAbout.\n\n## 20')
     assert text.endswith('## 2026-01-01\n\nold\n')
-    assert '| fast ' in text and 'scaling' in text
+    assert '| fast ' in text
     file.write_text('# Benchmarks\n')
     add_section(file, '## new\n')
     assert file.read_text() == '# Benchmarks\n## new\n\n'
@@ -240,7 +254,7 @@ def test_the_command_prints_json() -> None:
     assert content['machine']['processor'] and content['machine']['date']
 
 
-@pytest.mark.usefixtures('runtimes', 'no_memory')
+@pytest.mark.usefixtures('runtimes', 'no_memory', 'bounds')
 def test_the_command_adds_a_report(tmp_path: Path) -> None:
     file = tmp_path / 'benchmarks.md'
     file.write_text('# Benchmarks\n')
@@ -251,5 +265,97 @@ def test_the_command_adds_a_report(tmp_path: Path) -> None:
     for row in cells(done.stdout):
         assert row in cells(section)
     update = CROP_MS + SEARCH_MS + DECODE_MS
-    assert ['16', f'{16 * update}.00', f'{1000 / update:.0f}'] in cells(section)
+    row = ['siamfc_alex, fake', '16', f'{16 * update}.00', f'{1000 / update:.0f}']
+    assert row in [cells_of_row[:4] for cells_of_row in cells(section)]
     assert ['3840x2160', f'{update}.00', '1.00'] in cells(section)
+
+
+# --- parts, bounds of the device, stages on a GPU
+
+
+@pytest.fixture
+def bounds(monkeypatch: pytest.MonkeyPatch) -> Hardware:
+    """Replace the measurement of the device."""
+    hardware = Hardware(matrix_flops=800e12, copy_bytes=4e12)
+    monkeypatch.setattr(measurements, 'measure_hardware', lambda device: hardware)
+    return hardware
+
+
+@pytest.mark.usefixtures('runtimes', 'no_memory', 'bounds')
+def test_every_part_has_at_least_one_round_after_the_time_limit() -> None:
+    config = TrackerConfig('siamffn_lite0', '', 'cpu')
+    *_, results = measure([config], [], 1, scaling=True, seconds=0)
+    assert [result.targets for result in results.targets] == [1, 2, 4, 8, 16]
+    assert len(results.sizes) == 4
+    assert results.trackers[0].memory_mb is None, 'a process for each tracker takes too long'
+    assert results.stages == [], 'on a GPU only'
+
+
+@pytest.mark.usefixtures('no_memory', 'bounds')
+def test_on_a_gpu_all_models_have_more_targets_and_stages(
+    monkeypatch: pytest.MonkeyPatch, runtimes: list[FakeRuntime]
+) -> None:
+    stages = Stages('siamffn_lite0, fake', 1, 0.1, 0.5, 0.05, {'conv': 0.4})
+    monkeypatch.setattr(measurements, 'choose_device', lambda device: device)
+    monkeypatch.setattr(
+        measurements, 'profile_stages', lambda config, targets: replace(stages, targets=targets)
+    )
+    config = TrackerConfig('siamffn_lite0', '', 'cuda')
+    baseline = measurements.baseline_config('cuda')
+    *_, results = measure([config], [baseline], 1, scaling=True)
+    assert [result.name for result in results.targets] == (
+        5 * ['siamffn_lite0, fake'] + 5 * ['siamban_r50, fake']
+    )
+    rows = cells(format_scaling(results))
+    update = CROP_MS + SEARCH_MS + DECODE_MS
+    host = f'{update - 0.65:.3f}'
+    assert ['siamffn_lite0, fake', '1', '0.100', '0.500', '0.050', host] in rows
+    content = as_dict(results)
+    assert content['hardware'] == {'matrix_flops': 800e12, 'copy_bytes': 4e12}
+    assert json.loads(json.dumps(content)) == content
+
+
+def test_shares_of_the_hardware() -> None:
+    counts = count_complexity('siamffn_r50')
+    result = SpeedResult('siamffn_r50, fake', 4, 10.0, 10.0, 400.0)
+    matrix, memory = hardware_shares(result, Hardware(1e12, 1e12))
+    assert matrix == pytest.approx(400 * 2 * counts.macs / 1e12)
+    assert memory == pytest.approx(100 * 2 * (counts.parameters + 4 * counts.values) / 1e12)
+
+
+def test_the_bounds_of_the_cpu_are_plausible() -> None:
+    hardware = measure_hardware('cpu')
+    assert 1e8 < hardware.matrix_flops < 1e15
+    assert 1e8 < hardware.copy_bytes < 1e13
+
+
+def test_events_of_a_profile_are_counted_by_stage() -> None:
+    def event(name: str, microseconds: float, kind: str = 'CUDA') -> SimpleNamespace:
+        time_range = SimpleNamespace(elapsed_us=lambda: microseconds)
+        return SimpleNamespace(
+            name=name, time_range=time_range, device_type=SimpleNamespace(name=kind)
+        )
+
+    events: Any = [
+        event('Memcpy HtoD (Pinned -> Device)', 20),
+        event('conv', 300),
+        event('conv', 100),
+        event('relu', 100),
+        event('Memcpy DtoH (Device -> Pinned)', 10),
+        event('cudaGraphLaunch', 5000, 'CPU'),
+    ]
+    stages = count_stages('model', 2, events, updates=10)
+    assert (stages.name, stages.targets) == ('model', 2)
+    assert (stages.upload, stages.network, stages.download) == pytest.approx((0.002, 0.05, 0.001))
+    assert stages.kernels == pytest.approx({'conv': 0.04, 'relu': 0.01})
+
+
+@pytest.mark.usefixtures('runtimes', 'no_memory', 'bounds')
+def test_the_command_writes_json_after_each_part(tmp_path: Path) -> None:
+    file = tmp_path / 'results.json'
+    words = ['--model', 'siamfc_alex', '--device', 'cpu', '--seconds', '0']
+    done = siamffn('benchmark', *words, '--report', file)
+    assert done.exit_code == 0, done.output
+    content = json.loads(file.read_text())
+    assert [result['targets'] for result in content['targets']] == [1, 2, 4, 8, 16]
+    assert [result['size'] for result in content['sizes']][-1] == '3840x2160'

@@ -18,7 +18,7 @@ FILL = (10.0, 100.0, 200.0)
 
 
 def crops_of(views: list[View], size: int, slots: int) -> np.ndarray:
-    buffer = np.zeros(header_size(slots) + buffer_size(views, size), np.uint8)
+    buffer = np.zeros(buffer_size(slots, size), np.uint8)
     used = pack_views(views, size, slots, buffer)
     assert used <= len(buffer)
     return sample_crops(torch.from_numpy(buffer), slots, size).numpy()
@@ -56,7 +56,22 @@ def test_a_view_outside_the_image_has_the_fill_colour(x: float, y: float) -> Non
 def test_only_the_sampled_region_is_uploaded() -> None:
     large = np.zeros((2160, 3840, 3), np.uint8)
     view = View(large, 2000, 1000, 200, FILL)
-    assert buffer_size([view], 255) - header_size(1) == pytest.approx(3 * 200**2, rel=0.03)
+    used = pack_views([view], 255, 1, np.zeros(buffer_size(1, 255), np.uint8))
+    assert used - header_size(1) == pytest.approx(3 * 200**2, rel=0.03)
+
+
+@given(st.floats(-50, 250), st.floats(-50, 200), st.floats(1, 200))
+def test_any_region_fits_into_a_slot(x: float, y: float, side: float) -> None:
+    image = np.zeros((150, 200, 3), np.uint8)
+    buffer = np.zeros(buffer_size(1, 31), np.uint8)
+    assert pack_views([View(image, x, y, side, FILL)], 31, 1, buffer) <= len(buffer)
+
+
+def test_a_crop_of_a_region_with_more_pixels_is_that_of_opencv() -> None:
+    large = cv2.resize(IMAGE, (3840, 2160))
+    view = View(large, 2000.3, 1000.7, 1900, FILL)
+    (crop,) = crops_of([view], 255, 1)
+    assert np.array_equal(crop, view.crop(255))
 
 
 def test_crops_are_sampled_on_the_device_of_the_buffer() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,18 +126,66 @@ CPU, CUDA, TENSORRT = (f'{name}ExecutionProvider' for name in ('CPU', 'CUDA', 'T
     ],
 )
 def test_the_fastest_provider_is_first(
-    device: str, available: list[str], expected: list[str]
+    device: str,
+    available: list[str],
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    requested = onnx_runtime.providers(device, available)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    requested = onnx_runtime.providers(device, available, b'model')
     assert [name for name, _ in requested] == expected
     if device == 'cuda:1':
         assert [options['device_id'] for _, options in requested] == [1, 1]
         assert requested[0][1]['trt_fp16_enable'] is True
 
 
+def engine_folder(model: bytes) -> Path:
+    (_, options), _ = onnx_runtime.providers('cuda', [TENSORRT, CUDA], model)
+    assert options['trt_engine_cache_enable'] is True
+    folder = Path(options['trt_engine_cache_path'])
+    assert folder.is_dir(), 'ONNX Runtime does not create parent folders'
+    return folder
+
+
+def test_each_model_and_each_tensorrt_version_has_its_own_engines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    first = engine_folder(b'weights of Monday')
+    assert first.is_relative_to(tmp_path / 'siamffn')
+    assert engine_folder(b'weights of Tuesday') != first
+    assert engine_folder(b'weights of Monday') == first
+    with monkeypatch.context() as patch:
+        patch.setattr(onnx_runtime, '_tensorrt_version', lambda: '101401')
+        newer = engine_folder(b'weights of Monday')
+        patch.setattr(onnx_runtime.onnxruntime, '__version__', '99.0')
+        folders = {first, newer, engine_folder(b'weights of Monday')}
+    assert len(folders) == 3
+
+
+def test_old_engines_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    folders = [engine_folder(bytes([n])) for n in range(onnx_runtime.MAX_ENGINES)]
+    for age, folder in enumerate(folders):
+        os.utime(folder, (age, age))
+    assert engine_folder(bytes([0])) == folders[0], 'it is used, so it is the newest now'
+    engine_folder(b'another model')
+    assert [folder.exists() for folder in folders] == [True, False] + [True] * 6
+
+
+def test_engines_are_not_cached_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+    (_, options), _ = onnx_runtime.providers('cuda', [TENSORRT, CUDA], b'model')
+    assert options == {'device_id': 0, 'trt_fp16_enable': True}
+
+
 def test_an_unusable_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DependencyError, match="cannot use 'cuda': `pip install onnxruntime-gpu`"):
-        onnx_runtime.providers('cuda', ['AzureExecutionProvider', CPU])
+        onnx_runtime.providers('cuda', ['AzureExecutionProvider', CPU], b'model')
     with pytest.raises(ConfigError, match="unknown device 'toaster'"):
         choose_runtime('toaster', 'onnx')
     assert choose_runtime('cuda:1', 'onnx') == ('cuda:1', 'onnx')

@@ -152,6 +152,18 @@ def test_a_missing_key_is_reported(tmp_path: Path, key: str) -> None:
     assert '\n' not in error_message(path)
 
 
+def test_data_device_is_a_key_beside_the_data_sets(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    assert not read_recipe(path).data_device
+    recipe = read_recipe(path, ['data={pack: {pairs: 100}, device: true}'])
+    assert recipe.data == {'pack': SourceConfig(pairs=100)}
+    assert recipe.data_device
+    message = error_message(path, 'data.device=3')
+    assert message == '--set data.device=3: data.device is 3, allowed: true and false'
+    message = error_message(path, 'data.device=true')
+    assert 'data.device is true, but coco cannot be kept on a device, only pack' in message
+
+
 def test_data_without_a_source_is_reported(tmp_path: Path) -> None:
     path = write(tmp_path, 'data: {}\nbase: base.yaml')
     write(tmp_path, GOOD, 'base.yaml')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +88,21 @@ def test_validation_scores_a_model_and_does_not_change_it() -> None:
     assert [parameter.requires_grad for parameter in model.parameters()] == learning
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def resident_memory() -> int:
+    """Return the resident memory of this process in bytes."""
+    return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+@pytest.mark.slow
+def test_validations_do_not_accumulate_memory() -> None:
+    model = create_model('siamffn_lite0')
+    scene = synthetic_sequence('scene', render_scene(2, seed=3))
+    before = 0
+    for number in range(6):
+        validate(model, [scene], torch.device('cpu'))
+        gc.collect()
+        before = before if number > 1 else resident_memory()  # the first ones fill caches
+    growth = (resident_memory() - before) / 4
+    assert growth < 6e6, 'a model that PyTorch has traced keeps 15 MB'

@@ -23,6 +23,7 @@ from vision_msgs.msg import Detection2D
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import ConfigError, ImageError
 from siamffn_model.live.frame_buffer import Frame
+from siamffn_model.live.shared_runtime import load_shared
 from siamffn_model.tracking import State
 from siamffn_ros.messages.images import to_image
 from siamffn_ros.node import publishers
@@ -125,6 +126,15 @@ def test_an_internal_error_is_counted_by_the_service_and_by_the_topic(
     assert local_node._statistics.total['failed'] == 2
 
 
+def test_the_node_uses_the_model_that_cameras_share(local_node: TrackerNode, weights: Path) -> None:
+    if not local_node._configured:
+        local_node.set_parameters([Parameter('weights', value=str(weights))])
+        local_node.trigger_configure()
+    assert local_node._configured
+    shared = load_shared('siamffn_lite0', weights, 'auto', 'auto')
+    assert shared is local_node._configured.pipeline.model
+
+
 def test_the_node_ends_cleanly_on_sigint(
     start_node: Callable[..., NodeProcess], peer: Peer, clip: Scene
 ) -> None:
@@ -202,6 +212,10 @@ def test_several_cameras_share_a_process(
     for n, peer in itertools.product((1, 2, 3), peers):
         status = peer.track(clip.images[n], (10 + n) * SECOND)
         assert (status.target_id, status.state) == (f'car of {peer.namespace}', State.TRACKING)
+    front, rear = peers
+    assert front.change_state(Transition.TRANSITION_DEACTIVATE)
+    assert front.change_state(Transition.TRANSITION_CLEANUP)
+    assert rear.track(clip.images[4], 14 * SECOND).state == State.TRACKING
     assert node.end(signal.SIGTERM) == 0
     assert 'Traceback' not in node.log_text() and 'ERROR' not in node.log_text()
 
