@@ -11,7 +11,7 @@ def report(results: dict[str, Any]) -> str:
     steps = results['steps']
     machine = steps.get('benchmark', {}).get('machine', {})
     rows = [f'| {name} | {_text(value)} |' for name, value in machine.items()]
-    lines = ['# GPU run', '', f'`{results["command"]}`', '', *_table('machine', rows)]
+    lines = ['# GPU run', '', f'`{results["command"]}`', '', *_table('machine | ', rows)]
     lines += _table('target | measured', [f'| {name} | {v} |' for name, v in _targets(steps)])
     if not steps.get('benchmark', {}).get('tables'):  # it was stopped before it printed them
         lines += _targets_table(steps.get('benchmark', {}).get('targets', []))
@@ -39,8 +39,6 @@ def _targets_table(results: list[dict[str, Any]]) -> list[str]:
 
 def _table(header: str, rows: list[str]) -> list[str]:
     columns = header.count('|') + 1
-    if rows and header == 'machine':
-        header, columns = 'machine | ', 2
     return [f'| {header} |', '|' + '---|' * columns, *rows, ''] if rows else []
 
 

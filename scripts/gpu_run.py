@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout, not 
 from gpu_state import Run, read_json, work_folder
 from gpu_steps import ROOT, run_all
 
+from siamffn_model.datasets.training_set import parse_folder
 from siamffn_model.errors import ConfigError, DependencyError, SiamFFNError
 
 MARGIN = 4  # seconds for the start and the end of this script
@@ -84,10 +85,10 @@ def _minutes(text: str) -> float:
 
 
 def _folder(text: str) -> tuple[str, Path]:
-    name, _, folder = text.partition('=')
-    if not (name and folder):
-        raise argparse.ArgumentTypeError(f'{text}: give NAME=DIR, such as pack=/data/pack')
-    return name, Path(folder)
+    try:
+        return parse_folder(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def open_run(options: argparse.Namespace, start: float) -> Run:

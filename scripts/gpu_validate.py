@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from siamffn_model.atomic_io import atomic_write, write_text
+from siamffn_model.datasets.training_set import parse_folder
 from siamffn_model.networks.zoo import create_model, load_weights, save_weights
 from siamffn_model.runtimes.devices import choose_device
 from siamffn_model.training.pair_sources import open_sources
@@ -25,8 +26,8 @@ from siamffn_model.training.validation import open_validation, validate
 AVERAGED = 'module.'  # prefix of the averaged weights in a checkpoint
 
 
-def write_final_weights(training: Path, model: str, start: str, path: Path) -> int:
-    """Write the weights in a checkpoint to `path`; return the step."""
+def write_final_weights(training: Path, model: str, start: str, path: Path) -> None:
+    """Write the weights in a checkpoint to `path`."""
     state = torch.load(training / 'checkpoint.pt', map_location='cpu', weights_only=True)
     averaged = {
         key.removeprefix(AVERAGED): value
@@ -37,7 +38,6 @@ def write_final_weights(training: Path, model: str, start: str, path: Path) -> i
     network.load_state_dict(averaged or state['model'])
     card = {'recipe': state['recipe'], 'start': start, 'step': state['step']}
     save_weights(network, model, path, card)
-    return int(state['step'])
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
     else:
         shutil.copyfile(finished, final)
     _copy(final, weights)
-    folders = {name: Path(folder) for name, folder in (word.split('=') for word in options.data)}
+    folders = dict(map(parse_folder, options.data))
     validation = folders.pop('validation', None)
     sequences = open_validation(validation, open_sources(recipe, folders))
     candidates = {'final': final, 'best': options.training / 'best.safetensors'}

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from siamffn_model.atomic_io import write_text
+from siamffn_model.datasets.training_set import parse_folder
 from siamffn_model.distributed import World, init_distributed
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE
 from siamffn_model.networks.zoo import create_model, save_weights
@@ -108,7 +109,7 @@ def main() -> None:
         other = read_recipe(options.pairs_of)
         same = {key: getattr(other, key) for key in ('data', 'data_device', 'augmentation')}
         recipe = recipe.model_copy(update=same)
-    folders = {name: Path(folder) for name, folder in (word.split('=') for word in options.data)}
+    folders = dict(map(parse_folder, options.data))
     for result in measure_training(
         recipe, folders, options.device, options.workers, options.seconds
     ):

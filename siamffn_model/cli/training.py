@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from siamffn_model.cli.options import device_option, require_extra
+from siamffn_model.datasets.training_set import parse_folder
+from siamffn_model.errors import ConfigError
 
 
 def parse_folders(
@@ -18,14 +20,15 @@ def parse_folders(
     """Parse the values NAME=DIR of an option; a click callback. Raises `click.BadParameter`."""
     folders: dict[str, Path] = {}
     for value in values:
-        name, separator, folder = value.partition('=')
-        if not (name and separator and folder):
-            raise click.BadParameter(f'{value!r}: give NAME=DIR, such as got10k=/data/GOT-10k')
+        try:
+            name, folder = parse_folder(value)
+        except ConfigError as error:
+            raise click.BadParameter(str(error)) from None
         if name in folders:
             raise click.BadParameter(
                 f'{value!r}: {name} is already {folders[name]}; give each name once'
             )
-        folders[name] = Path(folder)
+        folders[name] = folder
     return folders
 
 

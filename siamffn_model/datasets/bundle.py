@@ -10,17 +10,20 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from siamffn_model.atomic_io import atomic_write
-from siamffn_model.datasets.pack import Pack
+from siamffn_model.datasets.pack import Pack, VideoFrame
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
+
+Floats = NDArray[np.float64]
 
 OBJECT_SIZE = 96  # pixels, square root of the area of an object's box, at most
 QUALITY = 70  # of WebP
@@ -46,21 +49,42 @@ def write_bundle(pack: Pack, path: Path) -> int:
     ]
     images = [*factors, *pack.backgrounds, *(frame.image for _, _, frame in videos)]
 
-    def encode(name: str) -> bytes:
-        if name in masks:
-            return _encode_mask(_reduce(pack.mask(name), masks[name]))
-        return _encode_image(_reduce(pack.image(name), factors.get(name, 1.0)))
+    def encode(name: str) -> tuple[bytes, Floats]:
+        """Return an encoded image and by what its width and height are multiplied."""
+        is_mask = name in masks
+        image = pack.mask(name) if is_mask else pack.image(name)
+        reduced = _reduce(image, masks[name] if is_mask else factors.get(name, 1.0))
+        ratios = np.divide(reduced.shape[1::-1], image.shape[1::-1])
+        return (_encode_mask if is_mask else _encode_image)(reduced), ratios
 
     names = list(dict.fromkeys([*images, *masks]))
     new_names = {name: str(number) for number, name in enumerate(names)}
-    tables: dict[str, list[tuple[object, ...]]] = {
+    with atomic_write(path) as partial, ThreadPool() as pool:
+        encoded = dict(zip(names, pool.imap(encode, names, chunksize=16)))
+        tables = _tables(pack, videos, new_names, {n: ratios for n, (_, ratios) in encoded.items()})
+        with zipfile.ZipFile(partial, 'w') as file:
+            for table, rows in tables.items():
+                _write(file, table, _csv(rows), zipfile.ZIP_DEFLATED)
+            for name, (data, _) in encoded.items():
+                _write(file, new_names[name], data, zipfile.ZIP_STORED)
+    return path.stat().st_size
+
+
+def _tables(
+    pack: Pack,
+    videos: list[tuple[str, str, VideoFrame]],
+    new_names: Mapping[str, str],
+    ratios: Mapping[str, Floats],
+) -> dict[str, list[tuple[object, ...]]]:
+    """Return the rows of the csv files, given the new name and the reduction of each image."""
+    return {
         'objects.csv': [
             ('image', 'mask', 'x', 'y', 'w', 'h'),
             *(
                 (
                     new_names[item.image],
                     new_names[item.mask],
-                    *_reduced_box(pack.image(item.image), item.box, factors[item.image]),
+                    *_reduced_box(item.box, ratios[item.image]),
                 )
                 for item in pack.objects
             ),
@@ -74,12 +98,6 @@ def write_bundle(pack: Pack, path: Path) -> int:
             ),
         ],
     }
-    with atomic_write(path) as partial, zipfile.ZipFile(partial, 'w') as file, ThreadPool() as pool:
-        for table, rows in tables.items():
-            _write(file, table, _csv(rows), zipfile.ZIP_DEFLATED)
-        for name, data in zip(names, pool.imap(encode, names, chunksize=16)):
-            _write(file, new_names[name], data, zipfile.ZIP_STORED)
-    return path.stat().st_size
 
 
 def _write(file: zipfile.ZipFile, name: str, data: bytes, method: int) -> None:
@@ -92,18 +110,13 @@ def _csv(rows: Iterable[Iterable[object]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _reduced_size(image: Image, factor: float) -> tuple[int, int]:
-    height, width = image.shape[:2]
-    return max(round(width * factor), 1), max(round(height * factor), 1)
-
-
 def _reduce(image: Image, factor: float) -> Image:
-    size = _reduced_size(image, factor)
+    height, width = image.shape[:2]
+    size = max(round(width * factor), 1), max(round(height * factor), 1)
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _reduced_box(image: Image, box: Box, factor: float) -> list[float]:
-    ratios = np.divide(_reduced_size(image, factor), image.shape[1::-1])
+def _reduced_box(box: Box, ratios: Floats) -> list[float]:
     return [round(value, 2) for value in (np.array(box) * np.tile(ratios, 2)).tolist()]
 
 

@@ -45,9 +45,14 @@ class Pose(NamedTuple):
         return rotation @ np.diag([self.stretch, 1.0])
 
 
+def sprite_corner(box: Box) -> tuple[int, int]:
+    """Return x and y of a sprite's first pixel in the image that `make_sprite` cuts it from."""
+    return max(int(box.x) - 2, 0), max(int(box.y) - 2, 0)
+
+
 def make_sprite(image: Image, mask: Image, box: Box) -> Sprite:
     """Cut the object out of its image; `box` is the bounding box of the mask (H, W), 0 or 255."""
-    x1, y1 = max(int(box.x) - 2, 0), max(int(box.y) - 2, 0)
+    x1, y1 = sprite_corner(box)
     x2, y2 = int(np.ceil(box.x + box.w)) + 2, int(np.ceil(box.y + box.h)) + 2
     mask = mask[y1:y2, x1:x2]
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)

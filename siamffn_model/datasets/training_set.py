@@ -12,8 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError, DataError
 from siamffn_model.imaging.geometry import Box
+
+
+def parse_folder(text: str) -> tuple[str, Path]:
+    """Parse NAME=DIR, the folder of a data set; raise `ConfigError` for another form."""
+    name, _, folder = text.partition('=')
+    if not (name and folder):
+        raise ConfigError(f'{text!r}: give NAME=DIR, such as got10k=/data/GOT-10k')
+    return name, Path(folder)
 
 
 class Annotation(NamedTuple):

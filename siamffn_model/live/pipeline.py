@@ -68,7 +68,8 @@ class TrackingPipeline:
         self._enabled = True
         self._worker: Worker[Frame] = Worker(self._track, on_error, self._catch_up)
         try:
-            self.model = self._worker.call(lambda: _warm_up(load_model()))
+            self.model = self._worker.call(load_model)
+            self._worker.call(self.model.warm_up)
         except BaseException:
             self.close()
             raise
@@ -158,8 +159,3 @@ class TrackingPipeline:
         if not (self.targets and self._targets.catching_up):
             return False  # the usual case: nothing to do after a frame
         return self._publish_targets(self._targets.catch_up)
-
-
-def _warm_up(model: Runtime) -> Runtime:
-    model.warm_up()
-    return model

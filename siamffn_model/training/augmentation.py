@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from siamffn_model.imaging.image import Image
 
@@ -106,12 +107,17 @@ def reduce_contrast(image: Image, contrast: float, level: float) -> Image:
 def motion_blur(image: Image, rng: np.random.Generator) -> Image:
     """Blur the image along a random direction, by 3 to 31 pixels; short blurs are more frequent."""
     length = int(3 * (32 / 3) ** rng.random())
+    kernel = line_kernel(length, rng.uniform(0, np.pi))
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
+
+
+def line_kernel(length: int, angle: float) -> NDArray[np.float32]:
+    """Return a kernel (length, length): 1 on a line through its middle, at an angle in radians."""
     kernel = np.zeros((length, length), np.float32)
-    angle = rng.uniform(0, np.pi)
     offset = np.array([np.cos(angle), np.sin(angle)]) * (length - 1) / 2
     start, end = (length - 1) / 2 - offset, (length - 1) / 2 + offset
     cv2.line(kernel, start.round().astype(int).tolist(), end.round().astype(int).tolist(), 1.0)
-    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
+    return kernel
 
 
 def sensor_noise(image: Image, rng: np.random.Generator) -> Image:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from siamffn_model.training.augmentation import line_kernel
 from siamffn_model.training.device_rendering import EVEN_BYTES
 
 Floats = NDArray[np.float64]
@@ -57,11 +57,7 @@ def blur_line(pixels: Tensor, length: float, angle: float) -> Tensor:
     The line is the one that `augmentation.motion_blur` draws.
     """
     count = max(int(length), 1)
-    kernel = np.zeros((count, count), np.uint8)
-    offset = np.array([np.cos(angle), np.sin(angle)]) * (count - 1) / 2
-    start, end = (count - 1) / 2 - offset, (count - 1) / 2 + offset
-    cv2.line(kernel, start.round().astype(int).tolist(), end.round().astype(int).tolist(), 1)
-    taps = np.argwhere(kernel).tolist()
+    taps = np.argwhere(line_kernel(count, angle)).tolist()
     before = count // 2
     height, width = pixels.shape[1:]
     halves = torch.stack([pixels & EVEN_BYTES, (pixels >> 8).bitwise_and_(EVEN_BYTES)])

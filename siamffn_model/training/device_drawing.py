@@ -29,7 +29,16 @@ from siamffn_model.training.device_targets import (
     context_sides,
     draw_jitter,
 )
-from siamffn_model.training.pair_sources import CLIP_LENGTH, KINDS, VIDEO_SOURCES
+from siamffn_model.training.pair_sources import (
+    BACKGROUNDS,
+    CLIP_LENGTH,
+    KINDS,
+    PARTS_OF_OBJECTS,
+    PASTED_DISTRACTORS,
+    PASTED_OCCLUDER,
+    SAME_BACKGROUND,
+    VIDEO_SOURCES,
+)
 
 if TYPE_CHECKING:
     from siamffn_model.training.recipe import Augmentation
@@ -68,7 +77,7 @@ class TargetSource:
         n = len(rows)
         number, every = rng.integers(self.images.objects, size=n), np.ones((n, 2), bool)
         ground = np.stack([self._backgrounds(rng, n), self._backgrounds(rng, n)], axis=1)
-        ground[:, 1] = np.where(rng.random(n) < 0.7, ground[:, 0], ground[:, 1])
+        ground[:, 1] = np.where(rng.random(n) < SAME_BACKGROUND, ground[:, 0], ground[:, 1])
         angle = rng.uniform(-12, 12, (n, 1)) + (0, 1) * rng.normal(0, 8, (n, 1))
         stretch = rng.uniform(-0.15, 0.15, (n, 1)) + (0, 1) * rng.normal(0, 0.12, (n, 1))
         zoom = rng.uniform(0.9, 2, (n, 1)) * np.exp((0, 1) * rng.normal(0, 0.1, (n, 1)))
@@ -77,41 +86,34 @@ class TargetSource:
         roll = rng.uniform(-10, 10, (n, 2))
         targets.matrix[rows] = self._backdrop(ground, middle, zoom, roll, CROPS[:, None] / 2)
         side, center = targets.side[rows], targets.center[rows]
-        count = rng.choice(4, (n, 2), p=(0.45, 0.25, 0.20, 0.10))
+        count = rng.choice(4, (n, 2), p=PASTED_DISTRACTORS)
         for layer in range(3):
-            direction = rng.uniform(0, 2 * np.pi, (n, 2))
-            distance = side * rng.uniform(0.4, 1.2, (n, 2))
-            self._paste_other(rng, targets, layer, rows, count > layer, center, direction, distance)
+            self._paste_distractor(rng, targets, layer, rows, count > layer)
         stretch = np.exp(stretch) * targets.stretch[rows]
         placed, size = self._place(number, _poses(angle, stretch), center, side=side)
         targets.box[rows] = np.concatenate([center - size / 2, size], axis=-1)
         targets.add(5, rows, every, number, placed, draw_jitter(rng, 0.3, (n, 2)))
-        direction = rng.uniform(0, 2 * np.pi, (n, 2))
+        direction = _directions(rng.uniform(0, 2 * np.pi, (n, 2)))
         sides = rng.uniform(0.4, 0.9, (n, 2)) * context_sides(size)
-        center = center + 0.6 * size * np.stack([np.cos(direction), np.sin(direction)], axis=-1)
+        center = center + 0.6 * size * direction
         occluder, pose = rng.integers(self.images.objects, size=n), rng.uniform(-20, 20, (n, 2))
         placed, _ = self._place(occluder, _poses(pose, np.ones((n, 2))), center, side=sides)
-        targets.add(6, rows, (rng.random((n, 2)) < 0.15) & [False, True], occluder, placed)
+        present = (rng.random((n, 2)) < PASTED_OCCLUDER) & [False, True]
+        targets.add(6, rows, present, occluder, placed)
 
-    def _paste_other(
-        self,
-        rng: Rng,
-        targets: Targets,
-        layer: int,
-        rows: Ints,
-        present: NDArray[np.bool_],
-        center: Floats,
-        direction: Floats,
-        distance: Floats,
+    def _paste_distractor(
+        self, rng: Rng, targets: Targets, layer: int, rows: Ints, present: NDArray[np.bool_]
     ) -> None:
         """Paste different distractors into template and search crop, beside the target."""
         shape = present.shape
-        offset = distance[..., None] * np.stack([np.cos(direction), np.sin(direction)], axis=-1)
+        direction = _directions(rng.uniform(0, 2 * np.pi, shape))
+        distance = targets.side[rows] * rng.uniform(0.4, 1.2, shape)
+        center = targets.center[rows] + distance[..., None] * direction
         side = targets.side[rows] * rng.uniform(0.4, 1.2, shape)
         linear = _poses(rng.uniform(-20, 20, shape), np.ones(shape))
         for role in (0, 1):
             number = rng.integers(self.images.objects, size=len(rows))
-            placed, _ = self._place(number, linear, center + offset, side=side)
+            placed, _ = self._place(number, linear, center, side=side)
             only = present & (np.arange(2) == role)
             targets.add(layer, rows, only, number, placed)
 
@@ -139,8 +141,8 @@ class TargetSource:
         )
         mean, size = _target_size(rng, t)
         center = _path(rng, t, mean, margin=0.1)
-        every, extent = np.ones((n, 2), bool), np.ones((n, 2, 2))
-        _, extent = self._move(rng, targets, 5, rows, every, t, number, center, size)
+        every = np.ones((n, 2), bool)
+        extent = self._move(rng, targets, 5, rows, every, t, number, center, size)
         targets.crop(rows, center, extent)
         targets.enlargement[rows] = np.maximum(
             1 / np.sqrt(targets.frame[rows][:, :, 0].prod(axis=-1)), 1
@@ -172,7 +174,7 @@ class TargetSource:
         for layer in range(2):
             distance = longest * (1.1 + _uniform(rng, 0.2, 1, n) * (1 + _curve(rng, t))) * size
             angle = _uniform(rng, 0, 2 * np.pi, n) + _uniform(rng, 0.2, 1, n) * _curve(rng, t)
-            path = center + distance[..., None] * np.stack([np.cos(angle), np.sin(angle)], -1)
+            path = center + distance[..., None] * _directions(angle)
             own = size * np.exp(_uniform(rng, -0.2, 0.2, n) + 0.1 * _curve(rng, t))
             levels = np.stack(
                 [rng.uniform(0.85, 1.15, (n, 1, 3)), rng.uniform(-25, 25, (n, 1, 3))], axis=2
@@ -198,15 +200,18 @@ class TargetSource:
         center: Floats,
         size: Floats,
         levels: ArrayLike = ((1, 1, 1), (0, 0, 0)),
-    ) -> tuple[tuple[Floats, Floats], Floats]:
-        """Draw the rotation and stretch of moving objects and add them, see `MovingSprite`."""
+    ) -> Floats:
+        """Draw the rotation and stretch of moving objects and add them, see `MovingSprite`.
+
+        Returns the sizes (n, 2, 2) of their boxes.
+        """
         n = len(t)
         angle = _uniform(rng, -30, 30, n) + _uniform(rng, 3, 25, n) * _curve(rng, t)
         stretch = _uniform(rng, -0.15, 0.15, n) + _uniform(rng, 0.02, 0.15, n) * _curve(rng, t)
         linear = _poses(angle, np.exp(stretch))
         placed, extent = self._place(number, linear, center - 0.5, size=size)
         targets.add(layer, rows, np.broadcast_to(present, (n, 2)), number, placed, levels)
-        return placed, extent
+        return extent
 
     def _image(self, rng: Rng, targets: Targets, rows: Ints) -> None:
         """Draw an object in its original image."""
@@ -217,7 +222,7 @@ class TargetSource:
     def _part(self, rng: Rng, targets: Targets, rows: Ints) -> None:
         """Draw a part of an object or of a background."""
         n, objects = len(rows), self.images.objects
-        of_object = rng.random(n) < 0.6
+        of_object = rng.random(n) < PARTS_OF_OBJECTS
         piece = objects + rng.integers(self.images.backgrounds, size=n)
         number = np.where(of_object, rng.integers(objects, size=n), piece)
         targets.identity[rows] = number + np.where(of_object, PART, PIECE)
@@ -272,7 +277,9 @@ class TargetSource:
         """Draw backgrounds (count,), or the images of objects as ones."""
         objects = self.images.objects
         background = objects + rng.integers(self.images.backgrounds, size=count)
-        return np.where(rng.random(count) < 0.7, background, rng.integers(objects, size=count))
+        return np.where(
+            rng.random(count) < BACKGROUNDS, background, rng.integers(objects, size=count)
+        )
 
     def _backdrop(
         self, image: Ints, center: Floats, zoom: Floats, angle: Floats, middle: Floats
@@ -317,6 +324,11 @@ def _poses(angle: Floats, stretch: Floats) -> Floats:
     cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
     rows = [np.stack([cos * stretch, -sin], axis=-1), np.stack([sin * stretch, cos], axis=-1)]
     return np.stack(rows, axis=-2)
+
+
+def _directions(angle: Floats) -> Floats:
+    """Return the unit vectors (..., 2) at angles (...) in radians."""
+    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
 def _apply(linear: Floats, points: Floats) -> Floats:

@@ -11,17 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from siamffn_model.datasets.copy_paste import make_sprite
+from siamffn_model.datasets.copy_paste import make_sprite, sprite_corner
 from siamffn_model.datasets.pack import Pack
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.imaging.crop import mean_colour
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
-from siamffn_model.training.pair_sources import draw_textured_part
+from siamffn_model.training.pair_sources import (
+    BACKGROUND_PARTS,
+    OBJECT_PARTS,
+    draw_textured_part,
+)
 
 LEVELS = 4  # sizes of each image: 1, 1/2, 1/4 and 1/8
 PARTS = 4  # textured parts that are drawn in advance for each object and background
-OBJECT_PARTS, BACKGROUND_PARTS = (0.3, 0.8), (0.1, 0.5)  # ratios of their sides
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -148,7 +151,7 @@ def _decode(
     alpha, outline = np.full((height, width), 255, np.uint8), np.zeros((0, 2), np.float32)
     if mask and box:
         sprite = make_sprite(image, pack.mask(mask), box)
-        x, y = max(int(box.x) - 2, 0), max(int(box.y) - 2, 0)
+        x, y = sprite_corner(box)
         h, w = sprite.mask.shape
         alpha[:] = 0
         alpha[y : y + h, x : x + w] = sprite.mask

@@ -174,9 +174,7 @@ class DevicePairs:
                 block = following.result()
                 if number + 1 in numbers:
                     following = executor.submit(draw, number + 1)
-                for tensor in block[
-                    :-1
-                ]:  # its memory is kept until the caller's stream has read it
+                for tensor in block[:-1]:  # keep its memory until the caller's stream is done
                     tensor.record_stream(torch.cuda.current_stream(device))
                 yield block
 

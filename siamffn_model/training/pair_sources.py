@@ -48,6 +48,12 @@ VIDEO_SOURCES = {
     'got-10k sample': 0.03,
 }
 CLIP_LENGTH = 60  # frames
+BACKGROUNDS = 0.7  # fraction of backgrounds that are not images of objects
+PARTS_OF_OBJECTS = 0.6  # fraction of parts that are of objects, not of backgrounds
+OBJECT_PARTS, BACKGROUND_PARTS = (0.3, 0.8), (0.1, 0.5)  # ratios of their sides
+# Of pasted objects: fraction of pairs with one background, probabilities of 0, 1, 2 and 3
+# distractors in a crop, and fraction of search crops with an occluder.
+SAME_BACKGROUND, PASTED_DISTRACTORS, PASTED_OCCLUDER = 0.7, (0.45, 0.25, 0.20, 0.10), 0.15
 MIN_PART_SIDE = 16  # pixels
 MIN_TEXTURE = 10.0  # standard deviation of grey levels, below which a part shows no texture
 
@@ -184,15 +190,15 @@ class PackSource:
         A tracker must follow whatever was selected, such as a face or a door. If it were trained on
         complete objects only, it would learn to enlarge the box to the complete object.
         """
-        if rng.random() < 0.6:
+        if rng.random() < PARTS_OF_OBJECTS:
             number = int(rng.integers(len(self.pack.objects)))
             item = self.pack.objects[number]
             name, image = f'part of object {number}', self.pack.image(item.image)
-            bounds, ratios = item.box, (0.3, 0.8)
+            bounds, ratios = item.box, OBJECT_PARTS
         else:
             number = int(rng.integers(len(self.pack.backgrounds)))
             name, image = f'piece {number}', self.pack.image(self.pack.backgrounds[number])
-            bounds, ratios = Box(0, 0, image.shape[1], image.shape[0]), (0.1, 0.5)
+            bounds, ratios = Box(0, 0, image.shape[1], image.shape[0]), BACKGROUND_PARTS
         return self._still(rng, name, image, draw_textured_part(rng, image, bounds, ratios))
 
     def _still(self, rng: np.random.Generator, name: str, image: Image, box: Box) -> TargetPair:
@@ -228,7 +234,8 @@ class PackSource:
         """Draw an object pasted into two views of a background, with distractors, an occluder."""
         number = int(rng.integers(len(self.pack.objects)))
         background = self._background(rng)
-        search_background = background if rng.random() < 0.7 else self._background(rng)
+        same = rng.random() < SAME_BACKGROUND
+        search_background = background if same else self._background(rng)
         pose = Pose(rng.uniform(-12, 12), np.exp(rng.uniform(-0.15, 0.15)))
         zoom, middle = rng.uniform(0.9, 2.0), rng.uniform(0.2, 0.8, 2)
         search_pose = Pose(
@@ -254,12 +261,12 @@ class PackSource:
         """Render a crop; `camera` is the zoom and the relative position (2,) in the background."""
         zoom, (x, y) = camera
         canvas = backdrop(background, spec.size, (x, y), zoom, rng.uniform(-10, 10))
-        for _ in range(rng.choice(4, p=(0.45, 0.25, 0.20, 0.10))):
+        for _ in range(rng.choice(4, p=PASTED_DISTRACTORS)):
             self._paste_distractor(rng, canvas, spec)
         jittered = sprite._replace(image=ColorJitter.draw(rng, 0.3).apply(sprite.image))
         pose = pose._replace(stretch=pose.stretch * spec.stretch)
         box = paste(canvas, jittered, pose, spec.side, spec.center)
-        if spec.size == SEARCH_SIZE and rng.random() < 0.15:
+        if spec.size == SEARCH_SIZE and rng.random() < PASTED_OCCLUDER:
             self._paste_occluder(rng, canvas, box)
         return canvas, box
 
@@ -284,7 +291,7 @@ class PackSource:
 
     def _background(self, rng: np.random.Generator) -> Image:
         """Draw a background, or the image of an object as one."""
-        if rng.random() < 0.7:
+        if rng.random() < BACKGROUNDS:
             return self.pack.image(self.pack.backgrounds[rng.integers(len(self.pack.backgrounds))])
         return self.pack.image(self.pack.objects[rng.integers(len(self.pack.objects))].image)
 
