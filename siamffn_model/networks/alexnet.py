@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from siamffn_model.networks.backbone import Backbone
@@ -37,11 +39,10 @@ class AlexNet(Backbone):
             nn.BatchNorm2d(256),
         )
 
-    def frozen_stages(self, image: Tensor) -> Tensor:
+    def frozen_stages(self, image: Tensor) -> list[Tensor]:
         """See `Backbone.frozen_stages`; includes all layers."""
-        features: Tensor = self.layers(image)
-        return features
+        return [self.layers(image)]
 
-    def trainable_stages(self, x: Tensor) -> list[Tensor]:
+    def trainable_stages(self, stages: Sequence[Tensor]) -> list[Tensor]:
         """Return the only level (B, 256, h, w)."""
-        return [x]
+        return list(stages)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from siamffn_model.errors import WeightsError
@@ -16,12 +18,12 @@ class Backbone(nn.Module):
 
     channels: tuple[int, ...]
 
-    def frozen_stages(self, image: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) to the input of `trainable_stages`."""
+    def frozen_stages(self, image: Tensor) -> list[Tensor]:
+        """Map images (B, 3, H, W) to the inputs of `trainable_stages`."""
         raise NotImplementedError
 
-    def trainable_stages(self, x: Tensor) -> list[Tensor]:
-        """Map the output of `frozen_stages` to the levels."""
+    def trainable_stages(self, stages: Sequence[Tensor]) -> list[Tensor]:
+        """Map the outputs of `frozen_stages` to the levels."""
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> list[Tensor]:

@@ -30,8 +30,9 @@ def cross_correlation(search: Tensor, template: Tensor, padding: int = 0) -> Ten
 def depthwise_correlation(search: Tensor, template: Tensor, padding: int = 0) -> Tensor:
     """Correlate each channel separately (SiamRPN++; `xcorr_depthwise` in pysot; paper Fig. 3).
 
-    With gradients on a CPU this uses the Fourier transform: the result is the same up to rounding,
-    and the backward pass is many times faster than that of a grouped convolution.
+    Without padding, with gradients on a CPU, this uses the Fourier transform: the result is the
+    same up to rounding. For 31x31 cells its backward pass is faster than that of a grouped
+    convolution; for the 15x15 cells that are padded it is three times slower.
 
     Args:
         search: (B, C, H, W).
@@ -41,8 +42,8 @@ def depthwise_correlation(search: Tensor, template: Tensor, padding: int = 0) ->
     Returns:
         Response maps (B, C, H+2p-h+1, W+2p-w+1).
     """
-    if search.device.type == 'cpu' and torch.is_grad_enabled():
-        return _fourier_correlation(search, template, padding)
+    if search.device.type == 'cpu' and torch.is_grad_enabled() and not padding:
+        return _fourier_correlation(search, template)
     template = template.expand(search.shape[0], -1, -1, -1)
     response = cross_correlation(
         search.flatten(0, 1)[:, None], template.flatten(0, 1)[:, None], padding
@@ -50,15 +51,12 @@ def depthwise_correlation(search: Tensor, template: Tensor, padding: int = 0) ->
     return response.reshape(*search.shape[:2], *response.shape[2:])
 
 
-def _fourier_correlation(search: Tensor, template: Tensor, padding: int) -> Tensor:
+def _fourier_correlation(search: Tensor, template: Tensor) -> Tensor:
     if search.dtype in (torch.half, torch.bfloat16):  # under autocast; rfft2 needs float32
         search, template = search.float(), template.float()
     height, width = search.shape[-2:]
-    # The transform is periodic: one border separates both ends. 32 is faster than 31, a prime.
-    size = tuple(4 * math.ceil((side + padding) / 4) for side in (height, width))
+    size = 4 * math.ceil(height / 4), 4 * math.ceil(width / 4)  # 32 is faster than 31, a prime
     spectrum = torch.fft.rfft2(search, s=size) * torch.fft.rfft2(template, s=size).conj()
     response = torch.fft.irfft2(spectrum, s=size)
-    if padding:
-        response = response.roll((padding, padding), (-2, -1))
     rows, columns = height - template.shape[-2] + 1, width - template.shape[-1] + 1
-    return response[..., : rows + 2 * padding, : columns + 2 * padding]
+    return response[..., :rows, :columns]

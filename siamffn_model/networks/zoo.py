@@ -30,7 +30,7 @@ MODELS: dict[str, Callable[[], Siamese]] = {
     'siamffn_lite0': lambda: SiamFFN(EfficientNetLite0(), channels=96, cells=7),
     # as fast as the fastest trackers: everything after the backbone's fifth block at stride 16
     'siamffn_lite0_s16': lambda: SiamFFN(
-        EfficientNetLite0(last=8, stride=16),
+        EfficientNetLite0(last=8, stride=16, frozen=6),
         channels=96,
         cells=7,
         score_map=ScoreMap(15, stride=16),

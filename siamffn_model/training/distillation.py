@@ -15,6 +15,7 @@ from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.runtimes.nanotrack import SCORE_MAP
+from siamffn_model.training.feature_store import FeatureBatch
 from siamffn_model.training.forward import Outputs
 from siamffn_model.training.labels import edge_distances
 from siamffn_model.training.losses import iou_loss
@@ -51,14 +52,18 @@ class Distillation:
             device = next(model.parameters()).device
             self.projection = nn.Conv2d(model.backbone.channels[-1], CHANNELS, 1).to(device)
 
-    def losses(self, batch: Batch, outputs: Outputs) -> dict[str, Tensor]:
+    def losses(self, batch: Batch | FeatureBatch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted losses of features, scores and boxes of pairs (B).
 
         Each is the sum over the pairs divided by the size of the recipe's batch, so that the losses
         of all parts of a batch add up. Scores and boxes count in pairs in which the teacher finds
         the target.
         """
-        lesson = self.teacher(batch.template, batch.search)
+        if isinstance(batch, Batch):
+            lesson = self.teacher(batch.template, batch.search)
+        else:
+            assert batch.lesson is not None
+            lesson = batch.lesson
         student, taught = (torch.as_tensor(index, device=batch.box.device) for index in self.points)
         trusted = _trusted(lesson, batch)
         log_odds = (outputs.logits[:, 1] - outputs.logits[:, 0]).float()[:, student]
@@ -144,7 +149,7 @@ def box_loss(distances: Tensor, taught: Tensor, scores: Tensor) -> Tensor:
     return _mean(overlap, scores * (scores > MIN_BOX_SCORE))
 
 
-def _trusted(lesson: Lesson, batch: Batch) -> Tensor:
+def _trusted(lesson: Lesson, batch: Batch | FeatureBatch) -> Tensor:
     """Return (B,): 1 for positive pairs whose target the teacher finds, else 0."""
     best = lesson.scores.argmax(1)[:, None, None].expand(-1, 4, 1)
     label = edge_distances(SCORE_MAP, batch.box).gather(2, best)

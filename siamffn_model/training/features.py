@@ -39,19 +39,24 @@ def trainable_features(backbone: Backbone) -> Features:
 
     Only the frozen stages are copied.
     """
-    frozen_stages = frozen_features(_FrozenStages(backbone))
-    return lambda crops: backbone.trainable_stages(frozen_stages(crops)[0])
+    frozen_stages = frozen_stage_features(backbone)
+    return lambda crops: backbone.trainable_stages(frozen_stages(crops))
+
+
+def frozen_stage_features(backbone: Backbone) -> Features:
+    """Return a function like `frozen_features` for the outputs of the frozen stages alone."""
+    return frozen_features(_FrozenStages(backbone))
 
 
 class _FrozenStages(nn.Module):
-    """The frozen stages of a backbone as a network with one output level."""
+    """The frozen stages of a backbone as a network."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return [self.backbone.frozen_stages(image)]
+        return self.backbone.frozen_stages(image)
 
 
 class _CropInput(nn.Module):

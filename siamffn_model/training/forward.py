@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from siamffn_model.networks.neck import center_crop
 from siamffn_model.networks.siamese import Siamese
-from siamffn_model.training.features import Features
+
+FeatureFunction: TypeAlias = Callable[[Any], Sequence[Tensor]]  # of crops or frozen stages
 
 
 class Outputs(NamedTuple):
@@ -28,12 +29,15 @@ class Outputs(NamedTuple):
 
 
 class ForwardModule(nn.Module):
-    """The mapping from crops to outputs, as one module that DDP can wrap."""
+    """The mapping from inputs to outputs, as one module that DDP can wrap.
+
+    The inputs are crops (B, H, W, 3), BGR uint8, or the outputs of the frozen stages.
+    """
 
     def __init__(
-        self, model: Siamese, features: Features, bf16: bool, projection: nn.Module
+        self, model: Siamese, features: FeatureFunction, bf16: bool, projection: nn.Module
     ) -> None:
-        """`features` maps crops to the levels of the backbone; `bf16` requests bfloat16.
+        """`features` maps the inputs to the levels of the backbone; `bf16` requests bfloat16.
 
         `projection` is that of a distillation, otherwise the identity.
         """
@@ -41,9 +45,10 @@ class ForwardModule(nn.Module):
         self.model, self.features, self.bf16 = model, features, bf16
         self.projection = projection
 
-    def forward(self, template: Tensor, search: Tensor) -> Outputs:
-        """Map crops (B, H, W, 3), BGR uint8, to outputs."""
-        with autocast(template.device, self.bf16):
+    def forward(self, template: Tensor | list[Tensor], search: Tensor | list[Tensor]) -> Outputs:
+        """Map the inputs of `features` to outputs."""
+        device = next(self.model.parameters()).device
+        with autocast(device, self.bf16):
             z, x = self.features(template), self.features(search)
             cropped = [center_crop(level, self.model.cells) for level in z]
             logits, distances = respond(self.model, cropped, x)

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from siamffn_model.distributed import World
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.training.distillation import Distillation
+from siamffn_model.training.feature_store import FeatureBatch
 from siamffn_model.training.forward import Outputs
 from siamffn_model.training.labels import edge_distances
 from siamffn_model.training.losses import LOSSES, sample_losses
@@ -24,7 +25,7 @@ def accumulate_gradient(
     forward_module: nn.Module,
     score_map: ScoreMap,
     distillation: Distillation | None,
-    batch: Batch,
+    batch: Batch | FeatureBatch,
     targets: Tensor,
     counts: Tensor,
 ) -> tuple[dict[str, Tensor], Outputs]:

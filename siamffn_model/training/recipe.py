@@ -118,6 +118,11 @@ class Recipe(BaseModel):
         ge=1,
         description='number of pairs per forward pass: fewer need less memory',
     )
+    repeat: bool = Field(
+        default=False,
+        description='use the pairs of the first epoch in all epochs; what the frozen stages and '
+        'the teacher compute of them is stored in the folder of the training',
+    )
     negative: float = Field(
         default=0.2,
         ge=0,

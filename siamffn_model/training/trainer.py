@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from siamffn_model.training.checkpoint import (
     write_checkpoint,
 )
 from siamffn_model.training.distillation import open_distillation
-from siamffn_model.training.features import Features, frozen_features, trainable_features
-from siamffn_model.training.forward import ForwardModule
+from siamffn_model.training.feature_store import FeatureBatch, FeatureStore
+from siamffn_model.training.features import frozen_features, trainable_features
+from siamffn_model.training.forward import FeatureFunction, ForwardModule
 from siamffn_model.training.gradient import accumulate_gradient
 from siamffn_model.training.labels import labels
 from siamffn_model.training.loading import open_batches
@@ -88,17 +89,18 @@ def train(
         trainer = Trainer(recipe, out, world, weights, teacher)
         trainer.load_checkpoint(resume)
         candidates = trainer.model.score_map.candidates
-        loader = open_batches(recipe, sources, candidates, world, trainer.step, workers)
+        drawn = recipe.model_copy(update={'epochs': 1}) if recipe.repeat else recipe
+        loader = open_batches(drawn, sources, candidates, world, trainer.step, workers)
         with trainer.logging(), loader as batches:
             trainer.end_epoch(validation_set)
-            for batch in batches:
+            for batch in trainer.prepare(batches):
                 if _train_step(trainer, batch, stop_requested()):
                     raise KeyboardInterrupt
                 trainer.end_epoch(validation_set)
         return trainer.finish()
 
 
-def _train_step(trainer: Trainer, batch: Batch, stop: bool) -> bool:
+def _train_step(trainer: Trainer, batch: Batch | FeatureBatch, stop: bool) -> bool:
     """Call `Trainer.train_step`; raises `ConfigError` if the device runs out of memory."""
     try:
         return trainer.train_step(batch, stop)
@@ -148,7 +150,11 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, recipe, self.projection.parameters())
         self.forward_module: nn.Module | None = None
         self.backbone_trained: bool | None = None  # what `features` was created for
-        self.features: Features
+        self.features: FeatureFunction
+        self.store: FeatureStore | None = None
+        if recipe.repeat:
+            source = self.distillation.teacher if self.distillation else None
+            self.store = FeatureStore(out, recipe, world, self.model, source)
 
     @property
     def result(self) -> Siamese:
@@ -160,7 +166,14 @@ class Trainer:
 
     # --- steps
 
-    def train_step(self, batch: Batch, stop: bool) -> bool:
+    def prepare(self, batches: Iterable[Batch]) -> Iterable[Batch | FeatureBatch]:
+        """Return the batches after the present step, given those that are drawn.
+
+        If the recipe repeats pairs, these are the batches of the first epoch.
+        """
+        return self.store.batches(self.step, batches) if self.store else batches
+
+    def train_step(self, batch: Batch | FeatureBatch, stop: bool) -> bool:
         """Train on a batch; return whether any process requested a stop.
 
         Before it returns True, it writes a checkpoint. Every process must call it.
@@ -192,8 +205,7 @@ class Trainer:
         epoch = self.step // self.recipe.steps
         backbone_trained = set_epoch(self.model, self.optimizer, self.recipe, epoch)
         if backbone_trained != self.backbone_trained:
-            create_features = trainable_features if backbone_trained else frozen_features
-            self.features = create_features(self.model.backbone)
+            self.features = self._create_features(backbone_trained)
             self.backbone_trained = backbone_trained
         self.forward_module = ForwardModule(
             self.model, self.features, self.recipe.bf16, self.projection
@@ -203,7 +215,15 @@ class Trainer:
                 self.forward_module, broadcast_buffers=False
             )
 
-    def _backward(self, batch: Batch, targets: Tensor, counts: Tensor) -> dict[str, Tensor]:
+    def _create_features(self, backbone_trained: bool) -> FeatureFunction:
+        if self.store:
+            return self.model.backbone.trainable_stages
+        create_features = trainable_features if backbone_trained else frozen_features
+        return create_features(self.model.backbone)
+
+    def _backward(
+        self, batch: Batch | FeatureBatch, targets: Tensor, counts: Tensor
+    ) -> dict[str, Tensor]:
         """Accumulate the gradient of a batch; return its losses, reduced over all processes.
 
         targets (B, N) are the labels of the candidates; counts (2,) are the numbers of positive
@@ -221,7 +241,7 @@ class Trainer:
             targets,
             counts,
         )
-        if self.logger and (self.step % IMAGE_STEPS == 0):
+        if self.logger and self.step % IMAGE_STEPS == 0 and isinstance(batch, Batch):
             last_part = batch.map(lambda tensor: tensor[-len(outputs.logits) :].cpu())
             self.logger.log_image(draw_pairs(last_part, self.model.score_map, *outputs[:2]))
         return losses
@@ -326,6 +346,8 @@ class Trainer:
         if self.world.is_main:
             self._save_weights(path)
             remove_checkpoint(self.out)
+        if self.store:
+            self.store.remove()
         return path
 
     def _save_weights(self, path: Path) -> None:

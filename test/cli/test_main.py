@@ -198,7 +198,7 @@ def test_exit_status_of_data_check(
     done = siamffn('data', 'check', '--data', f'cocoa={tmp_path}')
     assert (done.exit_code, done.stderr) == (
         2,
-        'Error: --data cocoa: no such set; there are got10k, coco, vid, det and pack\n',
+        'Error: --data cocoa: no such set; there are got10k, coco, vid, det, pack and aerial\n',
     )
 
 
