@@ -52,6 +52,7 @@ def test_the_recipe_of_the_paper_has_its_values() -> None:
         'epochs': 20,
         'batch': 80,
         'micro_batch': None,
+        'repeat': False,
         'negative': 0.2,
         'hard': 0,
         'augmentation': {
