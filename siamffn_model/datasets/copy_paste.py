@@ -123,6 +123,11 @@ def _blend(region: Image, sprite: Sprite, matrix: NDArray[np.float64], flags: in
     region[:] = mixed.astype(np.uint8)
 
 
+def rotate_and_stretch(rng: np.random.Generator, image: Image, box: Box) -> tuple[Image, Box]:
+    """Rotate and stretch an image slightly, at random, as `transform` does."""
+    return transform(image, box, Pose(rng.normal(0, 5), float(np.exp(rng.normal(0, 0.08)))))
+
+
 def transform(image: Image, box: Box, pose: Pose) -> tuple[Image, Box]:
     """Rotate and stretch an image around the centre of a box; the box is stretched, not rotated."""
     linear = pose.matrix()

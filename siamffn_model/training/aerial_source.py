@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from siamffn_model.datasets.aerial import AerialPack, AerialTarget
-from siamffn_model.datasets.copy_paste import Pose, transform
+from siamffn_model.datasets.copy_paste import rotate_and_stretch
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
 from siamffn_model.training.sampling import CropSpec, TargetPair
@@ -74,8 +74,7 @@ class AerialSource:
         spec: CropSpec,
     ) -> tuple[Image, Box]:
         image, box = turn(self.pack.image(target.image), target.box, mirrored, turns)
-        pose = Pose(rng.normal(0, 5), float(np.exp(rng.normal(0, 0.08))))
-        return spec.crop(*transform(image, box, pose))
+        return spec.crop(*rotate_and_stretch(rng, image, box))
 
 
 def turn(image: Image, box: Box, mirrored: bool, turns: int) -> tuple[Image, Box]:

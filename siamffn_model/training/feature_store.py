@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +79,7 @@ class FeatureStore:
         self.candidates = model.score_map.candidates
         self.stages = frozen_stage_features(model.backbone)
         self._files: dict[str, NDArray[Any]] = {}
+        self._order = lru_cache(maxsize=1)(self._draw_order)
 
     def batches(self, step: int, first_epoch: Iterable[Batch]) -> Iterator[FeatureBatch]:
         """Yield the batches of all epochs after `step`, given those that the first epoch has left.
@@ -117,12 +119,16 @@ class FeatureStore:
         """Read the batch of a later epoch, which has the pairs of the first in another order."""
         epoch, number = divmod(step, self.recipe.steps)
         seed = self.recipe.seed, self.world.rank
-        order = np.random.default_rng((*seed, epoch)).permutation(self.recipe.steps * self.size)
-        rows = order[number * self.size : (number + 1) * self.size]
+        rows = self._order(epoch)[number * self.size : (number + 1) * self.size]
         values = {name: _to_tensor(array[rows]) for name, array in self._files.items()}
         rng = np.random.default_rng((*seed, epoch, number))
         priority = rng.random((self.size, 2, self.candidates), dtype=np.float32)
         return _from_dict(values, torch.from_numpy(priority))
+
+    def _draw_order(self, epoch: int) -> NDArray[np.int64]:
+        """Return the order of all pairs of this process in an epoch."""
+        rng = np.random.default_rng((self.recipe.seed, self.world.rank, epoch))
+        return rng.permutation(self.recipe.steps * self.size)
 
     def _create(self, examples: Mapping[str, NDArray[Any]]) -> None:
         """Create the files for arrays like those of a batch."""

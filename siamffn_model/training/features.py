@@ -23,7 +23,7 @@ def frozen_features(backbone: nn.Module, each_shape: bool = False) -> Features:
     Crops and levels are on the device of the backbone. The function uses a copy of the backbone
     with folded batch norm; on a CPU the copy runs in OpenVINO if it is installed, which is faster
     than PyTorch. Later changes to the backbone have no effect on it.
-    `each_shape` is for a network that has to be converted anew for each shape of its input.
+    `each_shape` is for a network that has to be converted again for each shape of its input.
     """
     network = _CropInput(copy.deepcopy(backbone).eval().requires_grad_(False))
     fold_batch_norm(network)

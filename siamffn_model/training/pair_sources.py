@@ -19,7 +19,7 @@ from siamffn_model.datasets.copy_paste import (
     backdrop,
     make_sprite,
     paste,
-    transform,
+    rotate_and_stretch,
 )
 from siamffn_model.datasets.pack import Pack, VideoFrame
 from siamffn_model.datasets.synthetic import Scene, render_scene
@@ -211,8 +211,7 @@ class PackSource:
             image, box = _add_border(image, box, self._background(rng), margin)
 
         def crop(spec: CropSpec) -> tuple[Image, Box]:
-            pose = Pose(rng.normal(0, 5), float(np.exp(rng.normal(0, 0.08))))
-            return spec.crop(*transform(image, box, pose))
+            return spec.crop(*rotate_and_stretch(rng, image, box))
 
         return TargetPair(name, crop, crop)
 
