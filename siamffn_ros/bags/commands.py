@@ -53,6 +53,12 @@ def create(source: Path, output: Path) -> None:
 )
 @click.option('--topic', help='Play only this topic. [default: all]')
 @click.option(
+    '--remap',
+    metavar='FROM:=TO',
+    multiple=True,
+    help='Publish on another topic; __node:=NAME names the node. May be repeated.',
+)
+@click.option(
     '--log',
     type=click.File('w'),
     help='Write a CSV row for each message: topic, record time, time of publishing.',
@@ -64,6 +70,7 @@ def play_command(
     loop: bool,
     wait: float,
     topic: str | None,
+    remap: tuple[str, ...],
     log: IO[str] | None,
 ) -> None:
     """Publish the messages of BAG at their recorded rate."""
@@ -73,7 +80,7 @@ def play_command(
         if writer:
             writer.writerow([name, stamp, time.time_ns()])
 
-    count = play(bag, rate, clock, loop, wait, log_message, topic)
+    count = play(bag, rate, clock, loop, wait, log_message, topic, remap)
     click.echo(f'{count} messages published')
 
 

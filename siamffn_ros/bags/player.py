@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,18 @@ import rclpy
 from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
 from siamffn_model.errors import ConfigError, DataError
+from siamffn_model.signals import catch_signals
 from siamffn_ros.bags.io import BagReader, message_class, open_bag
-from siamffn_ros.dds import use_profile
+from siamffn_ros.context import ros_context, ros_errors
 from siamffn_ros.messages.conversions import to_stamp
 
 ACKNOWLEDGE_TIMEOUT = 2.0  # seconds for reliable subscribers to acknowledge the last messages
 SETTLE_TIME = 0.5  # seconds for discovery to complete, or for best-effort messages to arrive
+SIGNAL_PERIOD = 0.1  # seconds after which a signal takes effect
 QUEUE_DEPTH = 10
 
 
@@ -33,6 +35,7 @@ def play(
     wait: float = 0.0,
     on_publish: Callable[[str, int], None] = lambda topic, stamp: None,
     topic: str | None = None,
+    remap: Sequence[str] = (),
 ) -> int:
     """Publish a bag over DDS and return the number of messages.
 
@@ -44,40 +47,46 @@ def play(
         wait: maximum time in seconds to wait for a subscriber of the first topic before playing.
         on_publish: called with topic and record time (nanoseconds) just before each message.
         topic: the only topic to publish; None for all.
+        remap: rules FROM:=TO for topics; `__node:=NAME` names the node.
 
     Raises `DataError` for a missing or damaged bag or one without messages, `ConfigError` for a
-    topic without messages, and `DependencyError` for a message type that is not installed.
+    topic without messages and for a rule that is not valid, `DependencyError` for a message type
+    that is not installed, and `KeyboardInterrupt` after SIGINT or SIGTERM.
     """
-    use_profile()
-    with open_bag(path) as bag:
+    rules = [word for rule in remap for word in ('-r', rule)]
+    with open_bag(path) as bag, ros_context(['--ros-args', *rules]), catch_signals() as stopped:
         topics = _topics_to_play(bag, path, topic)
         types = {name: message_class(bag.topics[name]) for name in topics}
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        node = rclpy.create_node('bag_player')
-        try:
+        with ros_errors():
+            node = rclpy.create_node(f'bag_player_{os.getpid()}')
             publishers = {
                 name: node.create_publisher(kind, name, QoSProfile(depth=QUEUE_DEPTH))
                 for name, kind in types.items()
             }
-            if clock:
-                clock_publisher = node.create_publisher(Clock, '/clock', QUEUE_DEPTH)
+        try:
+            clock_publisher = node.create_publisher(Clock, '/clock', QUEUE_DEPTH) if clock else None
 
             def publish(name: str, stamp: int, data: bytes) -> None:
-                if clock:
+                if clock_publisher:
                     clock_publisher.publish(Clock(clock=to_stamp(stamp)))
                 on_publish(name, stamp)
                 publishers[name].publish(data)
 
+            def sleep_until(due: float) -> None:
+                while not stopped() and (rest := due - time.monotonic()) > 0:
+                    time.sleep(min(rest, SIGNAL_PERIOD))
+                if stopped():
+                    raise KeyboardInterrupt
+
             first_topic = next(name for name, _, _ in bag.messages() if name in publishers)
-            _wait_for_subscriber(publishers[first_topic], wait)
-            count = _play_once(bag, topics, rate, publish)
+            _wait_for_subscriber(publishers[first_topic], wait, sleep_until)
+            count = _play_once(bag, topics, rate, publish, sleep_until)
             while loop:
-                count += _play_once(bag, topics, rate, publish)
+                count += _play_once(bag, topics, rate, publish, sleep_until)
             _wait_for_delivery(publishers.values())
             return count
         finally:
             node.destroy_node()
-            rclpy.shutdown()
 
 
 def _topics_to_play(bag: BagReader, path: Path, topic: str | None) -> list[str]:
@@ -91,12 +100,14 @@ def _topics_to_play(bag: BagReader, path: Path, topic: str | None) -> list[str]:
     return [topic] if topic else list(bag.topics)
 
 
-def _wait_for_subscriber(publisher: Publisher[Any], seconds: float) -> None:
+def _wait_for_subscriber(
+    publisher: Publisher[Any], seconds: float, sleep_until: Callable[[float], None]
+) -> None:
     deadline = time.monotonic() + seconds
-    while not publisher.get_subscription_count() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    while not publisher.get_subscription_count() and (now := time.monotonic()) < deadline:
+        sleep_until(now + 0.02)
     if seconds:
-        time.sleep(SETTLE_TIME)
+        sleep_until(time.monotonic() + SETTLE_TIME)
 
 
 def _wait_for_delivery(publishers: Iterable[Publisher[Any]]) -> None:
@@ -111,6 +122,7 @@ def _play_once(
     topics: Collection[str],
     rate: float,
     publish: Callable[[str, int, bytes], None],
+    sleep_until: Callable[[float], None],
 ) -> int:
     """Publish each message of these topics when it is due; return their number."""
     start, first_stamp = time.monotonic(), None
@@ -119,8 +131,7 @@ def _play_once(
     total = sum(bag.counts[topic] for topic in topics)
     for topic, stamp, data in tqdm(messages, total=total, desc='playing', unit='msg', disable=None):
         first_stamp = stamp if first_stamp is None else first_stamp
-        due = start + (stamp - first_stamp) / 1e9 / rate
-        time.sleep(max(due - time.monotonic(), 0.0))
+        sleep_until(start + (stamp - first_stamp) / 1e9 / rate)
         publish(topic, stamp, data)
         count += 1
     return count

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,16 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NoReturn, TypeVar
 
-import rclpy
 from rclpy.executors import Executor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
 from siamffn_model.errors import ProcessError
+from siamffn_ros.context import ros_context
 
 NODE_MODULE = 'siamffn_ros.node.main'
 STALL_TIMEOUT = 20.0  # seconds without progress after which a replay is aborted
 STOP_TIMEOUT = 10.0  # seconds for the node to end after SIGTERM
+START_ERROR = re.compile(r'(?:^error|\[ERROR\].*\]): (.+)')  # in the log of the node
 LOG_LINES = 15  # of the node's log, shown in errors
 
 AnyNode = TypeVar('AnyNode', bound=Node)
@@ -60,8 +61,11 @@ class TrackerProcess:
         )
 
     def check(self) -> None:
-        """Raise `ProcessError` with the end of the log if the node has ended."""
+        """Raise `ProcessError` with the reason or the end of the log if the node has ended."""
         if self._process.poll() is not None:
+            lines = self.log.read_text(errors='replace').splitlines()
+            if lines and (reason := START_ERROR.search(lines[-1])):
+                raise ProcessError(f'the node cannot start: {reason[1]}')
             self.fail(f'the node ended unexpectedly (exit code {self._process.returncode})')
 
     def fail(self, reason: str) -> NoReturn:
@@ -126,12 +130,11 @@ def node_with_executor(
     make_node: Callable[[], AnyNode], make_executor: Callable[[], Executor]
 ) -> Iterator[tuple[AnyNode, Executor]]:
     """Initialise ROS in this process, provide a node with its executor, and shut all down."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node, executor = make_node(), make_executor()
-    executor.add_node(node)
-    try:
-        yield node, executor
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.shutdown()
+    with ros_context():
+        node, executor = make_node(), make_executor()
+        executor.add_node(node)
+        try:
+            yield node, executor
+        finally:
+            executor.shutdown()
+            node.destroy_node()

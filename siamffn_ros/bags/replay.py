@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +37,6 @@ from siamffn_ros.bags.processes import (
 )
 from siamffn_ros.bags.recorder import Recorder, ReplayResult
 from siamffn_ros.bags.tracking import DETECTIONS_TOPIC, true_box
-from siamffn_ros.dds import use_profile
 from siamffn_ros.latency import Latency
 from siamffn_ros.messages.conversions import to_nanoseconds
 from siamffn_ros.messages.images import IMAGE_TYPES
@@ -163,12 +163,11 @@ def play_and_record(
     required = node_arguments(
         None, autostart=True, image_transport=images.transport, output_qos='reliable'
     )
-    use_profile()
-    tracker = TrackerProcess(
-        out / 'node.log', [*arguments, *required, '-r', f'image:={images.name}']
-    )
-    player = None
-    try:
+    with ExitStack() as processes:  # stopped last, also if a second signal comes meanwhile
+        tracker = TrackerProcess(
+            out / 'node.log', [*arguments, *required, '-r', f'image:={images.name}']
+        )
+        processes.callback(tracker.stop)
         with (
             catch_signals() as stop_requested,
             tempfile.TemporaryDirectory() as scratch,
@@ -186,16 +185,15 @@ def play_and_record(
             _wait_for_node(recorder, executor, tracker, check)
             log = Path(scratch) / 'published.csv'
             player = Player(source, images.name, images.stamps, rate, log)
+            processes.callback(player.stop)
             stall_timeout = STALL_TIMEOUT + images.longest_gap / rate
             published = _record(
                 recorder, executor, tracker, check, player, images.stamps[-1], stall_timeout
             )
-            check()
-            return recorder.result(published)
-    finally:
-        if player:
-            player.stop()
-        tracker.stop()
+            result = recorder.result(published)
+            if stop_requested():
+                raise KeyboardInterrupt
+    return result
 
 
 def _wait_for_node(

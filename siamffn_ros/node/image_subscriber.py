@@ -16,7 +16,6 @@ from siamffn_ros.messages.conversions import to_nanoseconds
 from siamffn_ros.messages.images import IMAGE_TYPES, check_message, to_bgr
 from siamffn_ros.node.qos import (
     NO_SUBSCRIPTION_EVENTS,
-    OVERRIDING_OPTIONS,
     incompatible_peers,
     profile,
 )
@@ -110,7 +109,6 @@ class ImageSubscriber:
                 self._profile,
                 callback_group=self._group,
                 event_callbacks=NO_SUBSCRIPTION_EVENTS,
-                qos_overriding_options=OVERRIDING_OPTIONS,
             )
         except RuntimeError as error:
             self._node.get_logger().warning(f'cannot subscribe to {self.topic} yet: {error}')

@@ -7,17 +7,14 @@ import ctypes
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
-import rclpy
-from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, MultiThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from siamffn_model.errors import SiamFFNError
-from siamffn_ros.dds import use_profile
+from siamffn_ros.context import ros_context, ros_errors
 from siamffn_ros.launch_utils import camera_topics
 from siamffn_ros.node.tracker_node import SUCCESS, TrackerNode
 
@@ -38,27 +35,33 @@ def main(args: list[str] | None = None) -> int:
         metavar='NAME=TOPIC',
         help='track in this topic, with a node /NAME/tracker; several share process and model',
     )
-    options = parser.parse_args(remove_ros_args(sys.argv if args is None else args)[1:])
-    return_large_allocations()
-    use_profile()
+    arguments = sys.argv if args is None else args
     stop_requested = False
 
     def request_stop(number: int, frame: FrameType | None) -> None:
         nonlocal stop_requested
         stop_requested = True
 
-    signal.signal(signal.SIGINT, request_stop)
-    signal.signal(signal.SIGTERM, request_stop)
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        nodes = make_nodes(options.camera)
-    except (ParameterException, SiamFFNError, RuntimeError) as error:  # RuntimeError: from rcl
+        with ros_errors():
+            options = parser.parse_args(remove_ros_args(arguments)[1:])
+        return_large_allocations()
+        signal.signal(signal.SIGINT, request_stop)
+        signal.signal(signal.SIGTERM, request_stop)
+        with ros_context(arguments[1:]):
+            with ros_errors():
+                nodes = make_nodes(options.camera)
+            return 0 if run(nodes, lambda: stop_requested) else 1
+    except SiamFFNError as error:
         print(f'error: {error}', file=sys.stderr)
-        rclpy.try_shutdown()
         return 1
+
+
+def run(nodes: Sequence[TrackerNode], stop_requested: Callable[[], bool]) -> bool:
+    """Spin the nodes until a stop is requested; return False if one cannot be activated."""
     executor = make_executor()
     started = all(_start(node, executor) for node in nodes)
-    while started and not stop_requested:
+    while started and not stop_requested():
         try:
             executor.spin_once(timeout_sec=0.2)
         except Exception:  # no message, service or timer may end the node
@@ -68,8 +71,7 @@ def main(args: list[str] | None = None) -> int:
     executor.shutdown()
     for node in nodes:
         node.destroy_node()
-    rclpy.shutdown()
-    return 0 if started else 1
+    return started
 
 
 def make_nodes(cameras: Sequence[str]) -> list[TrackerNode]:

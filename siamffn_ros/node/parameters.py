@@ -7,13 +7,19 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
+from siamffn_model.errors import ConfigError
 from siamffn_model.runtimes.selection import RUNTIMES
 from siamffn_model.tracking import TrackerSettings
 from siamffn_ros.node.qos import RELIABILITY
 
+PARAMETERS_OF_ROS = ('use_sim_time', 'start_type_description_service')
 TRACKING = 'tracking.'  # prefix of the tracker's settings
+
+
+TYPES = {bool: 'true or false', int: 'a whole number', float: 'a decimal number', str: 'a text'}
 
 
 class Parameter(NamedTuple):
@@ -34,6 +40,22 @@ class Parameter(NamedTuple):
     read_by_configure: bool = False
     read_at_start: bool = False
 
+    @property
+    def allowed(self) -> str:
+        """The allowed values; empty if any of the type is."""
+        if self.limits:
+            return f'{TYPES[type(self.default)]} from {self.limits[0]:g} to {self.limits[1]:g}'
+        return ' or '.join(map(repr, self.choices))
+
+    @property
+    def constraints(self) -> str:
+        """The allowed values, and when they may change; empty if any may at any time."""
+        when = {
+            self.read_at_start: 'read at the start of the process',
+            self.read_by_configure: 'read by configure: can change while the node is unconfigured',
+        }.get(True, '')
+        return '; '.join(filter(None, [self.allowed, when]))
+
 
 def _parameter(default: Any, description: str, **options: Any) -> Any:
     return field(default=default, metadata={'description': description, **options})
@@ -53,7 +75,9 @@ class NodeParameters:
         read_by_configure=True,
     )
     device: str = _parameter(
-        'auto', '"cpu", "cuda", or "auto": CUDA if available.', read_by_configure=True
+        'auto',
+        '"cpu", "cuda", "cuda:N" for GPU N, or "auto": CUDA if available.',
+        read_by_configure=True,
     )
     runtime: str = _parameter(
         'auto',
@@ -136,22 +160,43 @@ BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
 
 
 def declare(node: Node) -> None:
-    """Declare all parameters; raises rclpy's `ParameterException` for a value not allowed."""
+    """Declare all parameters; raises `ConfigError` for a value that is not allowed."""
     for parameter in PARAMETERS:
-        descriptor = ParameterDescriptor(
-            description=parameter.description, read_only=parameter.read_at_start
-        )
-        if parameter.limits:
-            low, high = parameter.limits
-            if isinstance(parameter.default, int):
-                descriptor.integer_range = [
-                    IntegerRange(from_value=int(low), to_value=int(high), step=1)
-                ]
-            else:
-                descriptor.floating_point_range = [
-                    FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
-                ]
-        node.declare_parameter(parameter.name, parameter.default, descriptor)
+        try:
+            node.declare_parameter(parameter.name, parameter.default, _descriptor(parameter))
+        except ParameterException as error:
+            allowed = parameter.allowed or TYPES[type(parameter.default)]
+            raise ConfigError(f'{error}: set {parameter.name} to {allowed}') from error
+
+
+def _descriptor(parameter: Parameter) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(
+        description=parameter.description,
+        additional_constraints=parameter.constraints,
+        read_only=parameter.read_at_start,
+    )
+    if parameter.limits:
+        low, high = parameter.limits
+        if isinstance(parameter.default, int):
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(low), to_value=int(high), step=1)
+            ]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
+            ]
+    return descriptor
+
+
+def unknown(overrides: Iterable[str]) -> list[str]:
+    """Return the names among these that are neither parameters of this node nor of ROS itself."""
+    return sorted(
+        name
+        for name in overrides
+        if name not in BY_NAME
+        and name not in PARAMETERS_OF_ROS
+        and not name.startswith('qos_overrides.')
+    )
 
 
 def read(node: Node, changes: Mapping[str, Any] | None = None) -> NodeParameters:
@@ -176,7 +221,7 @@ def validate(parameters: NodeParameters, changed: Iterable[str], configured: boo
                 '(ros2 lifecycle set NODE deactivate, then cleanup), set it, and configure again'
             )
         if declared.choices and (value := getattr(parameters, name)) not in declared.choices:
-            return f'{name} is {value!r}: set it to {" or ".join(map(repr, declared.choices))}'
+            return f'{name} is {value!r}: set it to {declared.allowed}'
     settings = parameters.tracking
     lost, uncertain = settings.lost_threshold, settings.uncertain_threshold
     reacquire = settings.reacquire_threshold

@@ -21,7 +21,6 @@ from siamffn_ros.messages.conversions import to_detections, to_status
 from siamffn_ros.messages.images import to_image
 from siamffn_ros.node.qos import (
     NO_PUBLISHER_EVENTS,
-    OVERRIDING_OPTIONS,
     incompatible_peers,
     profile,
 )
@@ -55,7 +54,6 @@ class Publishers:
             name,
             profile(self._node, topic, 'publisher', self._qos, depth),
             event_callbacks=NO_PUBLISHER_EVENTS,
-            qos_overriding_options=OVERRIDING_OPTIONS,
         )
         self._publishers[topic] = publisher
         return publisher

@@ -6,16 +6,17 @@ from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
     LivelinessPolicy,
     QoSCompatibility,
-    QoSPolicyKind,
     QoSProfile,
     ReliabilityPolicy,
     qos_check_compatible,
 )
-from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from siamffn_model.errors import ConfigError
 
@@ -34,9 +35,18 @@ UNLIMITED: Any = {  # explicit, since `incompatible_peers` takes an unset policy
     'liveliness': LivelinessPolicy.AUTOMATIC,
     'liveliness_lease_duration': INFINITE,
 }
-OVERRIDING_OPTIONS = QoSOverridingOptions(
-    [QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY]
-)
+POLICIES: dict[str, dict[str, Any]] = {  # values of `qos_overrides` by the name of the policy
+    'reliability': {
+        'reliable': ReliabilityPolicy.RELIABLE,
+        'best_effort': ReliabilityPolicy.BEST_EFFORT,
+    },
+    'durability': {
+        'volatile': DurabilityPolicy.VOLATILE,
+        'transient_local': DurabilityPolicy.TRANSIENT_LOCAL,
+    },
+    'history': {'keep_last': HistoryPolicy.KEEP_LAST, 'keep_all': HistoryPolicy.KEEP_ALL},
+}
+MAX_DEPTH = 10_000
 
 # rclpy could call back on an incompatible QoS. While topics and nodes come and go, such callbacks
 # end the process now and then (events executor, Kilted); `incompatible_peers` reads the ROS graph.
@@ -45,32 +55,57 @@ NO_PUBLISHER_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 
 
 def profile(node: Node, topic: str, entity: str, name: str, depth: int) -> QoSProfile:
-    """Return the profile with this name, or with the reliability that `qos_overrides` gives.
+    """Return the profile with this name, changed as `qos_overrides` says.
 
-    rclpy would store the first reliability it sees in a read-only parameter, after which the name
-    could no longer change; OVERRIDING_OPTIONS leaves that policy out.
+    The overrides are declared here and not by rclpy, which would store the first reliability it
+    sees in a read-only parameter, after which the name could no longer change.
 
     Args:
         topic: fully qualified, remapped name.
         entity: 'publisher' or 'subscription'.
         name: a key of RELIABILITY.
+        depth: default of the queue's depth.
 
-    Raises `ConfigError` for an unknown reliability in `qos_overrides`.
+    Raises `ConfigError` for a value in `qos_overrides` that is not allowed.
     """
-    override = f'qos_overrides.{topic}.{entity}.reliability'
-    if not node.has_parameter(override):
-        text = 'reliable or best_effort; empty: as image_qos or output_qos says'
-        node.declare_parameter(override, '', ParameterDescriptor(description=text, read_only=True))
-    reliability = node.get_parameter(override).value
-    if not reliability:
-        return QoSProfile(depth=depth, reliability=RELIABILITY[name], **UNLIMITED)
+
+    def override(policy: str, default: Any) -> Any:
+        return _override(node, override_name(topic, entity, policy), default)
+
+    return QoSProfile(
+        depth=override('depth', depth),
+        reliability=override('reliability', '') or RELIABILITY[name],
+        durability=override('durability', 'volatile'),
+        history=override('history', 'keep_last'),
+        **UNLIMITED,
+    )
+
+
+def override_name(topic: str, entity: str, policy: str) -> str:
+    """Return the name of the parameter that changes a policy of an endpoint."""
+    return f'qos_overrides.{topic}.{entity}.{policy}'
+
+
+def _override(node: Node, name: str, default: Any) -> Any:
+    """Return the value of an override, declared at first use; a policy, a depth, or ''."""
+    policy = name.rpartition('.')[2]
+    choices = POLICIES.get(policy, {})
+    allowed = ' or '.join(choices) or f'a whole number from 1 to {MAX_DEPTH}'
+    if default == '':
+        allowed += '; empty: as image_qos or output_qos says'
     try:
-        policy = ReliabilityPolicy[reliability.upper()]
-    except KeyError:
-        raise ConfigError(
-            f'{override} is {reliability!r}: set it to "reliable" or "best_effort"'
-        ) from None
-    return QoSProfile(depth=depth, reliability=policy, **UNLIMITED)
+        if not node.has_parameter(name):
+            description = f'{policy.capitalize()} of the topic: {allowed}.'
+            descriptor = ParameterDescriptor(description=description, read_only=True)
+            node.declare_parameter(name, default, descriptor)
+        value = node.get_parameter(name).value
+    except ParameterException as error:
+        raise ConfigError(f'{error}: set it to {allowed}') from error
+    if value == default == '':
+        return value
+    if (choices and value not in choices) or (not choices and not 1 <= value <= MAX_DEPTH):
+        raise ConfigError(f'{name} is {value!r}: set it to {allowed}')
+    return choices.get(value, value)
 
 
 def incompatible_peers(node: Node, topic: str, own: QoSProfile, publishing: bool) -> set[str]:

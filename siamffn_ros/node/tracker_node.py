@@ -25,6 +25,7 @@ from siamffn_model.live.pipeline import PushResult, TrackingPipeline
 from siamffn_model.live.shared_runtime import load_shared
 from siamffn_model.live.targets import TargetStatus
 from siamffn_model.runtimes.selection import free_memory
+from siamffn_ros.context import one_line
 from siamffn_ros.messages.conversions import to_box, to_nanoseconds
 from siamffn_ros.node import parameters
 from siamffn_ros.node.diagnostics import NodeStatistics, diagnostic_status
@@ -60,6 +61,7 @@ class TrackerNode(LifecycleNode):
         remapping = ['--ros-args', '-r', f'image:={topic}'] if topic else None
         super().__init__('tracker', namespace=camera or None, cli_args=remapping)
         parameters.declare(self)
+        self._warn_of_unknown_parameters()
         self._configured: _Configured | None = None
         self._active = False
         self._enabled = True
@@ -92,7 +94,7 @@ class TrackerNode(LifecycleNode):
                 raise ConfigError(reason)
             self._configured = self._configure(values)
         except Exception as error:
-            self.get_logger().error(f'cannot configure: {error}')
+            self.get_logger().error(f'cannot configure: {one_line(error)}')
             return FAILURE
         model = self._configured.pipeline.model
         self.get_logger().info(f'loaded {values.model}: {model.name} on {model.device}')
@@ -127,8 +129,8 @@ class TrackerNode(LifecycleNode):
         values = parameters.read(self)
         try:
             self._images.open(values.image_transport, values.image_qos)
-        except SiamFFNError as error:
-            self.get_logger().error(f'cannot activate: {error}')
+        except Exception as error:
+            self.get_logger().error(f'cannot activate: {one_line(error)}')
             return FAILURE
         self._statistics.reset()
         self._active = True
@@ -178,6 +180,14 @@ class TrackerNode(LifecycleNode):
             configured.pipeline.close()
 
     # Parameters
+
+    def _warn_of_unknown_parameters(self) -> None:
+        """Warn of values for parameters that do not exist, which ROS would ignore silently."""
+        unknown = parameters.unknown(self._parameter_overrides)
+        if unknown:
+            self.get_logger().warning(
+                f'unknown parameters are ignored: {", ".join(unknown)}; see `ros2 param list`'
+            )
 
     def _on_parameters(self, changes: list[Parameter[Any]]) -> SetParametersResult:
         """Refuse or apply changes of our own parameters; those of ROS are left to ROS."""

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.cli.main import main as siamffn
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import DataError
+from siamffn_model.errors import ConfigError, DataError
 from siamffn_ros.bags.io import IMAGE_TOPIC, START, TRUTH_TOPIC, create_bag
 from siamffn_ros.bags.player import play
 from siamffn_ros.messages.conversions import to_nanoseconds
@@ -58,10 +58,19 @@ def test_play_publishes_everything_in_order(bag: Path, clip: Scene, peer: Peer) 
     clocks: list[int] = []
     node = peer.node
     node.create_subscription(Image, IMAGE_TOPIC, images.append, 100)
-    node.create_subscription(Detection2DArray, TRUTH_TOPIC, truth.append, 100)
+    node.create_subscription(Detection2DArray, '/remapped', truth.append, 100)
     node.create_subscription(Clock, '/clock', lambda m: clocks.append(to_nanoseconds(m.clock)), 200)
     order: list[tuple[str, int]] = []
-    count = play(bag, rate=2.0, clock=True, wait=20, on_publish=lambda *event: order.append(event))
+    rules = [f'{TRUTH_TOPIC}:=/remapped', '__node:=my_player']
+    names: list[str] = []
+
+    def on_publish(*event: Any) -> None:
+        order.append(event)
+        if len(order) == 2 * len(clip.images):
+            names.extend(node.get_node_names())
+
+    count = play(bag, rate=2.0, clock=True, wait=20, on_publish=on_publish, remap=rules)
+    assert 'my_player' in names
     total = len(clip.images)
     assert count == 2 * total and len(order) == count
     assert [stamp for _, stamp in order] == sorted(stamp for _, stamp in order)
@@ -70,6 +79,11 @@ def test_play_publishes_everything_in_order(bag: Path, clip: Scene, peer: Peer) 
     np.testing.assert_array_equal(to_bgr(images[-1]), clip.images[-1])
     peer.until(lambda: len(clocks) == count, 'the clock')
     assert clocks == [stamp for _, stamp in order]
+
+
+def test_invalid_rules_are_refused(bag: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'-r /image:=bad!' is not a remap rule"):
+        play(bag, remap=['/image:=bad!'])
 
 
 def test_loop_repeats_until_interrupted(bag: Path, peer: Peer) -> None:

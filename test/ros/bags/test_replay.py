@@ -245,6 +245,23 @@ def test_wrong_options_are_refused(
     assert result.exit_code == 2 and error in result.output, result.output
 
 
+@pytest.mark.parametrize(
+    ('text', 'error'),
+    [
+        ('/**: {ros__parameters: [1', 'is not a params file'),
+        ('/**: {ros__parameters: {image_qos: best}}', "image_qos is 'best': set it to"),
+    ],
+)
+def test_a_node_that_cannot_start_is_reported_in_one_line(
+    tmp_path: Path, bag: Path, text: str, error: str
+) -> None:
+    (tmp_path / 'params.yaml').write_text(text)
+    result = command(bag, '-o', tmp_path / 'out', '--params-file', tmp_path / 'params.yaml')
+    lines = [line for line in result.output.splitlines() if line.startswith('Error: ')]
+    assert result.exit_code == 2 and len(result.output.splitlines()) == len(lines) == 1
+    assert lines[0].startswith('Error: the node cannot start: ') and error in lines[0]
+
+
 def test_bag_without_images_is_refused(tmp_path: Path, bag: Path) -> None:
     with create_bag(tmp_path / 'empty.mcap') as writer:
         writer.write(TRUTH_TOPIC, Detection2DArray(), NOW)

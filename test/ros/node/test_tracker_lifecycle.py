@@ -27,13 +27,15 @@ from siamffn_model.live.shared_runtime import load_shared
 from siamffn_model.tracking import State
 from siamffn_ros.messages.images import to_image
 from siamffn_ros.node import publishers
-from siamffn_ros.node.main import make_nodes
+from siamffn_ros.node.main import main, make_nodes
+from siamffn_ros.node.parameters import unknown
 from siamffn_ros.node.tracker_node import TrackerNode
 
 if TYPE_CHECKING:
     from conftest import NodeProcess, Peer
 
 SECOND = 10**9
+DEPTH = 'qos_overrides./image.subscription.depth'
 CONFIG = Path(__file__).parents[3] / 'config'
 
 
@@ -153,15 +155,61 @@ def test_arguments_that_prevent_the_start_are_reported(
 ) -> None:
     """The nodes start at the same time, because each start takes seconds."""
     messages = {
-        start_node(buffer_seconds=-1.0): ('buffer_seconds', 'out of range'),
-        start_node(image_timeout='soon'): ('image_timeout', 'expecting type'),
+        start_node(buffer_seconds=-1.0): (
+            'buffer_seconds',
+            'out of range',
+            'decimal number from 0 to 60',
+        ),
+        start_node(image_timeout='soon'): (
+            'image_timeout',
+            'expecting type',
+            'decimal number from 0 to 3600',
+        ),
         start_node(weights=tmp_path / 'absent.safetensors'): ('absent.safetensors', 'missing'),
+        start_node(**{'qos_overrides./image.subscription.depth': -3}): (
+            'is -3: set it to a whole',
+        ),
+        start_node(**{'tracking.window': 1, 'model': 'yolo'}): (
+            'unknown parameters are ignored: tracking.window',
+            "unknown model 'yolo'",
+        ),
         start_node(arguments=['--camera', 'front']): ("'front' is not NAME=TOPIC",),
     }
     for node, texts in messages.items():
         assert node.process.wait(40) == 1
         assert all(text in node.log_text() for text in texts), node.log_text()
         assert 'Traceback' not in node.log_text()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error'),
+    [
+        ('-p foo', "'-p foo' is not a parameter override rule: give -p NAME:=VALUE"),
+        ('-r image:=/a//b', "'-r image:=/a//b' is not a remap rule: give -r FROM:=TO"),
+        ('-r image:=bad!', "'-r image:=bad!' is not a remap rule"),
+        ('-r __ns:=1st', "'-r __ns:=1st' is not a remap rule"),
+        ('--params-file nowhere.yaml', "nowhere.yaml' is not a params file (Error opening"),
+        ('--params-file {file}', 'is not a params file (Cannot have a value before'),
+        ('--log-level loud', 'give debug, info, warn, error or fatal'),
+        ('--bogus', "unknown ROS arguments ['--bogus']"),
+        ('-e', 'No enclave path provided'),
+        ('-r image:=/caf\udce9', 'the arguments are not valid UTF-8'),
+    ],
+)
+def test_malformed_ros_arguments_give_one_line_and_exit_status_1(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: str, error: str
+) -> None:
+    (tmp_path / 'list.yaml').write_text('/**: {ros__parameters: [1')
+    words = arguments.format(file=tmp_path / 'list.yaml').split()
+    assert main(['tracker_node', '--ros-args', *words]) == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if '[rcl]' not in line]
+    assert line.startswith('error: ') and error in line and '.c:' not in line
+
+
+def test_unknown_parameters_are_named() -> None:
+    """ROS ignores them silently; those of ROS itself and QoS overrides are none of ours."""
+    given = ['model', 'use_sim_time', 'tracking.window', 'qos_overrides./x.publisher.depth', 'a']
+    assert unknown(given) == ['a', 'tracking.window']
 
 
 def test_the_lifecycle_can_be_run_through_twice(

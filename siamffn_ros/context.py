@@ -1,0 +1,66 @@
+"""ROS in this process: started without its signal handlers, with errors that users can fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import rclpy
+from rclpy.exceptions import NameValidationException, ParameterException
+from rclpy.signals import SignalHandlerOptions
+
+from siamffn_model.errors import ConfigError
+from siamffn_ros.dds import use_profile
+
+PLACE_IN_RCL = re.compile(r',? at [\w./-]+\.[ch](pp)?:\d+')
+PARSING = re.compile(r"Couldn't parse (.+?): '(.+?)'\. (?:Error: )?(.*)")
+REMEDIES = {  # what rcl cannot parse: the remedy
+    'parameter override rule': 'give -p NAME:=VALUE',
+    'remap rule': 'give -r FROM:=TO; a name has letters, digits, underscores and single slashes',
+    'params file': 'give a YAML file with NODE: {ros__parameters: {NAME: VALUE}}',
+    'log level': 'give debug, info, warn, error or fatal',
+}
+
+
+@contextmanager
+def ros_context(arguments: Sequence[str] = ()) -> Iterator[None]:
+    """Start ROS with the Fast DDS profile for large images, and shut it down at the end.
+
+    Args:
+        arguments: the command line without the program: ROS arguments follow `--ros-args`.
+
+    Raises `ConfigError` for ROS arguments or an environment that are not valid.
+    """
+    use_profile()
+    with ros_errors():
+        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield
+    finally:
+        rclpy.shutdown()
+
+
+@contextmanager
+def ros_errors() -> Iterator[None]:
+    """Raise `ConfigError` for arguments, files, names and parameters that ROS refuses."""
+    try:
+        yield
+    except (NameValidationException, ParameterException, RuntimeError, UnicodeError) as error:
+        raise ConfigError(one_line(error)) from error
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of an error of ROS in one line, with the remedy where it is known."""
+    text = PLACE_IN_RCL.sub('', str(error))
+    if isinstance(error, UnicodeError):
+        return f'the arguments are not valid UTF-8 ({text}): use other names'
+    if type(error).__name__ == 'UnknownROSArgsError':
+        return f'unknown ROS arguments {text}: give them before --ros-args, or remove them'
+    if match := PARSING.search(text):
+        what, argument, reason = match.groups()
+        remedy = REMEDIES.get(what)
+        unclear = reason.startswith(('Expected lexeme', 'error not set'))
+        detail = '' if unclear else f' ({reason})'
+        return f"'{argument}' is not a {what}{detail}" + (f': {remedy}' if remedy else '')
+    return ' '.join(text.split())
