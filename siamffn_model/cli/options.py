@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from siamffn_model.errors import BoxError, DependencyError
+from siamffn_model.errors import BoxError, ConfigError, DependencyError
 from siamffn_model.imaging.geometry import Box
 
 
@@ -79,22 +79,34 @@ def parse_settings(
 ) -> dict[str, Any]:
     """Parse the values KEY=NUMBER of an option that changes fields of `TrackerSettings`.
 
-    A click callback. Raises `click.BadParameter` for an unknown key and for a value that is not a
-    number.
+    A click callback. Raises `click.BadParameter` for an unknown key, a value that is not a number
+    or not allowed, and thresholds that are not in order.
     """
     from siamffn_model.tracking import TrackerSettings
 
     types = {name: type(value) for name, value in asdict(TrackerSettings()).items()}
-    overrides = {}
+    overrides: dict[str, Any] = {}
     for value in values:
         key, _, number = value.partition('=')
         try:
             overrides[key] = types[key](number)
         except (KeyError, ValueError):
             names = ', '.join(types)
+            whole = 'WHOLE ' if types.get(key) is int else ''
             raise click.BadParameter(
-                f'{value!r}: give KEY=NUMBER, such as window_influence=0.4; the keys are {names}'
+                f'{value!r}: give KEY={whole}NUMBER, such as window_influence=0.4; the keys are '
+                f'{names}'
             ) from None
+    try:
+        settings = TrackerSettings(**overrides)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from None
+    if settings != settings.ordered:
+        raise click.BadParameter(
+            f'the thresholds lost {settings.lost_threshold:g}, uncertain '
+            f'{settings.uncertain_threshold:g} and reacquire {settings.reacquire_threshold:g} must '
+            'be in ascending order'
+        )
     return overrides
 
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from siamffn_model.errors import ConfigError, DataError, DependencyError
-from siamffn_model.tracking.tracker import TrackerSettings
+from siamffn_model.tracking.settings import TrackerSettings
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -1,12 +1,12 @@
 """Track a target: ``Tracker(load_model())``, ``init(image, box)``, then ``update(image)``."""
 
 from siamffn_model.runtimes.selection import load_model
+from siamffn_model.tracking.settings import TrackerSettings
 from siamffn_model.tracking.tracker import (
     State,
     Track,
     Tracker,
     TrackerProtocol,
-    TrackerSettings,
     update_all,
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain
 from typing import NamedTuple, Protocol
@@ -17,6 +16,7 @@ from siamffn_model.imaging.image import Image, check_image
 from siamffn_model.runtimes.runtime import Floats, Runtime, Template
 from siamffn_model.tracking.motion import Motion
 from siamffn_model.tracking.redetection import TILE_SPACING, SearchTiles
+from siamffn_model.tracking.settings import TrackerSettings
 
 MIN_SIDE = 10.0  # smallest width and height of an updated box, in pixels
 MIN_SEARCH_SIDE = search_side(MIN_SIDE, MIN_SIDE)  # lower bound for the distance of tiles
@@ -47,36 +47,6 @@ class TrackerProtocol(Protocol):
 
     def update(self, image: Image) -> Track:
         """Track the target in the next image, BGR uint8 (H, W, 3)."""
-
-
-@dataclass(frozen=True)
-class TrackerSettings:
-    """Parameters of the inference: `window_influence`, `penalty_k` and `lr` are those of pysot.
-
-    Attributes:
-        window_influence: weight of the Hanning window in the penalised score, in [0, 1].
-        penalty_k: strength of the penalty on changes of scale and aspect ratio.
-        lr: weight of the new width and height, before multiplication by penalty and score.
-        motion_gain: factor of the smoothed motion that is added to the search region's centre.
-        uncertain_threshold: a score below it makes a TRACKING target UNCERTAIN. The box of an
-            UNCERTAIN target keeps its size.
-        lost_threshold: a score below it makes a target LOST.
-        reacquire_threshold: score at which an UNCERTAIN target is TRACKING again. A LOST target
-            also needs it to be found in another place, or after `lost_patience` frames.
-        lost_patience: number of frames during which `lost_threshold` is enough for a LOST target
-            to be found near its last box.
-        max_searches: number of search regions per frame while a target is LOST.
-    """
-
-    window_influence: float = 0.30
-    penalty_k: float = 0.10
-    lr: float = 0.30
-    motion_gain: float = 0.80
-    uncertain_threshold: float = 0.80
-    lost_threshold: float = 0.40
-    reacquire_threshold: float = 0.85
-    lost_patience: int = 5
-    max_searches: int = 3
 
 
 class Tracker:

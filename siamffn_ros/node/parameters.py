@@ -12,7 +12,7 @@ from rclpy.node import Node
 
 from siamffn_model.errors import ConfigError
 from siamffn_model.runtimes.selection import RUNTIMES
-from siamffn_model.tracking import TrackerSettings
+from siamffn_model.tracking.settings import RANGES, TrackerSettings
 from siamffn_ros.node.qos import RELIABILITY
 
 PARAMETERS_OF_ROS = ('use_sim_time', 'start_type_description_service')
@@ -119,29 +119,28 @@ class NodeParameters:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> NodeParameters:
-        """Return the parameters with these values by name; all must be present."""
+        """Return the parameters with these values by name; all must be present.
+
+        Raises `ConfigError` for a setting of the tracker outside its range.
+        """
         settings = {name: values[TRACKING + name] for name in asdict(TrackerSettings())}
         own = {item.name: values[item.name] for item in fields(cls) if item.name != 'tracking'}
         return cls(**own, tracking=TrackerSettings(**settings))
 
 
-TRACKING_PARAMETERS = {  # description and largest value
-    'window_influence': ('Weight of the Hanning window around the expected position.', 1),
-    'penalty_k': ('Weight of the penalty on changes of size and aspect ratio.', 1),
-    'lr': ('Learning rate of the size: weight of the new size in each image.', 1),
-    'motion_gain': ('Fraction of its smoothed motion by which the search is moved ahead.', 1),
-    'uncertain_threshold': ('Below this score a target is UNCERTAIN, and keeps its size.', 1),
-    'lost_threshold': ('Below this score a target is LOST, and has no box.', 1),
-    'reacquire_threshold': (
-        'From this score on an UNCERTAIN or LOST target is TRACKING again.',
-        1,
-    ),
-    'lost_patience': (
-        'Number of images after a loss in which "tracking.lost_threshold" is enough to reacquire '
-        'the target at its last position.',
-        1000,
-    ),
-    'max_searches': ('Maximum number of searches per image for a LOST target.', 32),
+TRACKING_DESCRIPTIONS = {
+    'window_influence': 'Weight of the Hanning window around the expected position.',
+    'penalty_k': 'Weight of the penalty on changes of size and aspect ratio.',
+    'lr': 'Learning rate of the size: weight of the new size in each image.',
+    'motion_gain': 'Fraction of its smoothed motion by which the search is moved ahead.',
+    'uncertain_threshold': 'Below this score a target is UNCERTAIN, and keeps its size; at least '
+    '"tracking.lost_threshold" is used.',
+    'lost_threshold': 'Below this score a target is LOST, and has no box.',
+    'reacquire_threshold': 'From this score on an UNCERTAIN or LOST target is TRACKING again; at '
+    'least "tracking.uncertain_threshold" is used.',
+    'lost_patience': 'Number of images after a loss in which "tracking.lost_threshold" is enough '
+    'to reacquire the target at its last position.',
+    'max_searches': 'Maximum number of searches per image for a LOST target.',
 }
 
 PARAMETERS = (
@@ -151,9 +150,8 @@ PARAMETERS = (
         if item.default is not MISSING
     ),
     *(
-        Parameter(TRACKING + name, default, description, (0, largest))
+        Parameter(TRACKING + name, default, TRACKING_DESCRIPTIONS[name], RANGES[name])
         for name, default in asdict(TrackerSettings()).items()
-        for description, largest in [TRACKING_PARAMETERS[name]]
     ),
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
@@ -222,13 +220,24 @@ def validate(parameters: NodeParameters, changed: Iterable[str], configured: boo
             )
         if declared.choices and (value := getattr(parameters, name)) not in declared.choices:
             return f'{name} is {value!r}: set it to {declared.allowed}'
-    settings = parameters.tracking
-    lost, uncertain = settings.lost_threshold, settings.uncertain_threshold
-    reacquire = settings.reacquire_threshold
-    if not lost <= uncertain <= reacquire:
-        return (
-            f'tracking.lost_threshold {lost:g}, tracking.uncertain_threshold {uncertain:g} and '
-            f'tracking.reacquire_threshold {reacquire:g} must be in ascending order: set them in '
-            'one call of the service set_parameters_atomically'
-        )
     return ''
+
+
+def threshold_correction(settings: TrackerSettings) -> str:
+    """Return which thresholds are used instead of those that are not in order; empty if none.
+
+    Thresholds may be out of order, since `ros2 param set` and `ros2 param load` change one
+    parameter after the other.
+    """
+    used = asdict(settings.ordered)
+    changes = [
+        f'{TRACKING}{name} {value:g} is used as {used[name]:g}'
+        for name, value in asdict(settings).items()
+        if value != used[name]
+    ]
+    if not changes:
+        return ''
+    return (
+        f'{" and ".join(changes)}: lost_threshold <= uncertain_threshold <= reacquire_threshold '
+        'must hold'
+    )

@@ -65,6 +65,7 @@ class TrackerNode(LifecycleNode):
         self._configured: _Configured | None = None
         self._active = False
         self._enabled = True
+        self._correction = ''  # of thresholds, as last logged
         self._statistics = NodeStatistics()
         self._images = ImageSubscriber(
             self, partial(self._statistics.count, 'received'), self._on_frame, self._on_frame_error
@@ -111,7 +112,7 @@ class TrackerNode(LifecycleNode):
                     values.device,
                     values.runtime,
                 ),
-                values.tracking,
+                values.tracking.ordered,
                 values.max_targets,
                 values.buffer_seconds,
                 values.buffer_megabytes,
@@ -192,12 +193,22 @@ class TrackerNode(LifecycleNode):
     def _on_parameters(self, changes: list[Parameter[Any]]) -> SetParametersResult:
         """Refuse or apply changes of our own parameters; those of ROS are left to ROS."""
         changed = {item.name: item.value for item in changes if item.name in parameters.BY_NAME}
-        values = parameters.read(self, changed)
+        try:
+            values = parameters.read(self, changed)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         configured = self._configured
         reason = parameters.validate(values, changed, configured is not None)
         if not reason and configured:
             reason = self._apply(values, changed, configured.pipeline)
         return SetParametersResult(successful=not reason, reason=reason)
+
+    def _warn_of_corrected_thresholds(self) -> None:
+        """Warn once of thresholds that are not in order; not of each step of `ros2 param load`."""
+        correction = parameters.threshold_correction(parameters.read(self).tracking)
+        if correction and correction != self._correction:
+            self.get_logger().warning(correction)
+        self._correction = correction
 
     def _apply(
         self, values: NodeParameters, changed: Mapping[str, Any], pipeline: TrackingPipeline
@@ -209,7 +220,10 @@ class TrackerNode(LifecycleNode):
             except SiamFFNError as error:
                 return str(error)
         pipeline.configure(
-            values.tracking, values.max_targets, values.buffer_seconds, values.buffer_megabytes
+            values.tracking.ordered,
+            values.max_targets,
+            values.buffer_seconds,
+            values.buffer_megabytes,
         )
         return ''
 
@@ -248,6 +262,7 @@ class TrackerNode(LifecycleNode):
     # Diagnostics
 
     def _on_second(self) -> None:
+        self._warn_of_corrected_thresholds()
         silence, configured = '', self._configured
         if self._active and configured:
             silence = self._images.check(self.get_parameter('image_timeout').value)

@@ -138,6 +138,19 @@ def test_evaluate_in_two_processes_of_torchrun(clips: Path, tmp_path: Path) -> N
             ['evaluate', 'sequences', '--data', '.', '--set', 'lr=a'],
             'the keys are window_influence, penalty_k',
         ),
+        (['evaluate', 'sequences', '--data', '.', '--set', 'lr=7'], 'lr is 7: give a number from'),
+        (
+            ['evaluate', 'sequences', '--data', '.', '--set', 'motion_gain=nan'],
+            'motion_gain is nan',
+        ),
+        (
+            ['evaluate', 'sequences', '--data', '.', '--set', 'lost_patience=2.5'],
+            'give KEY=WHOLE NUMBER',
+        ),
+        (
+            ['evaluate', 'sequences', '--data', '.', '--set', 'lost_threshold=0.9'],
+            'must be in ascending order',
+        ),
         (
             ['evaluate', 'vot2018', '--data', '.', '--starts', '4'],
             '--starts 4 does not apply to VOT2018',

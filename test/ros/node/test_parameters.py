@@ -6,8 +6,13 @@ from dataclasses import asdict
 
 import pytest
 
-from siamffn_model.tracking import TrackerSettings
-from siamffn_ros.node.parameters import PARAMETERS, NodeParameters, validate
+from siamffn_model.tracking.settings import RANGES, TrackerSettings
+from siamffn_ros.node.parameters import (
+    PARAMETERS,
+    NodeParameters,
+    threshold_correction,
+    validate,
+)
 
 DEFAULTS = {parameter.name: parameter.default for parameter in PARAMETERS}
 
@@ -25,11 +30,10 @@ def test_defaults_are_valid_and_equal_those_of_the_tracker() -> None:
 
 
 def test_every_tracking_parameter_is_passed_to_the_tracker() -> None:
-    changed = {f'tracking.{name}': value + 1 for name, value in asdict(TrackerSettings()).items()}
+    largest = {name: high for name, (_, high) in RANGES.items()}
+    changed = {f'tracking.{name}': value for name, value in largest.items()}
     settings = NodeParameters.from_values(DEFAULTS | changed).tracking
-    assert all(
-        value == getattr(TrackerSettings(), name) + 1 for name, value in asdict(settings).items()
-    )
+    assert asdict(settings) == largest != asdict(TrackerSettings())
 
 
 @pytest.mark.parametrize('name', [each.name for each in PARAMETERS if each.read_by_configure])
@@ -43,11 +47,32 @@ def test_parameters_read_by_configure_can_only_be_set_before_it(name: str) -> No
     [
         ({'image_qos': 'best'}, "'sensor_data' or 'reliable'"),
         ({'image_transport': ''}, "'auto' or 'raw' or 'compressed'"),
-        ({'tracking.lost_threshold': 0.9}, 'tracking.lost_threshold 0.9'),
-        ({'tracking.reacquire_threshold': 0.5}, 'tracking.reacquire_threshold 0.5'),
     ],
 )
 def test_invalid_values_are_refused(changes: dict[str, object], message: str) -> None:
     assert message in validate(
         NodeParameters.from_values(DEFAULTS | changes), changes, configured=True
     )
+
+
+def test_thresholds_out_of_order_are_corrected() -> None:
+    """The intermediate states of `ros2 param load` are allowed."""
+    values = DEFAULTS | {'tracking.lost_threshold': 0.9}
+    parameters = NodeParameters.from_values(values)
+    assert validate(parameters, ['tracking.lost_threshold'], configured=True) == ''
+    correction = threshold_correction(parameters.tracking)
+    assert 'tracking.uncertain_threshold 0.8 is used as 0.9' in correction
+    assert 'tracking.reacquire_threshold 0.85 is used as 0.9' in correction
+    assert threshold_correction(parameters.tracking.ordered) == ''
+    assert threshold_correction(TrackerSettings()) == ''
+
+
+def test_descriptors_name_choices_ranges_and_when_they_change() -> None:
+    constraints = {parameter.name: parameter.constraints for parameter in PARAMETERS}
+    assert constraints['image_qos'] == "'sensor_data' or 'reliable'"
+    assert constraints['max_targets'] == 'a whole number from 1 to 256'
+    assert constraints['tracking.lr'] == 'a decimal number from 0 to 1'
+    assert constraints['runtime'].startswith("'auto' or ")
+    for parameter in PARAMETERS:
+        assert ('read by configure' in constraints[parameter.name]) == parameter.read_by_configure
+        assert ('read at the start' in constraints[parameter.name]) == parameter.read_at_start
