@@ -59,6 +59,10 @@ class FrameBuffer:
     """The frames of the last seconds, numbered in order of arrival, bounded in time and memory.
 
     One thread may add frames while another reads them.
+
+    Attributes:
+        time_jumps: how often time has jumped back; see `add`.
+        refused: why the last image that could not be used was not added; empty if there was none.
     """
 
     def __init__(self, seconds: float, megabytes: float) -> None:
@@ -67,6 +71,7 @@ class FrameBuffer:
         self._newest = 0
         self._lock = threading.Lock()
         self.time_jumps = 0
+        self.refused = ''
         self.set_limits(seconds, megabytes)
 
     def set_limits(self, seconds: float, megabytes: float) -> None:
@@ -102,6 +107,7 @@ class FrameBuffer:
         """Drop all frames."""
         with self._lock:
             self._clear()
+            self.refused = ''
 
     def _clear(self) -> None:
         self._frames.clear()
@@ -125,25 +131,29 @@ class FrameBuffer:
         stamp is kept.
         """
         with self._lock:
+            if not self._frames and self.refused:
+                raise NotReadyError(
+                    f'images arrive, but none can be used; the last one: {self.refused}'
+                )
             if not self._frames:
                 raise NotReadyError(
                     'no image has arrived yet: check the image topic and its QoS, then try again'
                 )
             if stamp == 0:
                 return self._frames[-1]
-            for frame in reversed(self._frames):
-                if frame.stamp == stamp:
-                    return frame
-            first, last = self._frames[0].stamp, self._frames[-1].stamp
-        kept = f'frames from {first / 1e9:.3f} to {last / 1e9:.3f} are kept'
-        if stamp < first:
+            stamps = [frame.stamp for frame in self._frames]
+            if stamp in stamps:
+                return self._frames[len(stamps) - 1 - stamps[::-1].index(stamp)]
+        kept = f'frames from {_seconds(stamps[0])} to {_seconds(stamps[-1])} are kept'
+        if stamp < stamps[0]:
             raise ConfigError(
-                f'stamp {stamp / 1e9:.3f} is too old: {kept}; '
+                f'stamp {_seconds(stamp)} is too old: {kept}; '
                 'draw the box on a newer frame or raise buffer_seconds and buffer_megabytes'
             )
+        nearest = min(stamps, key=lambda kept: abs(kept - stamp))
         raise ConfigError(
-            f'no frame has the stamp {stamp / 1e9:.3f}: {kept}; '
-            'give the stamp of the frame the box was drawn on, or zero for the latest'
+            f'no frame has the stamp {_seconds(stamp)}, the nearest is {_seconds(nearest)}: '
+            f'{kept}; give the stamp of the frame the box was drawn on, or zero for the latest'
         )
 
     def after(self, number: int) -> Frame | None:
@@ -152,3 +162,9 @@ class FrameBuffer:
             first = self._frames[0].number if self._frames else 0
             index = max(number + 1 - first, 0)
             return next(itertools.islice(self._frames, index, None), None)
+
+
+def _seconds(nanoseconds: int) -> str:
+    """Return a stamp in seconds with all its digits."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return f'{seconds}.{rest:09d}'

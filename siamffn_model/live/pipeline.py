@@ -47,7 +47,8 @@ class TrackingPipeline:
     Attributes:
         model: the loaded model.
         buffer: the frames that are kept.
-        targets: status of every target; replaced as a whole, so any thread may read it.
+        targets: status of every target, in the order in which they were first given; replaced as
+            a whole, so any thread may read it.
 
     Raises what `load_model` raises.
     """
@@ -96,10 +97,6 @@ class TrackingPipeline:
             return 1
 
         return self._submit(stop)
-
-    def list(self) -> Future[tuple[TargetStatus, ...]]:
-        """Return the status of every target, in the order in which they were first given."""
-        return self._worker.submit(self._targets.statuses, MAX_PENDING_CALLS)
 
     def reset(self) -> Future[int]:
         """Remove all targets and frames; the result is the number of targets."""

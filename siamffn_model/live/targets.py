@@ -156,12 +156,14 @@ class Targets:
                 that fails, the target is tracked as before.
 
         Raises `NotReadyError` (no frame has arrived), `ConfigError` (no frame with this stamp,
-        too many targets, an id that is too long), `BoxError`, `ImageError`.
+        too many targets, an id that is too long or not printable), `BoxError`, `ImageError`.
         """
         if len(target_id) > MAX_ID_LENGTH:
             raise ConfigError(
                 f'target_id has {len(target_id)} characters: give at most {MAX_ID_LENGTH}'
             )
+        if not target_id.isprintable():
+            raise ConfigError(f'target_id {target_id!r} has control characters: remove them')
         previous = self._targets.get(target_id)
         if previous is None and len(self) >= self.max_targets:
             raise ConfigError(

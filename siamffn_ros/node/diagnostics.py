@@ -34,6 +34,7 @@ class NodeStatistics:
         """Set everything to zero."""
         with self._lock:
             self.total: Counter[str] = Counter()
+            self.bad_reason = ''  # of the last bad image
             self._recent: Counter[str] = Counter()
             self._latencies: deque[float] = deque(maxlen=MAX_LATENCIES)
             self._since = time.monotonic()
@@ -44,6 +45,11 @@ class NodeStatistics:
             self._recent[event] += 1
             self.total[event] += 1
             return self.total[event]
+
+    def count_bad(self, reason: str) -> int:
+        """Count an image that cannot be used; return how many there were."""
+        self.bad_reason = reason
+        return self.count('bad')
 
     def count_tracked(self, arrival: float) -> None:
         """Count a tracked image that arrived at this time, in seconds of the monotonic clock."""
@@ -69,6 +75,7 @@ def diagnostic_status(
     facts: Mapping[str, object],
     ok_message: str,
     error: str = '',
+    warning: str = '',
 ) -> DiagnosticStatus:
     """Return the status of the node.
 
@@ -79,14 +86,15 @@ def diagnostic_status(
         facts: further values, published as they are.
         ok_message: the message if nothing is wrong.
         error: what keeps the node from working, if anything; internal errors are added.
+        warning: a further warning, such as that the node is inactive.
     """
     recent, seconds, latency = statistics.take_recent()
     errors = [error] if error else []
     if recent['failed']:
         errors.append(f'failed {recent["failed"]} times: see the log')
-    warnings = []
+    warnings = [warning] if warning else []
     if recent['bad']:
-        warnings.append(f'{recent["bad"]} bad images')
+        warnings.append(f'{recent["bad"]} bad images, the last: {statistics.bad_reason}')
     if recent['dropped'] > SLOW * recent['received']:
         warnings.append(f'slow: {recent["dropped"]} of {recent["received"]} images dropped')
     lost = [target.id for target in targets if target.track.state == State.LOST]

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
-from concurrent import futures
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.task import Future
-from siamffn.srv import InitTarget, ListTargets, StopTarget
-from std_srvs.srv import SetBool, Trigger
-from vision_msgs.msg import Detection2D
 
 from siamffn_model.errors import ConfigError, ImageError, NotReadyError, SiamFFNError
 from siamffn_model.live.frame_buffer import Frame
@@ -26,16 +21,15 @@ from siamffn_model.live.shared_runtime import load_shared
 from siamffn_model.live.targets import TargetStatus
 from siamffn_model.runtimes.selection import free_memory
 from siamffn_ros.context import one_line
-from siamffn_ros.messages.conversions import to_box, to_nanoseconds
 from siamffn_ros.node import parameters
 from siamffn_ros.node.diagnostics import NodeStatistics, diagnostic_status
 from siamffn_ros.node.image_subscriber import ImageSubscriber
 from siamffn_ros.node.parameters import NodeParameters
-from siamffn_ros.node.publishers import Publishers, status_message
+from siamffn_ros.node.publishers import Publishers
+from siamffn_ros.node.services import LOG_PERIOD, Services
+from siamffn_ros.node.target_log import TargetLog
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-LOG_PERIOD = 1.0  # seconds between two log lines about the same kind of event
-Result = TypeVar('Result')
 
 
 class _Configured(NamedTuple):
@@ -49,8 +43,7 @@ class TrackerNode(LifecycleNode):
     """Track targets in the images of one camera.
 
     The executor's threads receive images, which the pipeline only stores, answer services and
-    publish diagnostics. The pipeline's thread tracks and publishes the results. Services await it
-    without blocking a thread of the executor.
+    publish diagnostics. The pipeline's thread tracks and publishes the results.
 
     Args:
         camera: namespace of the node; empty for that of the process.
@@ -64,26 +57,21 @@ class TrackerNode(LifecycleNode):
         self._warn_of_unknown_parameters()
         self._configured: _Configured | None = None
         self._active = False
+        self._finalized = False
         self._enabled = True
+        self.image_problem = ''  # why no images arrive
         self._correction = ''  # of thresholds, as last logged
         self._statistics = NodeStatistics()
         self._images = ImageSubscriber(
             self, partial(self._statistics.count, 'received'), self._on_frame, self._on_frame_error
         )
         self.add_on_set_parameters_callback(self._on_parameters)
-        self._create_interfaces()
-
-    def _create_interfaces(self) -> None:
-        """Create what exists in every state: to destroy it while it is in use would be unsafe."""
+        self._target_log = TargetLog(self.get_logger().info)
+        # These exist in every state: to destroy them while they are in use would be unsafe.
+        self._target_services = Services(self, self, self._statistics)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         # The system's clock: with use_sim_time the node's own clock may stand still.
         self.create_timer(1.0, self._on_second, clock=Clock())
-        self.create_subscription(Detection2D, '~/init_box', self._on_init_box, 10)
-        self.create_service(InitTarget, '~/init_target', self._on_init_target)
-        self.create_service(StopTarget, '~/stop_target', self._on_stop_target)
-        self.create_service(ListTargets, '~/list_targets', self._on_list_targets)
-        self.create_service(SetBool, '~/enable', self._on_enable)
-        self.create_service(Trigger, '~/reset', self._on_reset)
 
     # Lifecycle
 
@@ -139,14 +127,19 @@ class TrackerNode(LifecycleNode):
             f'waiting for images on {self._images.topic}; '
             f'give a target by {self.resolve_service_name("~/init_target")}'
         )
+        if not self._enabled:
+            enable = self.resolve_service_name('~/enable')
+            self.get_logger().warning(f'tracking is paused: call {enable} with true to resume')
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop receiving images and remove the targets, which move while no images arrive."""
         self._active = False
         self._images.close()
+        self.image_problem = ''
         if configured := self._configured:
             configured.pipeline.clear()
+        self.get_logger().info('deactivated: no images are received, all targets are removed')
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -157,11 +150,14 @@ class TrackerNode(LifecycleNode):
             configured.publishers.destroy()
         del configured
         free_memory()
+        self.get_logger().info('cleaned up: the model is released')
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Do what remains of deactivate and cleanup."""
         self._tear_down(state)
+        self._finalized = True
+        self.get_logger().info('shut down: start the node again to use it')
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -248,7 +244,9 @@ class TrackerNode(LifecycleNode):
     def _on_frame_error(self, error: Exception) -> None:
         """Count and log an image that cannot be used, or that tracking failed on."""
         if isinstance(error, ImageError):
-            count = self._statistics.count('bad')
+            count = self._statistics.count_bad(str(error))
+            if configured := self._configured:
+                configured.pipeline.buffer.refused = str(error)
             self.get_logger().error(
                 f'image skipped ({count} so far): {error}', throttle_duration_sec=LOG_PERIOD
             )
@@ -263,18 +261,20 @@ class TrackerNode(LifecycleNode):
 
     def _on_second(self) -> None:
         self._warn_of_corrected_thresholds()
-        silence, configured = '', self._configured
+        configured = self._configured
         if self._active and configured:
-            silence = self._images.check(self.get_parameter('image_timeout').value)
+            self.image_problem = self._images.check(self.get_parameter('image_timeout').value)
             configured.publishers.check_subscribers()
         targets = configured.pipeline.targets if configured else ()
+        self._target_log.update(targets)
         status = diagnostic_status(
             f'{self.get_fully_qualified_name().lstrip("/")}: tracking',
             self._statistics,
             targets,
             self._facts(configured.pipeline) if configured else {},
             self._activity(bool(targets)),
-            silence,
+            self.image_problem,
+            '' if self._active else f'{self._lifecycle}: {self._remedy()}',
         )
         array = DiagnosticArray(status=[status])
         array.header.stamp = self.get_clock().now().to_msg()
@@ -291,117 +291,47 @@ class TrackerNode(LifecycleNode):
         }
 
     def _activity(self, has_targets: bool) -> str:
-        if not self._active:
-            return 'inactive' if self._configured else 'unconfigured'
         if not self._enabled:
-            return 'paused'
+            return f'paused: call {self.resolve_service_name("~/enable")} with true to resume'
         return 'tracking' if has_targets else 'no target'
 
-    # Services, and the topic that does the same as init_target
+    # What the services use
 
-    async def _on_init_target(
-        self, request: InitTarget.Request, response: InitTarget.Response
-    ) -> InitTarget.Response:
-        try:
-            box, stamp = to_box(request.bbox), to_nanoseconds(request.header.stamp)
-            response.target_id = await self._result_of(
-                lambda pipeline: pipeline.init(box, stamp, request.target_id)
-            )
-        except SiamFFNError as error:
-            response.message = str(error)
-        else:
-            response.success = True
-            response.message = f'tracking target {response.target_id}'
-        return response
+    def pipeline(self, receiving: bool = False) -> TrackingPipeline:
+        """Return the pipeline.
 
-    def _on_init_box(self, detection: Detection2D) -> None:
-        try:
-            future = self._pipeline().init(
-                to_box(detection.bbox), to_nanoseconds(detection.header.stamp), detection.id
-            )
-        except SiamFFNError as error:
-            self._warn_of_refused_box(error)
-        else:
-            future.add_done_callback(self._on_init_box_done)
-
-    def _on_init_box_done(self, future: futures.Future[str]) -> None:
-        try:
-            self._value(future)
-        except SiamFFNError as error:
-            self._warn_of_refused_box(error)
-
-    def _warn_of_refused_box(self, error: SiamFFNError) -> None:
-        self.get_logger().warning(f'init_box refused: {error}', throttle_duration_sec=LOG_PERIOD)
-
-    async def _on_stop_target(
-        self, request: StopTarget.Request, response: StopTarget.Response
-    ) -> StopTarget.Response:
-        try:
-            count = await self._result_of(lambda pipeline: pipeline.stop(request.target_id))
-        except SiamFFNError as error:
-            response.message = str(error)
-        else:
-            stopped = f'target {request.target_id}' if request.target_id else f'{count} target(s)'
-            response.success, response.message = True, f'stopped {stopped}'
-        return response
-
-    async def _on_list_targets(
-        self, request: ListTargets.Request, response: ListTargets.Response
-    ) -> ListTargets.Response:
-        try:
-            targets = await self._result_of(lambda pipeline: pipeline.list())
-        except SiamFFNError:
-            return response  # the message has no field for the reason: the list is empty
-        response.targets = [status_message(target) for target in targets]
-        return response
-
-    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._enabled = request.data
-        if configured := self._configured:
-            configured.pipeline.enable(request.data)
-        response.success = True
-        response.message = 'tracking' if request.data else 'paused: images are kept, not tracked'
-        return response
-
-    async def _on_reset(
-        self, request: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
-        try:
-            count = await self._result_of(lambda pipeline: pipeline.reset())
-        except SiamFFNError as error:
-            response.message = str(error)
-        else:
-            response.success, response.message = True, f'removed {count} target(s) and all images'
-        self._statistics.reset()
-        return response
-
-    def _pipeline(self) -> TrackingPipeline:
-        """Return the pipeline; raises `NotReadyError` if the node is not configured."""
-        if configured := self._configured:
-            return configured.pipeline
-        raise NotReadyError('the node is not configured: configure and activate it')
-
-    async def _result_of(
-        self, call: Callable[[TrackingPipeline], futures.Future[Result]]
-    ) -> Result:
-        """Await a call of the pipeline and return its result; raises `SiamFFNError`."""
-        done: Future[futures.Future[Result]] = Future(executor=self.executor)
-        call(self._pipeline()).add_done_callback(done.set_result)
-        future = await done
-        return self._value(future)  # type: ignore[arg-type]
-
-    def _value(self, future: futures.Future[Result]) -> Result:
-        """Return the result of a future that is done; raises `SiamFFNError`.
-
-        Unexpected exceptions are counted and logged as internal errors.
+        Raises `NotReadyError` if the node is not configured and, with `receiving`, if it is not
+        active; the message says what is possible.
         """
-        if future.cancelled():
-            raise NotReadyError('the node is shutting down: try again when it is active')
-        error = future.exception()
-        if error is None:
-            return future.result()
-        if isinstance(error, SiamFFNError):
-            raise error
-        self._statistics.count('failed')
-        self.get_logger().error(f'internal error: {"".join(traceback.format_exception(error))}')
-        raise SiamFFNError(f'internal error: {error!r}')
+        configured = self._configured
+        if configured and (self._active or not receiving):
+            return configured.pipeline
+        raise NotReadyError(f'the node is {self._lifecycle}: {self._remedy()}')
+
+    def enable(self, enabled: bool) -> str:
+        """Pause or resume tracking, also of a node that is activated later."""
+        self._enabled = enabled
+        if configured := self._configured:
+            configured.pipeline.enable(enabled)
+        if not self._active:
+            when = 'tracks' if enabled else 'is paused'
+            return f'the node {when} once it is active; it is {self._lifecycle}: {self._remedy()}'
+        return 'tracking' if enabled else 'paused: images are kept, not tracked'
+
+    @property
+    def _lifecycle(self) -> str:
+        """The state of the lifecycle, by the name that `ros2 lifecycle get` shows."""
+        if self._active:
+            return 'active'
+        if self._finalized:
+            return 'finalized'
+        return 'inactive' if self._configured else 'unconfigured'
+
+    def _remedy(self) -> str:
+        """Return how to make the node active."""
+        if self._finalized:
+            return 'it was shut down, start it again'
+        command = f'ros2 lifecycle set {self.get_fully_qualified_name()}'
+        if self._configured:
+            return f'activate it ({command} activate)'
+        return f'configure and activate it ({command} configure, then activate)'

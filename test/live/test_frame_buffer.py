@@ -105,9 +105,9 @@ def test_frames_are_found_by_stamp_and_0_is_the_newest() -> None:
     [
         ([], 0, 'no image has arrived'),
         ([], 5, 'no image has arrived'),
-        ([2 * 10**9, 3 * 10**9], 10**9, r'1\.000 is too old.*2\.000 to 3\.000.*buffer_seconds'),
-        ([2 * 10**9, 3 * 10**9], 10**10, r'no frame has the stamp 10\.000.*2\.000 to 3\.000'),
-        ([2 * 10**9, 3 * 10**9], 2 * 10**9 + 5, 'no frame has the stamp'),
+        ([2 * 10**9, 3 * 10**9], 10**9, r'1\.0{9} is too old.*2\.0{9} to 3\.0{9}.*buffer_seconds'),
+        ([2 * 10**9, 3 * 10**9], 10**10, r'stamp 10\.0{9}, the nearest is 3\.0{9}: .*2\.0{9} to 3'),
+        ([2 * 10**9, 3 * 10**9], 2 * 10**9 + 5, r'stamp 2\.0{8}5, the nearest is 2\.0{9}: '),
     ],
 )
 def test_a_missing_frame_is_reported_with_the_reason(
@@ -118,3 +118,16 @@ def test_a_missing_frame_is_reported_with_the_reason(
         buffer.add(frame(stored_stamp))
     with pytest.raises(SiamFFNError, match=message):
         buffer.find(stamp)
+
+
+def test_images_that_were_refused_are_reported_until_one_is_kept() -> None:
+    buffer = FrameBuffer(10, 1)
+    buffer.refused = 'encoding x is not supported'
+    with pytest.raises(SiamFFNError, match=r'images arrive, but none can be used.*: encoding x is'):
+        buffer.find(0)
+    buffer.clear()
+    with pytest.raises(SiamFFNError, match='no image has arrived'):
+        buffer.find(0)
+    buffer.refused = 'encoding x is not supported'
+    buffer.add(frame(1))
+    assert buffer.find(0).stamp == 1

@@ -74,7 +74,7 @@ def test_a_late_target_catches_up(live: Live, clip: Scene) -> None:
     live.pipeline.init(clip.boxes[0], PERIOD).result(TIMEOUT)
     deadline = time.monotonic() + TIMEOUT
     # The worker takes the target through the missed frames between the calls.
-    while live.pipeline.list().result(TIMEOUT)[0].frame_number < live.pipeline.buffer.newest:
+    while live.pipeline.targets[0].frame_number < live.pipeline.buffer.newest:
         assert time.monotonic() < deadline, f'the target is still late after {TIMEOUT} s'
     (status,) = live.track(6)
     assert (status.processed, status.dropped) == (7, 0)
@@ -130,7 +130,7 @@ def test_targets_are_listed_stopped_and_reset(live: Live, clip: Scene) -> None:
     live.track(0)
     for name in 'abc':
         live.pipeline.init(clip.boxes[0], 0, name).result(TIMEOUT)
-    assert [status.id for status in live.pipeline.list().result(TIMEOUT)] == ['a', 'b', 'c']
+    assert [status.id for status in live.pipeline.targets] == ['a', 'b', 'c']
     assert live.pipeline.stop('b').result(TIMEOUT) == 1
     assert [status.id for status in live.pipeline.targets] == ['a', 'c']
     assert live.pipeline.stop().result(TIMEOUT) == 2
@@ -171,11 +171,11 @@ def test_calls_beyond_the_limit_are_refused(live: Live) -> None:
 
     blocked = live.pipeline._worker.submit(block)
     assert running.wait(TIMEOUT)
-    calls = [live.pipeline.list() for _ in range(MAX_PENDING_CALLS + 1)]
+    calls = [live.pipeline.reset() for _ in range(MAX_PENDING_CALLS + 1)]
     with pytest.raises(NotReadyError, match='busy'):
         calls[-1].result(TIMEOUT)
     release.set()
-    assert blocked.result(TIMEOUT) and calls[0].result(TIMEOUT) == ()
+    assert blocked.result(TIMEOUT) and calls[0].result(TIMEOUT) == 0
     live.pipeline.clear()
 
 

@@ -170,6 +170,8 @@ def test_too_many_targets_and_too_long_ids_are_refused(model: Runtime, clip: Sce
     assert targets.init(clip.boxes[1], 0, 'a').id == 'a', 'an existing target is initialised again'
     with pytest.raises(SiamFFNError, match='65 characters'):
         targets.init(clip.boxes[0], 0, 'x' * 65)
+    with pytest.raises(SiamFFNError, match=r"'car\\x1b\[2J' has control characters"):
+        targets.init(clip.boxes[0], 0, 'car\x1b[2J')
 
 
 def test_stopping_a_target_keeps_the_others(camera: Camera, clip: Scene) -> None:

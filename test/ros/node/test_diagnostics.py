@@ -62,7 +62,6 @@ def test_status_is_ok_without_problems() -> None:
 @pytest.mark.parametrize(
     ('events', 'message'),
     [
-        (['bad'], '1 bad images'),
         (['received'] * 10 + ['dropped'] * 2, 'slow: 2 of 10 images dropped'),
     ],
 )
@@ -73,6 +72,18 @@ def test_warnings_name_the_problem(events: list[str], message: str) -> None:
     report = status(statistics, target('a', State.TRACKING))
     assert (report.level, report.message) == (DiagnosticStatus.WARN, message)
     assert status(statistics).level == DiagnosticStatus.OK, 'it is reported once'
+
+
+def test_bad_images_are_reported_with_the_last_reason() -> None:
+    statistics = NodeStatistics()
+    statistics.count_bad('too large')
+    statistics.count_bad('cut off')
+    assert status(statistics).message == '2 bad images, the last: cut off'
+
+
+def test_a_node_that_is_not_active_is_a_warning() -> None:
+    report = diagnostic_status('n', NodeStatistics(), (), {}, 'fine', '', 'inactive: activate it')
+    assert (report.level, report.message) == (DiagnosticStatus.WARN, 'inactive: activate it')
 
 
 def test_a_few_dropped_images_cause_no_warning() -> None:

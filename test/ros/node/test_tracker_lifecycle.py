@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import rclpy
 import yaml
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from siamffn.srv import InitTarget
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2D
 
 from siamffn_model.datasets.synthetic import Scene
@@ -116,9 +118,11 @@ def test_an_internal_error_is_counted_by_the_service_and_by_the_topic(
     local_node._statistics.reset()
     assert local_node._configured
     monkeypatch.setattr(local_node._configured.pipeline, 'init', init)
-    local_node._on_init_box(Detection2D())
+    local_node._target_services.on_init_box(Detection2D())
     assert local_node._statistics.total['failed'] == 1
-    coroutine = local_node._on_init_target(InitTarget.Request(), InitTarget.Response())
+    coroutine = local_node._target_services.on_init_target(
+        InitTarget.Request(), InitTarget.Response()
+    )
     with pytest.raises(StopIteration) as finished:  # carries what the coroutine returns
         while True:
             coroutine.send(None)
@@ -212,17 +216,37 @@ def test_unknown_parameters_are_named() -> None:
     assert unknown(given) == ['a', 'tracking.window']
 
 
+def diagnosed(peer: Peer, text: str) -> DiagnosticStatus:
+    """Wait for a diagnostic message that contains a text, and return it."""
+    peer.diagnostics.clear()
+
+    def found() -> DiagnosticStatus | None:
+        return next((status for status in peer.diagnostics if text in status.message), None)
+
+    return peer.until(found, f'diagnostics with {text!r}')
+
+
 def test_the_lifecycle_can_be_run_through_twice(
     start_node: Callable[..., NodeProcess], peer: Peer, clip: Scene
 ) -> None:
+    """In each state, services and diagnostics say which it is and what is possible."""
     node = start_node(autostart='false')
     assert peer.state() == 'unconfigured'
+    assert diagnosed(peer, 'unconfigured: configure and').level == DiagnosticStatus.WARN
     for _ in range(2):
-        assert 'the node is not configured' in peer.init(clip.boxes[0]).message
+        message = peer.init(clip.boxes[0]).message
+        assert message.startswith('the node is unconfigured: configure and activate it (ros2 life')
         assert peer.change_state(Transition.TRANSITION_CONFIGURE)
         assert peer.state() == 'inactive'
-        assert not peer.init(clip.boxes[0]).success, 'no image has arrived yet'
+        message = peer.init(clip.boxes[0]).message
+        assert message == (
+            'the node is inactive: activate it (ros2 lifecycle set /tracker activate)'
+        )
+        paused = peer.call('enable', SetBool.Request(data=False)).message
+        assert paused.startswith('the node is paused once it is active; it is inactive')
         assert peer.change_state(Transition.TRANSITION_ACTIVATE)
+        node.wait_for('tracking is paused: call /tracker/enable with true to resume')
+        assert peer.call('enable', SetBool.Request(data=True)).message == 'tracking'
         peer.wait_for_node()
         peer.track(clip.images[0], 10 * SECOND)
         assert peer.init(clip.boxes[0]).success
@@ -235,7 +259,10 @@ def test_the_lifecycle_can_be_run_through_twice(
         peer.detections.clear()
     assert peer.change_state(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
     assert peer.state() == 'finalized'
+    assert 'the node is finalized: it was shut down' in peer.init(clip.boxes[0]).message
     assert node.end() == 0 and 'Traceback' not in node.log_text()
+    for text in ('loaded siamffn', 'waiting for images', 'deactivated', 'cleaned up', 'shut down'):
+        assert text in node.log_text()
 
 
 def test_a_failed_configure_leaves_the_node_unconfigured(

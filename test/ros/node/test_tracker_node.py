@@ -21,7 +21,7 @@ from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking import State
 from siamffn_ros.messages.conversions import to_detection, to_nanoseconds, to_stamp
 from siamffn_ros.messages.images import to_bgr
-from siamffn_ros.node.tracker_node import LOG_PERIOD
+from siamffn_ros.node.services import LOG_PERIOD
 
 if TYPE_CHECKING:
     from conftest import NodeProcess, Peer
@@ -255,6 +255,16 @@ def test_diagnostics_report_state_and_statistics(user: Peer, clip: Scene, start:
     assert status.level == DiagnosticStatus.WARN
 
 
+def test_targets_are_logged(user: Peer, live_node: NodeProcess, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
+    user.init(clip.boxes[0], start, 'logged')
+    live_node.wait_for('target logged started and has the box ')
+    user.track(np.zeros_like(clip.images[0]), start + PERIOD)
+    live_node.wait_for('target logged is lost')
+    user.call('stop_target', StopTarget.Request())
+    live_node.wait_for('target logged stopped')
+
+
 def test_a_zero_stamp_selects_the_newest_image(user: Peer, clip: Scene, start: int) -> None:
     user.track(clip.images[0], start)
     assert user.init(clip.boxes[0]).success
@@ -353,6 +363,18 @@ def test_invalid_images_are_skipped_and_counted(
     user.until(lambda: user.diagnostic_value('images bad') == bad, 'the count of bad images')
     live_node.wait_for('image skipped')
     assert 'Traceback' not in live_node.log_text()
+
+
+def test_refused_images_are_the_reason_that_a_box_is(user: Peer, clip: Scene, start: int) -> None:
+    user.camera.publish(invalid_images(start)['unknown encoding'])
+    answer = user.until(
+        lambda: 'no image' not in (reply := user.init(clip.boxes[0]).message) and reply, 'images'
+    )
+    assert "images arrive, but none can be used; the last one: image encoding 'h264'" in answer
+    user.until(
+        lambda: any("image encoding 'h264'" in status.message for status in user.diagnostics),
+        'diagnostics with the reason',
+    )
 
 
 def test_large_images_are_received(user: Peer, start: int) -> None:
