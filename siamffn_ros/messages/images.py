@@ -24,21 +24,30 @@ try:
 except ImportError:
     CvBridge = None
 
-ALIASES = {'uyvy': 'yuv422', 'yuyv': 'yuv422_yuy2'}  # names of newer drivers -> common names
-
-BYTES_PER_PIXEL = {
-    'bgr8': 3,
-    'rgb8': 3,
-    'bgra8': 4,
-    'rgba8': 4,
+ALIASES = {  # names of newer drivers, and of OpenCV's types -> common names
+    'uyvy': 'yuv422',
+    'yuyv': 'yuv422_yuy2',
+    '8UC1': 'mono8',
+    '8UC3': 'bgr8',
+    '8UC4': 'bgra8',
+    '16UC1': 'mono16',
+    '16UC3': 'bgr16',
+}
+HALF_CHROMA = {'nv12': cv2.COLOR_YUV2BGR_NV12, 'nv21': cv2.COLOR_YUV2BGR_NV21}  # YUV 4:2:0
+DEPTH = '32FC1'
+BAYER = [f'bayer_{order}' for order in ('rggb', 'bggr', 'gbrg', 'grbg')]
+BYTES_PER_PIXEL = {  # in the first rows, of brightness, for 4:2:0
+    **{f'{channels}8': len(channels) for channels in ('bgr', 'rgb', 'bgra', 'rgba')},
+    **{f'{channels}16': 2 * len(channels) for channels in ('bgr', 'rgb', 'bgra', 'rgba')},
     'mono8': 1,
     'mono16': 2,
     'yuv422': 2,
     'yuv422_yuy2': 2,
-    **dict.fromkeys(ALIASES, 2),
-    **{f'bayer_{order}8': 1 for order in ('rggb', 'bggr', 'gbrg', 'grbg')},
-    **{f'bayer_{order}16': 2 for order in ('rggb', 'bggr', 'gbrg', 'grbg')},
+    DEPTH: 4,
+    **dict.fromkeys(HALF_CHROMA, 1),
+    **{name + bits: size for name in BAYER for bits, size in (('8', 1), ('16', 2))},
 }
+BYTES_PER_PIXEL |= {alias: BYTES_PER_PIXEL[name] for alias, name in ALIASES.items()}
 
 IMAGE_TYPES = {f'sensor_msgs/msg/{kind.__name__}': kind for kind in (Image, CompressedImage)}
 
@@ -97,11 +106,20 @@ def _check_raw(message: Image) -> None:
             f'image step is {step}, but a row of {width} {encoding} pixels has {row} bytes: '
             'the publisher must set step to the bytes of a row, including padding'
         )
-    if len(message.data) != height * step:
+    if encoding in HALF_CHROMA and (width % 2 or height % 2):
+        raise ImageError(f'{encoding} image of {width}x{height} pixels: both must be even')
+    if len(message.data) != _row_count(message) * step:
         raise ImageError(
             f'{width}x{height} {encoding} image has {len(message.data)} bytes instead of '
-            f'height * step = {height * step}: the publisher must send complete images'
+            f'{_row_count(message)} rows * step = {_row_count(message) * step}: the publisher must '
+            'send complete images'
         )
+
+
+def _row_count(message: Image) -> int:
+    """Return the number of rows in the data: 4:2:0 has a chroma row for two of brightness."""
+    height = int(message.height)
+    return height * 3 // 2 if message.encoding in HALF_CHROMA else height
 
 
 def _check_compressed(message: CompressedImage) -> None:
@@ -192,16 +210,21 @@ def to_bgr(message: Image | CompressedImage) -> NDArray[np.uint8]:
     The array is a view of the message's data if this is `bgr8` without padding. Raw images of 16
     bit are stretched linearly to 8 bit, from their 0.1th percentile to their 99.9th, or over 255
     values if that range is narrower: thermal cameras use a small part of the 16 bit, which a
-    division by 256 would leave nearly black. Compressed images are JPEG or PNG of any bit depth;
-    their EXIF orientation is ignored.
+    division by 256 would leave nearly black. All colours are stretched alike, and transparency is
+    ignored. `32FC1` is depth in metres: it is converted to the millimetres of `16UC1`, 0 where
+    there is no measurement (REP 118), and then stretched. Compressed images are JPEG or PNG of any
+    bit depth; their EXIF orientation is ignored.
 
     Raises `ImageError` for damaged data or a failed conversion.
     """
     if isinstance(message, CompressedImage):
         return _decompress(message)
     try:
-        if message.encoding == 'bgr8':
+        if ALIASES.get(message.encoding, message.encoding) == 'bgr8':
             return _rows(message).reshape(message.height, message.width, 3)
+        if message.encoding in HALF_CHROMA:
+            bgr = cv2.cvtColor(_rows(message), HALF_CHROMA[message.encoding])
+            return np.asarray(bgr, np.uint8)
         return np.ascontiguousarray(_convert(_to_8_bit(message)), np.uint8)
     except Exception as error:  # each library has its own errors
         raise ImageError(
@@ -222,7 +245,8 @@ def _decompress(message: CompressedImage) -> NDArray[np.uint8]:
 
 def _rows(message: Image) -> NDArray[np.uint8]:
     """Return the bytes of each row (H, bytes) without padding; a view if there is no padding."""
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    rows = np.frombuffer(message.data, np.uint8).reshape(-1, message.step)
+    rows = rows[: _row_count(message)]
     return np.ascontiguousarray(rows[:, : message.width * BYTES_PER_PIXEL[message.encoding]])
 
 
@@ -230,9 +254,16 @@ def _to_8_bit(message: Image) -> SimpleNamespace:
     """Return the image in a form that both libraries convert: 8 bit, no padding, a common name."""
     encoding = ALIASES.get(message.encoding, message.encoding)
     rows = _rows(message)
-    if encoding.endswith('16'):
-        pixels = rows.view('>u2' if message.is_bigendian else '<u2')
-        rows = _stretch(pixels.astype(np.uint16, copy=False))
+    order = '>' if message.is_bigendian else '<'
+    if encoding == DEPTH:
+        rows = _stretch(_millimetres(rows.view(f'{order}f4')))
+        encoding = 'mono8'
+    elif encoding.endswith('16'):
+        pixels = rows.view(f'{order}u2').astype(np.uint16, copy=False)
+        if encoding in ('bgra16', 'rgba16'):
+            pixels = pixels.reshape(message.height, -1, 4)[..., :3].reshape(message.height, -1)
+            encoding = f'{encoding[:3]}16'
+        rows = _stretch(pixels)
         encoding = encoding.removesuffix('16') + '8'
     return SimpleNamespace(
         height=message.height,
@@ -244,9 +275,17 @@ def _to_8_bit(message: Image) -> SimpleNamespace:
     )
 
 
+def _millimetres(metres: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return depth in millimetres; 0 where it is not finite or negative."""
+    finite = np.where(np.isfinite(metres), metres, 0)
+    return np.asarray(np.clip(1000 * finite, 0, 65_535).round(), np.uint16)
+
+
 def _stretch(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Return pixels (H, W) stretched to 8 bit as described at `to_bgr`."""
-    stride = -(-pixels.size // RANGE_SAMPLES) | 1  # odd, to sample every colour of a Bayer image
+    """Return pixels (H, W * channels) stretched to 8 bit as described at `to_bgr`."""
+    stride = -(-pixels.size // RANGE_SAMPLES) | 1
+    if stride % 3 == 0:
+        stride += 2  # a multiple of neither 2 nor 3, to sample every colour
     low, high = np.percentile(pixels.reshape(-1)[::stride], (0.1, 99.9))
     low = int(low)
     shifted = np.maximum(pixels, low)

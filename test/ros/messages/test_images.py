@@ -20,6 +20,7 @@ from siamffn_ros.messages.conversions import to_stamp
 from siamffn_ros.messages.images import (
     ALIASES,
     BYTES_PER_PIXEL,
+    HALF_CHROMA,
     MAX_PIXELS,
     _compressed_size,
     _convert_with_cv_bridge,
@@ -52,11 +53,13 @@ def message(encoding: str, pixels: np.ndarray, padding: int = 0, big: bool = Fal
     """A message as a camera sends it, with `padding` bytes at the end of each row."""
     if pixels.dtype == np.uint16:
         pixels = pixels.astype('>u2' if big else '<u2')
+    if pixels.dtype == np.float32:
+        pixels = pixels.astype('>f4' if big else '<f4')
     height, width = pixels.shape[:2]
     rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, -1)
     rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=255)
     return Image(
-        height=height,
+        height=height * 2 // 3 if encoding in HALF_CHROMA else height,
         width=width,
         encoding=encoding,
         step=rows.shape[1],
@@ -75,15 +78,28 @@ def encoded(encoding: str) -> np.ndarray:
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_UYVY)
     if encoding in ('yuv422_yuy2', 'yuyv'):
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_YUY2)
+    if encoding in HALF_CHROMA:
+        return half_chroma(bgr, 'vu' if encoding == 'nv21' else 'uv')
     grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
-    return {
-        'bgr8': bgr,
-        'rgb8': bgr[..., ::-1],
-        'bgra8': cv2.cvtColor(bgr, cv2.COLOR_BGR2BGRA),
-        'rgba8': cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA),
-        'mono8': grey,
-        'mono16': grey.astype(np.uint16) * 257,
-    }[encoding]
+    if encoding == '32FC1':
+        return (0.5 + 0.02 * grey).astype(np.float32)  # metres
+    name = ALIASES.get(encoding, encoding)
+    image = {
+        'bgr': bgr,
+        'rgb': bgr[..., ::-1],
+        'bgra': cv2.cvtColor(bgr, cv2.COLOR_BGR2BGRA),
+        'rgba': cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA),
+        'mono': grey,
+    }[name.rstrip('0123456789')]
+    return image if name.endswith('8') else image.astype(np.uint16) * 257
+
+
+def half_chroma(bgr: np.ndarray, order: str) -> np.ndarray:
+    """The picture in YUV 4:2:0 (BT.601): a plane of brightness, then one of pairs of chroma."""
+    planar = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
+    chroma = dict(zip('uv', planar[HEIGHT:].reshape(2, HEIGHT // 2, WIDTH // 2), strict=True))
+    pairs = np.stack([chroma[name] for name in order], -1)
+    return np.concatenate([planar[:HEIGHT], pairs.reshape(HEIGHT // 2, WIDTH)])
 
 
 def fitted(image: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -99,15 +115,17 @@ def test_every_encoding_gives_the_picture(encoding: str, padding: int) -> None:
     image = to_bgr(message(encoding, encoded(encoding), padding))
     assert image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8
     expected = picture()
-    if encoding.startswith('mono'):
+    grey_scale = ALIASES.get(encoding, encoding).startswith(('mono', '32F'))
+    if grey_scale:
         expected = cv2.cvtColor(encoded('mono8'), cv2.COLOR_GRAY2BGR)
     inner = (slice(2, -2), slice(2, -2))  # demosaicing guesses at the border
-    got = fitted(image[inner], expected[inner]) if encoding.endswith('16') else image[inner]
-    exact = not encoding.startswith(('bayer', 'yuv', *ALIASES))
+    deep = '16' in encoding or encoding == '32FC1'
+    got = fitted(image[inner], expected[inner]) if deep else image[inner]
+    exact = not encoding.startswith(('bayer', 'yuv', 'uyvy', 'yuyv', 'nv'))
     assert np.abs(got - expected[inner].astype(float)).max() <= (1 if exact else 6)
 
 
-@pytest.mark.parametrize('encoding', BYTES_PER_PIXEL)
+@pytest.mark.parametrize('encoding', [each for each in BYTES_PER_PIXEL if each not in HALF_CHROMA])
 def test_cv_bridge_and_rosbags_agree(encoding: str) -> None:
     """Up to the rounding of two versions of OpenCV."""
     for module in ('cv_bridge', 'rosbags.image'):
@@ -189,11 +207,60 @@ def test_bayer_of_16_bit_matches_8_bit(encoding: str) -> None:
     np.testing.assert_array_equal(to_bgr(message(encoding, narrow, big=True)), little)
 
 
+@pytest.mark.parametrize('channels', ['bgr', 'rgb', 'bgra', 'rgba'])
+def test_colours_of_16_bit_are_stretched_alike(channels: str) -> None:
+    """Whatever the transparency, in either byte order, and also if one colour is constant."""
+    bgr = picture().astype(np.uint16)
+    bgr[..., 0] = 20
+    scaled = 1000 + 200 * bgr
+    planes = {name: scaled[..., index] for index, name in enumerate('bgr')}
+    planes['a'] = np.full((HEIGHT, WIDTH), 65_535, np.uint16)
+    pixels = np.stack([planes[name] for name in channels], -1)
+    little = to_bgr(message(f'{channels}16', pixels))
+    np.testing.assert_array_equal(to_bgr(message(f'{channels}16', pixels, 6, big=True)), little)
+    assert np.abs(fitted(little, bgr) - bgr).max() <= 1
+    assert (little[..., 0] == 0).all()
+
+
+def test_every_colour_of_a_large_image_is_sampled() -> None:
+    """The blue plane alone holds the largest values, in a size whose stride would skip planes."""
+    pixels = np.full((3, 20_000, 3), 1000, np.uint16)
+    pixels[..., 0] = 31_000
+    image = to_bgr(message('bgr16', pixels))
+    assert (image[..., 0] == 255).all() and (image[..., 1:] == 0).all()
+
+
+def test_depth_in_metres_equals_depth_in_millimetres() -> None:
+    """REP 118; what is not finite or negative has no measurement, which is 0."""
+    metres = np.linspace(0.5, 12, 300, dtype=np.float32).reshape(15, 20)
+    metres[0, :5] = [np.nan, np.inf, -np.inf, -3, 0]
+    millimetres = (1000 * metres[1:]).round().astype(np.uint16)
+    expected = np.zeros((15, 20), np.uint16)
+    expected[1:] = millimetres
+    expected[0, 5:] = (1000 * metres[0, 5:]).round()
+    for big in (False, True):
+        image = to_bgr(message('32FC1', metres, padding=4, big=big))
+        np.testing.assert_array_equal(image, to_bgr(message('16UC1', expected)))
+    assert (image[0, :5] == 0).all()
+    far = to_bgr(message('32FC1', np.array([[0, 100.0, 70.0, 1.0]], np.float32)))
+    assert (far[0, 1] == far[0, 2]).all(), 'at most 65.535 m'
+
+
+@pytest.mark.parametrize('shape', [(11, 16), (12, 15)])
+def test_chroma_of_odd_sizes_is_refused(shape: tuple[int, int]) -> None:
+    height, width = shape
+    image = Image(height=height, width=width, encoding='nv12', step=width)
+    image.data = bytes(height * 3 // 2 * width)
+    with pytest.raises(ImageError, match=f'nv12 image of {width}x{height} pixels: both must be'):
+        check_message(image)
+
+
 # --- unusable images
 
 
-def test_bgr8_is_not_copied() -> None:
-    image = message('bgr8', picture())
+@pytest.mark.parametrize('encoding', ['bgr8', '8UC3'])
+def test_bgr8_is_not_copied(encoding: str) -> None:
+    image = message(encoding, picture())
     assert np.shares_memory(to_bgr(image), np.frombuffer(image.data, np.uint8))
 
 
@@ -220,7 +287,9 @@ def test_unusable_images_are_refused(change: dict[str, Any], error: str) -> None
         check_message(image)
 
 
-@pytest.mark.parametrize('encoding', ['bgr8', 'rgb8', 'mono16', 'bayer_rggb16', 'yuyv'])
+@pytest.mark.parametrize(
+    'encoding', ['bgr8', 'rgb8', 'mono16', 'bayer_rggb16', 'yuyv', 'rgba16', '32FC1', 'nv12']
+)
 @pytest.mark.parametrize(
     'change',
     [
