@@ -23,6 +23,7 @@ from siamffn_ros.node.qos import (
     NO_PUBLISHER_EVENTS,
     incompatible_peers,
     profile,
+    remedy,
 )
 
 
@@ -37,7 +38,7 @@ class Publishers:
         self._node = node
         self._qos = qos
         self._publishers: dict[str, Any] = {}
-        self._incompatible: set[str] = set()
+        self._incompatible: set[tuple[str, str]] = set()
         try:
             self._detections = self._create(Detection2DArray, '~/detections', 10)
             self._detection = self._create(Detection2D, '~/detection', 10)
@@ -60,19 +61,16 @@ class Publishers:
 
     def check_subscribers(self) -> None:
         """Warn of subscribers that receive nothing due to their QoS; call about once a second."""
-        incompatible = {
-            f'{name} on {topic}'
-            for topic, publisher in self._publishers.items()
-            for name in incompatible_peers(
-                self._node, topic, publisher.qos_profile, publishing=True
-            )
-        }
-        if incompatible - self._incompatible:
-            self._node.get_logger().warning(
-                f'{", ".join(sorted(incompatible))} requests a QoS that is not offered, and '
-                'receives nothing: let it request best effort and volatile, or set output_qos to '
-                '"reliable"'
-            )
+        incompatible = set()
+        for topic, publisher in self._publishers.items():
+            peers = incompatible_peers(self._node, topic, publisher.qos_profile, publishing=True)
+            for name, policy in peers.items():
+                incompatible.add((name, topic))
+                if (name, topic) not in self._incompatible:
+                    self._node.get_logger().warning(
+                        f'{name} requests a {policy} on {topic} that is not offered, and receives '
+                        f'nothing: {remedy(self._node, topic, [policy], publishing=True)}'
+                    )
         self._incompatible = incompatible
 
     def destroy(self) -> None:

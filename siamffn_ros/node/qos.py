@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
@@ -108,19 +109,57 @@ def _override(node: Node, name: str, default: Any) -> Any:
     return choices.get(value, value)
 
 
-def incompatible_peers(node: Node, topic: str, own: QoSProfile, publishing: bool) -> set[str]:
+def incompatible_peers(node: Node, topic: str, own: QoSProfile, publishing: bool) -> dict[str, str]:
     """Return the names of nodes that exchange nothing with us on a topic, due to their QoS.
+
+    The value of each is the policy: 'reliability', 'durability', or 'deadline or liveliness'.
 
     Args:
         topic: fully qualified, remapped name.
         own: QoS of our publisher (`publishing`) or of our subscription.
     """
-    incompatible = set()
+    incompatible = {}
     endpoints = (
         node.get_subscriptions_info_by_topic if publishing else node.get_publishers_info_by_topic
     )
     for peer in endpoints(topic):
-        pair = (own, peer.qos_profile) if publishing else (peer.qos_profile, own)
-        if qos_check_compatible(*pair)[0] == QoSCompatibility.ERROR:
-            incompatible.add(f'{peer.node_namespace.rstrip("/")}/{peer.node_name}')
+        offered, requested = (own, peer.qos_profile) if publishing else (peer.qos_profile, own)
+        if qos_check_compatible(offered, requested)[0] == QoSCompatibility.ERROR:
+            name = f'{peer.node_namespace.rstrip("/")}/{peer.node_name}'
+            incompatible[name] = _incompatible_policy(offered, requested)
     return incompatible
+
+
+def _incompatible_policy(offered: QoSProfile, requested: QoSProfile) -> str:
+    if (requested.reliability, offered.reliability) == (
+        ReliabilityPolicy.RELIABLE,
+        ReliabilityPolicy.BEST_EFFORT,
+    ):
+        return 'reliability'
+    if (requested.durability, offered.durability) == (
+        DurabilityPolicy.TRANSIENT_LOCAL,
+        DurabilityPolicy.VOLATILE,
+    ):
+        return 'durability'
+    return 'deadline or liveliness'
+
+
+def remedy(node: Node, topic: str, policies: Iterable[str], publishing: bool) -> str:
+    """Return what to set so that peers with these incompatible policies are served."""
+    parts = []
+    for policy in sorted(set(policies)):
+        if policy == 'deadline or liveliness':
+            parts.append('let the peer request neither a deadline nor a liveliness')
+            continue
+        override = override_name(topic, 'publisher' if publishing else 'subscription', policy)
+        own, peer = {
+            ('reliability', True): ('reliable', 'request best effort'),
+            ('durability', True): ('transient_local', 'request volatile'),
+            ('reliability', False): ('best_effort', 'be reliable'),
+            ('durability', False): ('volatile', 'be transient_local'),
+        }[policy, publishing]
+        parameter = f'{override} to {own}'
+        if policy == 'reliability' and not node.get_parameter(override).value:
+            parameter = 'output_qos to "reliable"' if publishing else 'image_qos to "sensor_data"'
+        parts.append(f'set {parameter}, or let the peer {peer}')
+    return '; '.join(parts)

@@ -274,7 +274,7 @@ class TrackerNode(LifecycleNode):
             self._facts(configured.pipeline) if configured else {},
             self._activity(bool(targets)),
             self.image_problem,
-            '' if self._active else f'{self._lifecycle}: {self._remedy()}',
+            self._images.loss if self._active else f'{self._lifecycle}: {self._remedy()}',
         )
         array = DiagnosticArray(status=[status])
         array.header.stamp = self.get_clock().now().to_msg()

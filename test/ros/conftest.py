@@ -145,6 +145,7 @@ class Peer:
         reliable: whether the camera publishes with the QoS reliability RELIABLE.
         image_type: message type of the camera, `Image` or `CompressedImage`.
         namespace: of the node; the tracker node is expected in the same namespace.
+        topic: on which the images are published.
 
     Attributes:
         camera: the image publisher.
@@ -155,7 +156,13 @@ class Peer:
 
     until = staticmethod(until)
 
-    def __init__(self, reliable: bool = True, image_type: Any = Image, namespace: str = '') -> None:
+    def __init__(
+        self,
+        reliable: bool = True,
+        image_type: Any = Image,
+        namespace: str = '',
+        topic: str = 'image',
+    ) -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
         self.namespace = namespace
@@ -170,7 +177,7 @@ class Peer:
         )
         self.image_type = image_type
         self.camera = self.node.create_publisher(
-            image_type, 'image', QoSProfile(depth=10, reliability=reliability)
+            image_type, topic, QoSProfile(depth=10, reliability=reliability)
         )
         self.subscribe(Detection2DArray, 'detections', self.detections)
         self.subscribe(Detection2D, 'detection', self.single_detections)

@@ -15,7 +15,7 @@ def test_qos_overrides_take_precedence(
     name = 'qos_overrides./image.subscription.reliability'
     node, invalid = (start_node(**{name: value}) for value in ('reliable', 'perfect'))
     make_peer(reliable=False)
-    node.wait_for('with a QoS that is incompatible')
+    node.wait_for(f'so none of its images arrive: set {name} to best_effort')
     assert invalid.process.wait(40) == 1
     assert "'perfect': set it to" in invalid.log_text() and 'Traceback' not in invalid.log_text()
 
