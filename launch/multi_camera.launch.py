@@ -12,17 +12,17 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from siamffn_ros.dds import profile_environment
-from siamffn_ros.launch_utils import CONFIG, camera_arguments, parameters
+from siamffn_ros.launch_utils import (
+    NODE_ARGUMENTS,
+    Argument,
+    camera_arguments,
+    declaration,
+    parameters,
+)
 
-ARGUMENTS = {  # name: (default, description); an empty one does not override params_file
-    'cameras': (None, 'NAME=TOPIC of each camera, separated by spaces'),
-    'image_transport': ('', 'auto, raw or compressed'),
-    'image_qos': ('', 'sensor_data (best effort) or reliable'),
-    'params_file': (str(CONFIG / 'tracker.yaml'), 'parameter file of the nodes'),
-    'model': ('', 'name of the model'),
-    'device': ('', 'auto, cpu or cuda'),
-    'use_sim_time': ('', 'true to use the time on /clock'),
-    'log_level': ('info', 'log level of the nodes'),
+ARGUMENTS = {
+    'cameras': Argument(None, 'NAME=TOPIC of each camera, separated by spaces'),
+    **NODE_ARGUMENTS,
 }
 
 
@@ -31,8 +31,8 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *[
-                DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in ARGUMENTS.items()
+                DeclareLaunchArgument(name, **declaration(argument))
+                for name, argument in ARGUMENTS.items()
             ],
             *[SetEnvironmentVariable(*item) for item in profile_environment().items()],
             OpaqueFunction(function=start_nodes),

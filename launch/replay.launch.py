@@ -11,16 +11,18 @@ from launch.events.process import ProcessExited
 from launch_ros.substitutions import ExecutableInPackage
 
 from launch import LaunchContext, LaunchDescription
-from siamffn_ros.launch_utils import CONFIG, replay_arguments
+from siamffn_ros.launch_utils import MODEL_ARGUMENTS, Argument, declaration, replay_arguments
 
-ARGUMENTS = {  # name: (default, description); an empty one does not override params_file
-    'bag': (None, '.mcap or .db3 file, or rosbag2 folder, with images on one topic'),
-    'init': ('', 'text file with x,y,w,h in its first row; empty: /ground_truth of the bag'),
-    'out': ('out/replay', 'folder for detections.mcap, node.log and summary.json'),
-    'params_file': (str(CONFIG / 'tracker.yaml'), 'parameter file of the node'),
-    'model': ('', 'name of the model'),
-    'device': ('', 'auto, cpu or cuda'),
-    'min_success': ('', 'fail if success against /ground_truth is lower; empty: never'),
+ARGUMENTS = {
+    'bag': Argument(None, '.mcap or .db3 file, or rosbag2 folder, with images on one topic'),
+    'init': Argument(
+        '',
+        'x,y,w,h in pixels of the first image, or a text file with it in its first row; without: '
+        '/ground_truth of the bag',
+    ),
+    'out': Argument('out/replay', 'folder for detections.mcap, node.log and summary.json'),
+    **MODEL_ARGUMENTS,
+    'min_success': Argument('', 'fail if success against /ground_truth is lower; without: never'),
 }
 
 
@@ -29,8 +31,8 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *[
-                DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in ARGUMENTS.items()
+                DeclareLaunchArgument(name, **declaration(argument))
+                for name, argument in ARGUMENTS.items()
             ],
             OpaqueFunction(function=start_replay),
         ]

@@ -10,21 +10,14 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from siamffn_ros.dds import profile_environment
-from siamffn_ros.launch_utils import CONFIG, parameters
+from siamffn_ros.launch_utils import CONFIG, NODE_ARGUMENTS, Argument, declaration, parameters
 
-ARGUMENTS = {  # name: (default, description); an empty one does not override params_file
-    'image_topic': ('image', 'topic of type sensor_msgs/Image or CompressedImage'),
-    'image_transport': ('', 'auto, raw or compressed'),
-    'image_qos': ('', 'sensor_data (best effort) or reliable'),
-    'namespace': ('', 'namespace of the node'),
-    'params_file': (str(CONFIG / 'tracker.yaml'), 'parameter file of the node'),
-    'model': ('', 'name of the model'),
-    'weights': ('', 'path of a .safetensors file'),
-    'device': ('', 'auto, cpu or cuda'),
-    'autostart': ('', 'true, or false if a lifecycle manager starts the node'),
-    'use_sim_time': ('', 'true to use the time on /clock'),
-    'log_level': ('info', 'log level of the node'),
-    'rviz': ('false', 'true to show the debug image in RViz'),
+ARGUMENTS = {
+    'image_topic': Argument('image', 'topic of type sensor_msgs/Image or CompressedImage'),
+    'namespace': Argument('', 'namespace of the node'),
+    **NODE_ARGUMENTS,
+    'autostart': Argument('', 'true, or false if a lifecycle manager starts the node'),
+    'rviz': Argument('false', 'true to show the debug image in RViz'),
 }
 
 
@@ -33,8 +26,8 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *[
-                DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in ARGUMENTS.items()
+                DeclareLaunchArgument(name, **declaration(argument))
+                for name, argument in ARGUMENTS.items()
             ],
             *[SetEnvironmentVariable(*item) for item in profile_environment().items()],
             OpaqueFunction(function=start_nodes),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from siamffn_model.errors import ConfigError
 from siamffn_ros.dds import profile_path
@@ -16,15 +17,71 @@ from siamffn_ros.dds import profile_path
 CONFIG = profile_path().parent
 BOOLEANS = {'true': True, '1': True, 'false': False, '0': False}
 BOOLEAN_PARAMETERS = ('autostart', 'use_sim_time')
-STRING_PARAMETERS = ('model', 'weights', 'device', 'image_transport', 'image_qos')
+STRING_PARAMETERS = (
+    'model',
+    'weights',
+    'device',
+    'runtime',
+    'image_transport',
+    'image_qos',
+    'output_qos',
+)
 CAMERA = re.compile(r'([A-Za-z_]\w*)=(/?[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*)', re.ASCII)
+NUMBERS = re.compile(r'[-+.,\d\seE]*,[-+.,\d\seE]*')  # of a box, well-formed or not
 REPLAY_OPTIONS = {
-    'init': '--init-file',
     'params_file': '--params-file',
     'model': '--model',
+    'weights': '--weights',
     'device': '--device',
+    'runtime': '--runtime',
     'min_success': '--min-success',
 }
+
+
+class Argument(NamedTuple):
+    """A launch argument; without a default it is required.
+
+    An empty value of a parameter of the node keeps that of params_file.
+    """
+
+    default: str | None
+    description: str
+    choices: tuple[str, ...] = ()
+
+
+MODEL_ARGUMENTS = {
+    'params_file': Argument(str(CONFIG / 'tracker.yaml'), 'parameter file of the node'),
+    'model': Argument('', 'name of the model'),
+    'weights': Argument('', 'a .safetensors file, or a folder written by `siamffn export`'),
+    'device': Argument('', 'auto, cpu, cuda, or cuda:N for GPU N'),
+    'runtime': Argument(
+        '',
+        'inference engine',
+        ('', 'auto', 'eager', 'torch', 'openvino', 'openvino-f32', 'onnx'),
+    ),
+}
+NODE_ARGUMENTS = {
+    **MODEL_ARGUMENTS,
+    'image_transport': Argument(
+        '', 'type of the images; auto: the published one', ('', 'auto', 'raw', 'compressed')
+    ),
+    'image_qos': Argument(
+        '', 'reliability of the image subscription', ('', 'sensor_data', 'reliable')
+    ),
+    'output_qos': Argument(
+        '', 'reliability of the published topics', ('', 'sensor_data', 'reliable')
+    ),
+    'use_sim_time': Argument('', 'true to use the time on /clock'),
+    'log_level': Argument(
+        'info', 'log level of the node', ('debug', 'info', 'warn', 'error', 'fatal')
+    ),
+}
+
+
+def declaration(argument: Argument) -> dict[str, Any]:
+    """Return the keyword arguments of `DeclareLaunchArgument` for an argument."""
+    declared = {'default_value': argument.default, 'description': argument.description}
+    return {**declared, 'choices': list(argument.choices)} if argument.choices else declared
 
 
 def parameters(arguments: Mapping[str, str]) -> list[str | dict[str, str | bool]]:
@@ -90,9 +147,11 @@ def camera_arguments(cameras: str) -> list[str]:
 def replay_arguments(arguments: Mapping[str, str]) -> list[str]:
     """Return the arguments of `siamffn` that replay a bag, from launch arguments by name.
 
-    Arguments that are empty or missing are omitted.
+    Arguments that are empty or missing are omitted. `init` is a box or a file with one.
     """
     words = ['bag', 'replay', arguments['bag'], '--output', arguments['out']]
+    if init := arguments.get('init'):
+        words += ['--init' if NUMBERS.fullmatch(init) else '--init-file', init]
     for name, option in REPLAY_OPTIONS.items():
         if arguments.get(name):
             words += [option, arguments[name]]

@@ -210,7 +210,9 @@ def replay_command(
     if box and init_file:
         raise click.UsageError('give --init or --init-file, not both')
     if min_success is not None and not has_truth(source):
-        raise DataError(f'{source} has no {TRUTH_TOPIC} to evaluate against: omit --min-success')
+        raise DataError(
+            f'{source} has no {TRUTH_TOPIC} to evaluate against: omit --min-success (min_success:=)'
+        )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the node, too
     box = read_box(init_file) if init_file else box
     arguments = node_arguments(

@@ -261,12 +261,17 @@ def summarise(result: ReplayResult) -> dict[str, Any]:
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
-    """Return the statistics of `summarise` as text, one in each line."""
+    """Return the statistics of `summarise` as text, one in each line.
+
+    The first frames may be tracked without being published: a target is published once it has
+    caught up with the newest image.
+    """
+    shown = sum(summary['states'].values())
     latency = summary['latency_ms']
     rows = {
         'frames published': summary['frames_published'],
         'frames received by the node': summary['frames_received'],
-        'frames tracked': summary['frames_tracked'],
+        'frames tracked': f'{summary["frames_tracked"]}, {shown} of them published',
         'frames dropped': summary['frames_dropped'],
         'latency (median, p95)': f'{latency["median"]} ms, {latency["p95"]} ms',
         'rate': f'{summary["fps"]} frames/s',

@@ -104,5 +104,6 @@ def true_box(path: Path, header: Header) -> Box:
                     return to_box(array.detections[0].bbox)
     raise DataError(
         f'{path}: {TRUTH_TOPIC} has not exactly one box for the first image (stamp '
-        f'{to_nanoseconds(header.stamp) / 1e9:.3f} s): give the target with --init x,y,w,h'
+        f'{to_nanoseconds(header.stamp) / 1e9:.3f} s): give the target with --init x,y,w,h '
+        '(init:=x,y,w,h in replay.launch.py)'
     )

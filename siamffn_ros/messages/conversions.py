@@ -41,9 +41,8 @@ def to_bbox(box: Box) -> BoundingBox2D:
 
 
 def to_detection(target_id: str, box: Box, score: float, header: Header) -> Detection2D:
-    """Return the detection of one target; its class is the target id, as the class is unknown."""
+    """Return the detection of one target; `class_id` is empty, as the class is unknown."""
     result = ObjectHypothesisWithPose()
-    result.hypothesis.class_id = target_id
     result.hypothesis.score = float(score)
     return Detection2D(header=header, results=[result], bbox=to_bbox(box), id=target_id)
 

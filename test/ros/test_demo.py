@@ -61,18 +61,20 @@ def test_summary_of_a_replay() -> None:
             80 * ms: Observation(box, 0.4, State.UNCERTAIN, 110 * ms),
             120 * ms: Observation(None, 0.2, State.LOST, 150 * ms),
         },
-        last=TrackStatus(frames_processed=3, frames_dropped=1),
+        last=TrackStatus(frames_processed=5, frames_dropped=1),
     )
-    assert demo.summarise(run) == {
+    summary = demo.summarise(run)
+    assert summary == {
         'frames_published': 4,
-        'frames_received': 4,
-        'frames_tracked': 3,
+        'frames_received': 6,
+        'frames_tracked': 5,
         'frames_dropped': 1,
         'latency_ms': {'median': 30.0, 'p95': 30.0},
         'fps': 20.0,
         'mean_score': 0.5,
         'states': {'TRACKING': 1, 'UNCERTAIN': 1, 'LOST': 1},
     }
+    assert '5, 3 of them published' in demo.summary_table(summary)
 
 
 def test_lost_frames_have_no_box() -> None:

@@ -26,12 +26,12 @@ from launch import LaunchContext, LaunchService
 from siamffn_ros.dds import FAST_DDS_2, FAST_DDS_3
 
 LAUNCH = Path(__file__).parents[2] / 'launch'
-PARAMETERS = {'image_transport', 'image_qos', 'params_file', 'model', 'device', 'use_sim_time'}
+MODEL = {'params_file', 'model', 'weights', 'device', 'runtime'}
+NODE = MODEL | {'image_transport', 'image_qos', 'output_qos', 'use_sim_time', 'log_level'}
 DECLARED = {
-    'tracker': PARAMETERS
-    | {'image_topic', 'namespace', 'weights', 'autostart', 'log_level', 'rviz'},
-    'multi_camera': PARAMETERS | {'cameras', 'log_level'},
-    'replay': {'bag', 'init', 'out', 'params_file', 'model', 'device', 'min_success'},
+    'tracker': NODE | {'image_topic', 'namespace', 'autostart', 'rviz'},
+    'multi_camera': NODE | {'cameras'},
+    'replay': MODEL | {'bag', 'init', 'out', 'min_success'},
 }
 REQUIRED = {'tracker': {}, 'multi_camera': {'cameras': 'front=/a rear=/b'}, 'replay': {'bag': 'x'}}
 
@@ -93,6 +93,12 @@ def test_arguments(clean: pytest.MonkeyPatch, name: str) -> None:
     assert {a.name for a in declared if a.default_value is None} == set(REQUIRED[name])
     assert all(argument.description for argument in declared)
     assert Path(context.launch_configurations['params_file']).is_file()
+
+
+@pytest.mark.parametrize('argument', ['runtime', 'image_transport', 'image_qos', 'log_level'])
+def test_values_that_are_no_choice_are_refused(clean: pytest.MonkeyPatch, argument: str) -> None:
+    with pytest.raises(RuntimeError, match=f'"{argument}" provided value "loud" is not valid'):
+        visit('tracker', **{argument: 'loud'})
 
 
 @pytest.mark.parametrize('name', ['tracker', 'multi_camera'])

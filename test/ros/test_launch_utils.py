@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from siamffn_model.errors import ConfigError
-from siamffn_ros.launch_utils import camera_arguments, parameters, replay_arguments
+from siamffn_ros.launch_utils import (
+    BOOLEAN_PARAMETERS,
+    NODE_ARGUMENTS,
+    STRING_PARAMETERS,
+    camera_arguments,
+    declaration,
+    parameters,
+    replay_arguments,
+)
 
 
 @pytest.fixture
@@ -34,6 +42,8 @@ def test_given_arguments_override_the_file(file: str) -> None:
         'model': '1',
         'weights': 'x.safetensors',
         'device': 'cpu',
+        'runtime': 'onnx',
+        'output_qos': 'sensor_data',
         'autostart': 'False',
         'use_sim_time': 'true',
         'log_level': 'info',
@@ -44,6 +54,8 @@ def test_given_arguments_override_the_file(file: str) -> None:
         'model': '1',
         'weights': 'x.safetensors',
         'device': 'cpu',
+        'runtime': 'onnx',
+        'output_qos': 'sensor_data',
         'autostart': False,
         'use_sim_time': True,
     }
@@ -90,18 +102,53 @@ def test_replay_arguments() -> None:
     assert replay_arguments(given) == words
 
 
+@pytest.mark.parametrize(
+    ('init', 'option'),
+    [
+        ('64,34.5,51,68', '--init'),
+        ('-5, 34, 5e1, 68', '--init'),
+        ('1,2,3', '--init'),
+        ('box.txt', '--init-file'),
+        ('/data/1,2/box', '--init-file'),
+    ],
+)
+def test_init_of_the_replay_is_a_box_or_a_file(init: str, option: str) -> None:
+    words = replay_arguments({'bag': 'x.mcap', 'out': 'y', 'init': init})
+    assert words[5:] == [option, init]
+
+
+def test_choices_are_those_of_the_parameters() -> None:
+    from siamffn_ros.node.parameters import BY_NAME
+
+    for name, argument in NODE_ARGUMENTS.items():
+        if name in STRING_PARAMETERS:
+            assert argument.choices == (
+                ('', *BY_NAME[name].choices) if BY_NAME[name].choices else ()
+            )
+    not_parameters = {'params_file', 'log_level'}
+    assert NODE_ARGUMENTS.keys() - not_parameters == {*STRING_PARAMETERS, *BOOLEAN_PARAMETERS} - {
+        'autostart'
+    }
+
+
+def test_declarations_have_choices_only_where_there_are_some() -> None:
+    assert declaration(NODE_ARGUMENTS['image_qos'])['choices'] == ['', 'sensor_data', 'reliable']
+    assert 'choices' not in declaration(NODE_ARGUMENTS['device'])
+
+
 def test_replay_arguments_are_accepted_by_the_command(tmp_path: Path) -> None:
     """The command accepts all of them: the error is about the missing bag."""
     from click.testing import CliRunner
 
     from siamffn_model.cli.main import main as siamffn
 
-    (tmp_path / 'init.txt').write_text('1,2,3,4')
     (tmp_path / 'params.yaml').touch()
     given = {
         'bag': str(tmp_path / 'nowhere.mcap'),
         'out': str(tmp_path / 'out'),
-        'init': str(tmp_path / 'init.txt'),
+        'init': '1,2,3,4',
+        'weights': 'w',
+        'runtime': 'auto',
         'params_file': str(tmp_path / 'params.yaml'),
         'model': 'm',
         'device': 'cpu',

@@ -39,6 +39,7 @@ def test_detection_carries_header_id_box_and_score() -> None:
     detection = to_detection('car', Box(1, 2, 3, 4), 0.75, header)
     assert detection.header == header and detection.id == 'car'
     assert detection.results[0].hypothesis.score == 0.75
+    assert detection.results[0].hypothesis.class_id == '', 'an id would be read as a class'
     assert to_box(detection.bbox) == Box(1, 2, 3, 4)
 
 
