@@ -191,8 +191,8 @@ def play_and_record(
                 recorder, executor, tracker, check, player, images.stamps[-1], stall_timeout
             )
             result = recorder.result(published)
-            if stop_requested():
-                raise KeyboardInterrupt
+        if stop_requested():  # a signal after the last check
+            raise KeyboardInterrupt
     return result
 
 

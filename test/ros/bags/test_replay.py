@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import BoxError, DataError, ProcessError
 from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.tracking import State
+from siamffn_ros.bags import replay
 from siamffn_ros.bags.io import START, TRUTH_TOPIC, create_bag, open_bag
 from siamffn_ros.bags.processes import node_arguments
 from siamffn_ros.bags.recorder import ReplayResult
@@ -291,6 +293,37 @@ def test_the_node_ends_with_the_command(
     assert process.wait(40) == 130
     assert not running(mine)
     assert not (tmp_path / 'out' / 'detections.mcap').exists()
+
+
+def test_a_signal_at_the_very_end_interrupts(
+    tmp_path: Path, bag: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the result is formed: both processes are stopped, and no result is returned."""
+    stopped: list[str] = []
+
+    class Process:
+        def __init__(self, *_: object) -> None:
+            self.name = 'node' if len(_) == 2 else 'player'
+
+        def stop(self) -> None:
+            stopped.append(self.name)
+
+    class Recorder:
+        def result(self, _: object) -> str:
+            os.kill(os.getpid(), signal.SIGINT)
+            return 'result'
+
+    for name, replacement in {
+        'TrackerProcess': Process,
+        'Player': Process,
+        'node_with_executor': lambda *_: contextlib.nullcontext((Recorder(), None)),
+        '_wait_for_node': lambda *_: None,
+        '_record': lambda *_: {},
+    }.items():
+        monkeypatch.setattr(replay, name, replacement)
+    with pytest.raises(KeyboardInterrupt):
+        replay.play_and_record(bag, Box(1, 2, 3, 4), tmp_path, [])
+    assert stopped == ['player', 'node']
 
 
 def running(path: Path) -> list[str]:
