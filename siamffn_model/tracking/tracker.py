@@ -17,6 +17,7 @@ from siamffn_model.runtimes.runtime import Floats, Runtime, Template
 from siamffn_model.tracking.motion import Motion
 from siamffn_model.tracking.redetection import TILE_SPACING, SearchTiles
 from siamffn_model.tracking.settings import TrackerSettings
+from siamffn_model.tracking.steadiness import displacement_factor, mean_candidate, size_factor
 
 MIN_SIDE = 10.0  # smallest width and height of an updated box, in pixels
 MIN_SEARCH_SIDE = search_side(MIN_SIDE, MIN_SIDE)  # lower bound for the distance of tiles
@@ -128,9 +129,8 @@ class Tracker:
             self._state = State.LOST
             return Track(self._box, best_scores[0], self._state)
         best = best_idx[v]
-        return self._follow(
-            views[v], candidates[v, 1:, best] * scale, best_scores[v], penalty[v, best]
-        )
+        candidate = scale * mean_candidate(candidates[v, 1:], pscore[v], best)
+        return self._follow(views[v], candidate, best_scores[v], penalty[v, best])
 
     def _choose_view(self, scores: list[float]) -> int | None:
         """Return the index of the view to use, given the best score of each; None if LOST.
@@ -153,16 +153,20 @@ class Tracker:
             view: the search region.
             candidate: (4), x and y of the centre relative to the view's, width and height, in
                 pixels of the image.
-            score: score of the candidate.
-            penalty: penalty of the candidate.
+            score: score of the best candidate.
+            penalty: penalty of the best candidate.
         """
         last = self._box
         self._state = self._visible_state(score)
         lr = self.settings.lr * penalty * score if self._state == State.TRACKING else 0.0
-        cx, cy, w, h = candidate
+        dx, dy, w, h = candidate
+        lr *= size_factor(w, h, last)
+        if not self._frames_lost:
+            factor = displacement_factor(dx, dy, last)
+            dx, dy = factor * dx, factor * dy
         self._box = _limited_box(
-            view.x + cx,
-            view.y + cy,
+            view.x + dx,
+            view.y + dy,
             last.w + lr * (w - last.w),
             last.h + lr * (h - last.h),
             self._size,

@@ -23,6 +23,7 @@ from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.torch_runtime import eager_runtime
 from siamffn_model.tracking import State, Track, Tracker, TrackerSettings, load_model, update_all
+from siamffn_model.tracking import steadiness
 from siamffn_model.tracking.motion import SMOOTHING
 from siamffn_model.tracking.redetection import TILE_SPACING, SearchTiles
 from siamffn_model.tracking.tracker import MIN_SEARCH_SIDE
@@ -71,8 +72,13 @@ class Pointer(torch.nn.Module):
     ids=['points', 'anchors', 'a smaller map', 'without size'],
 )
 def test_a_candidate_and_its_distances_become_a_box(
-    score_map: ScoreMap, candidate: int, size: tuple[float, float]
+    score_map: ScoreMap,
+    candidate: int,
+    size: tuple[float, float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(steadiness, 'POSITION_NOISE', 0.0)
+    monkeypatch.setattr(steadiness, 'SIZE_NOISE', 1e-9)
     settings = TrackerSettings(window_influence=0, penalty_k=0, lr=1)
     box = Box.from_center(320, 240, 63.5, 63.5)  # context square of 127: one pixel of crop each
     tracker = Tracker(
