@@ -63,4 +63,5 @@ def one_line(error: Exception) -> str:
         unclear = reason.startswith(('Expected lexeme', 'error not set'))
         detail = '' if unclear else f' ({reason})'
         return f"'{argument}' is not a {what}{detail}" + (f': {remedy}' if remedy else '')
-    return ' '.join(text.split())
+    remedy = ': see docs/security.md' if 'SECURITY ERROR' in text else ''
+    return ' '.join(text.split()) + remedy

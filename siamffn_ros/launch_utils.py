@@ -61,13 +61,13 @@ MODEL_ARGUMENTS = {
     ),
 }
 NODE_ARGUMENTS = {
-    **MODEL_ARGUMENTS,
     'image_transport': Argument(
         '', 'type of the images; auto: the published one', ('', 'auto', 'raw', 'compressed')
     ),
     'image_qos': Argument(
         '', 'reliability of the image subscription', ('', 'sensor_data', 'reliable')
     ),
+    **MODEL_ARGUMENTS,
     'output_qos': Argument(
         '', 'reliability of the published topics', ('', 'sensor_data', 'reliable')
     ),

@@ -25,7 +25,7 @@ from siamffn_ros.context import ros_context
 NODE_MODULE = 'siamffn_ros.node.main'
 STALL_TIMEOUT = 20.0  # seconds without progress after which a replay is aborted
 STOP_TIMEOUT = 10.0  # seconds for the node to end after SIGTERM
-START_ERROR = re.compile(r'(?:^error|\[ERROR\].*\]): (.+)')  # in the log of the node
+START_ERROR = re.compile(r'^error: (.+)|: (cannot (?:configure|activate): .+)')  # in its log
 LOG_LINES = 15  # of the node's log, shown in errors
 
 AnyNode = TypeVar('AnyNode', bound=Node)
@@ -65,7 +65,7 @@ class TrackerProcess:
         if self._process.poll() is not None:
             lines = self.log.read_text(errors='replace').splitlines()
             if lines and (reason := START_ERROR.search(lines[-1])):
-                raise ProcessError(f'the node cannot start: {reason[1]}')
+                raise ProcessError(f'the node cannot start: {reason[1] or reason[2]}')
             self.fail(f'the node ended unexpectedly (exit code {self._process.returncode})')
 
     def fail(self, reason: str) -> NoReturn:

@@ -7,10 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-WINDOW = 60  # intervals between stamps
-MAX_GAP = 2_000_000_000  # nanoseconds: a longer interval is a pause of the camera
+WINDOW = 30  # intervals between stamps
+MAX_GAP = 5_000_000_000  # nanoseconds: a longer interval is a pause of the camera
 MIN_LOSS = 0.25  # fraction that is reported
-MIN_SINGLE = 0.1  # fraction of intervals that last one period, in each half of the window
 TOLERANCE = 0.2  # of a period, by which an interval may differ from a multiple
 MIN_REGULAR = 0.8  # fraction of intervals within the tolerance
 
@@ -46,7 +45,7 @@ class StampRate:
         intervals = list(self._intervals)
         if len(intervals) < WINDOW:
             return None
-        shortest = sorted(intervals)[WINDOW // 10]  # few are shorter, by jitter
+        shortest = sorted(intervals)[1]  # one may be shorter by jitter
         period = statistics.median(each for each in intervals if each < 1.5 * shortest)
         multiples = [max(round(each / period), 1) for each in intervals]
         regular = sum(
@@ -61,5 +60,4 @@ class StampRate:
 
 
 def _is_lossy(multiples: Sequence[int]) -> bool:
-    single = multiples.count(1) / len(multiples)
-    return single >= MIN_SINGLE and 1 - len(multiples) / sum(multiples) >= MIN_LOSS
+    return 1 in multiples and 1 - len(multiples) / sum(multiples) >= MIN_LOSS

@@ -28,7 +28,7 @@ from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.tracking import State
 from siamffn_ros.bags import replay
 from siamffn_ros.bags.io import START, TRUTH_TOPIC, create_bag, open_bag
-from siamffn_ros.bags.processes import node_arguments
+from siamffn_ros.bags.processes import TrackerProcess, node_arguments
 from siamffn_ros.bags.recorder import ReplayResult
 from siamffn_ros.bags.replay import OUTPUTS, play_and_record, read_box, read_image_topic
 from siamffn_ros.messages.conversions import to_detection, to_nanoseconds, to_stamp
@@ -90,12 +90,24 @@ def test_boxes_overlap_the_target(replayed: ReplayResult, clip: Scene) -> None:
     assert np.mean(overlaps) > 0.5 and np.median(overlaps) > 0.6
 
 
-def test_a_node_that_ends_stops_the_replay_with_its_log(tmp_path: Path, bag: Path) -> None:
-    with pytest.raises(
-        ProcessError, match=r'(?s)the node ended unexpectedly \(exit code 1\).*nowhere\.safetensors'
-    ):
+def test_a_node_that_ends_stops_the_replay_with_its_reason(tmp_path: Path, bag: Path) -> None:
+    message = (
+        r'the node cannot start: cannot configure: weight file nowhere\.safetensors is missing'
+    )
+    with pytest.raises(ProcessError, match=message):
         play_and_record(bag, Box(1, 1, 9, 9), tmp_path, ['-p', 'weights:=nowhere.safetensors'])
     assert not (tmp_path / 'detections.mcap').exists()
+
+
+def test_a_node_that_crashes_stops_the_replay_with_its_log(tmp_path: Path) -> None:
+    program = 'import os; print("[ERROR] [1.5] [tracker]: boom", flush=True); os.abort()'
+    process = object.__new__(TrackerProcess)
+    process.log = tmp_path / 'node.log'
+    with process.log.open('wb') as log:
+        process._process = subprocess.Popen([sys.executable, '-c', program], stdout=log)
+    process._process.wait()
+    with pytest.raises(ProcessError, match=r'(?s)ended unexpectedly \(exit code -6\).*: boom'):
+        process.check()
 
 
 def test_a_refused_box_stops_the_replay(tmp_path: Path, bag: Path, weights: Path) -> None:
