@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import signal
+import sys
 from importlib.metadata import EntryPoint, entry_points
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -17,6 +21,9 @@ from siamffn_model.cli.weights import weights
 from siamffn_model.errors import INTERRUPTED, DependencyError, SiamFFNError
 
 PLUGINS = 'siamffn.commands'  # entry point group of the commands that other packages add
+
+
+DISK_FULL = {errno.EDQUOT, errno.EFBIG, errno.ENOSPC}
 
 
 class _UserError(click.ClickException):
@@ -45,13 +52,25 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         try:
             return super().invoke(ctx)
         except SiamFFNError as error:
             raise _UserError(str(error)) from error
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise _UserError(
+                f'{error.filename or "a file"}: cannot be written ({error.strerror}); '
+                'free some space'
+            ) from error
         except KeyboardInterrupt:
             click.echo('interrupted', err=True)
             ctx.exit(INTERRUPTED)
+        finally:
+            signal.signal(signal.SIGTERM, previous)
 
 
 def _unavailable(plugin: EntryPoint, error: Exception) -> click.Command:

@@ -50,9 +50,12 @@ def track(
     click.echo(f'{model}: {network.name} on {network.device}')
     tracker = Tracker(network, TrackerSettings(**overrides))
     tracks = track_video(tracker, frames, box, out, show)
-    states = Counter(item.state.name for item in tracks)
+    states = Counter(item.state.name for item in tracks.values())
     click.echo(
-        f'{len(tracks)} frames, mean score {statistics.fmean(item.score for item in tracks):.2f}, '
+        f'{len(tracks)} frames, '
+        f'mean score {statistics.fmean(item.score for item in tracks.values()):.2f}, '
         + ', '.join(f'{name} {count}' for name, count in states.items())
     )
+    if damage := frames.damage(len(tracks)):
+        click.echo(f'warning: {damage}', err=True)
     click.echo(f'see {out / "boxes.csv"} and {out / "overlay.mp4"}')

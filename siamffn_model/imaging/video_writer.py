@@ -55,7 +55,7 @@ class VideoWriter:
         width, height = size
         rate = Fraction(fps).limit_denominator(MAX_DENOMINATOR)
         try:
-            self._container = av.open(str(self._partial), 'w', options=CONTAINER_OPTIONS)
+            self._container = av.open(str(self._partial.absolute()), 'w', options=CONTAINER_OPTIONS)
             self._stream = self._container.add_stream('libx264', rate, ENCODER_OPTIONS)
             self._stream.width, self._stream.height = width + width % 2, height + height % 2
             self._stream.pix_fmt = 'yuv420p'

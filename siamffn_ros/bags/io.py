@@ -27,8 +27,8 @@ from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.errors import ConfigError, DataError, DependencyError
+from siamffn_model.imaging.frames import Frames
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import Frames
 from siamffn_ros.messages.conversions import to_detection, to_stamp
 from siamffn_ros.messages.images import to_image
 
@@ -222,21 +222,29 @@ def _share_folder(package: str) -> Path:
 def create_from(frames: Frames, output: Path) -> int:
     """Write images and their ground truth, if any, to a bag; return the number of images.
 
-    Images are on /image as bgr8, with stamps at the frame rate of the source; ground truth is on
-    /ground_truth as Detection2DArray with the same headers.
+    Images are on /image as bgr8, with the time stamps of the video, or at 30 per second; ground
+    truth is on /ground_truth as Detection2DArray with the same headers. Images that cannot be read
+    are left out (see `Frames.damage`).
 
-    Raises `ImageError` for an image that cannot be read, and the errors of `create_bag`.
+    Raises `ImageError` for an image of another size, and the errors of `create_bag`.
     """
     count = 0
     with create_bag(output) as bag:
-        for image in tqdm(frames, total=frames.count, desc=output.name, unit='frame', disable=None):
-            stamp = START + round(count * 1e9 / frames.fps)
+        total, name = frames.expected, output.name
+        images = tqdm(frames.read(), total=total, desc=name, unit='frame', disable=None)
+        for number, time, image in images:
+            stamp = image_stamp(time)
             header = Header(stamp=to_stamp(stamp), frame_id='camera')
             bag.write(IMAGE_TOPIC, to_image(image, header), stamp)
             if frames.groundtruth is not None:
-                bag.write(TRUTH_TOPIC, _truth_message(frames.groundtruth[count], header), stamp)
+                bag.write(TRUTH_TOPIC, _truth_message(frames.groundtruth[number], header), stamp)
             count += 1
     return count
+
+
+def image_stamp(time: float) -> int:
+    """Return the stamp in nanoseconds, in a bag, of the image at `time` seconds of its source."""
+    return START + round(time * 1e9)
 
 
 def _truth_message(box: Box | None, header: Header) -> Detection2DArray:

@@ -10,14 +10,13 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from siamffn_model.errors import ImageError
-from siamffn_model.imaging.image import decode_image
+from siamffn_model.imaging.image import decode_image, stretch_to_8_bit
 
 try:
     from cv_bridge import CvBridge
@@ -44,12 +43,6 @@ IMAGE_TYPES = {f'sensor_msgs/msg/{kind.__name__}': kind for kind in (Image, Comp
 
 MAX_PIXELS = 50_000_000  # 8K has 33 million
 MAX_FRAME_ID = 256  # characters
-
-RANGE_SAMPLES = 20_000  # pixels of a 16 bit image from which its range of values is estimated
-MIN_RANGE = 255  # of 16 bit values: stretching a narrower range would amplify noise
-
-# Boxes refer to the pixels of the camera, so the EXIF orientation must not rotate the image.
-DECODE_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 PNG_START = PNG_SIGNATURE + b'\x00\x00\x00\x0dIHDR'
@@ -189,11 +182,8 @@ def _has_jpeg_end(data: memoryview) -> bool:
 def to_bgr(message: Image | CompressedImage) -> NDArray[np.uint8]:
     """Decode an image message that `check_message` has accepted, to BGR uint8 (H, W, 3).
 
-    The array is a view of the message's data if this is `bgr8` without padding. Raw images of 16
-    bit are stretched linearly to 8 bit, from their 0.1th percentile to their 99.9th, or over 255
-    values if that range is narrower: thermal cameras use a small part of the 16 bit, which a
-    division by 256 would leave nearly black. Compressed images are JPEG or PNG of any bit depth;
-    their EXIF orientation is ignored.
+    The array is a view of the message's data if this is `bgr8` without padding. 16 bit, raw or
+    PNG, are mapped to 8 by `stretch_to_8_bit`. The EXIF orientation of a JPEG is ignored.
 
     Raises `ImageError` for damaged data or a failed conversion.
     """
@@ -211,10 +201,7 @@ def to_bgr(message: Image | CompressedImage) -> NDArray[np.uint8]:
 
 
 def _decompress(message: CompressedImage) -> NDArray[np.uint8]:
-    try:
-        image = decode_image(np.frombuffer(message.data, np.uint8), DECODE_FLAGS)
-    except cv2.error as error:
-        raise _decoding_error(message) from error
+    image = decode_image(np.frombuffer(message.data, np.uint8))
     if image is None:
         raise _decoding_error(message)
     return image
@@ -232,7 +219,7 @@ def _to_8_bit(message: Image) -> SimpleNamespace:
     rows = _rows(message)
     if encoding.endswith('16'):
         pixels = rows.view('>u2' if message.is_bigendian else '<u2')
-        rows = _stretch(pixels.astype(np.uint16, copy=False))
+        rows = stretch_to_8_bit(pixels.astype(np.uint16, copy=False))
         encoding = encoding.removesuffix('16') + '8'
     return SimpleNamespace(
         height=message.height,
@@ -242,17 +229,6 @@ def _to_8_bit(message: Image) -> SimpleNamespace:
         step=rows.shape[1],
         data=rows,
     )
-
-
-def _stretch(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Return pixels (H, W) stretched to 8 bit as described at `to_bgr`."""
-    stride = -(-pixels.size // RANGE_SAMPLES) | 1  # odd, to sample every colour of a Bayer image
-    low, high = np.percentile(pixels.reshape(-1)[::stride], (0.1, 99.9))
-    low = int(low)
-    shifted = np.maximum(pixels, low)
-    shifted -= low
-    scaled = cv2.convertScaleAbs(shifted, alpha=255 / max(high - low, MIN_RANGE))  # clips at 255
-    return np.asarray(scaled, np.uint8)
 
 
 @cache
