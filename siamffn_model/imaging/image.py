@@ -49,18 +49,16 @@ def decode_image(data: NDArray[np.uint8], flag: int = cv2.IMREAD_COLOR) -> Image
     """Decode the bytes (N) of an image file with OpenCV's `flag`; return None if that fails.
 
     Pixels remain where they are stored, as in ROS: the EXIF orientation is ignored. 16 bit are
-    mapped to 8 by `stretch_to_8_bit`.
+    mapped to 8 by `stretch_to_8_bit`; floating point is not supported.
     """
-    flag |= cv2.IMREAD_IGNORE_ORIENTATION
+    flag |= cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
     try:
-        image = cv2.imdecode(data, flag | cv2.IMREAD_ANYDEPTH) if data.size else None
-        if image is not None and image.dtype == np.uint16:
-            return stretch_to_8_bit(image.astype(np.uint16, copy=False))
-        if data.size and (image is None or image.dtype != np.uint8):  # floating point
-            image = cv2.imdecode(data, flag)
+        image = cv2.imdecode(data, flag) if data.size else None
     except cv2.error:  # such as a size that is too large
         return None
-    return image  # type: ignore[return-value]
+    if image is not None and image.dtype == np.uint16:
+        return stretch_to_8_bit(image.astype(np.uint16, copy=False))
+    return image if image is not None and image.dtype == np.uint8 else None  # type: ignore[return-value]
 
 
 def write_image(path: Path, image: Image) -> None:

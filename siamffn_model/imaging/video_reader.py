@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from siamffn_model.errors import ImageError
@@ -61,6 +62,7 @@ class Video(Frames):
     def _read(self, threads: str, stop: bool) -> Iterator[Frame]:
         """Yield the frames; at one that cannot be decoded, stop with the error, or go on."""
         first, time = None, -1 / self.fps
+        reformatter = VideoReformatter()  # one for all frames is faster
         with _open(self.path) as container:
             container.streams.video[0].thread_type = threads
             for number, picture in self._decode(container, stop):
@@ -70,7 +72,7 @@ class Video(Frames):
                     time += 1 / self.fps  # formats such as AVI have no usable time stamps
                 else:
                     time = stamp - first
-                yield Frame(number, time, _to_bgr(picture))
+                yield Frame(number, time, _to_bgr(picture, reformatter))
             missing = _duration(container) - time - 1 / self.fps
             if not container.streams.video[0].frames and missing > EARLY_END:
                 self._skip(f'the video ends {missing:.1f} s early')
@@ -123,11 +125,11 @@ def _duration(container: InputContainer) -> float:
     return container.duration / av.time_base
 
 
-def _to_bgr(picture: av.VideoFrame) -> Image:
+def _to_bgr(picture: av.VideoFrame, reformatter: VideoReformatter) -> Image:
     if picture.format.name.startswith('gray') and picture.format.components[0].bits > 8:
         grey = stretch_to_8_bit(np.asarray(picture.to_ndarray(format='gray16le'), np.uint16))
         image = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     else:
-        image = picture.to_ndarray(format='bgr24')
+        image = reformatter.reformat(picture, format='bgr24').to_ndarray()
     turns = round(picture.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns) if turns else image)
