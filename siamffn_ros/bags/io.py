@@ -34,6 +34,8 @@ from siamffn_ros.messages.images import to_image
 
 IMAGE_TOPIC = '/image'
 TRUTH_TOPIC = '/ground_truth'
+MCAP_START = b'\x89MCAP0\r\n'
+ROS1_START = b'#ROSBAG '
 START = 1_000_000_000  # stamp of a bag's first image in nanoseconds; 0 would mean "no stamp"
 
 
@@ -163,13 +165,18 @@ class BagReader:
 def open_bag(path: Path) -> Iterator[BagReader]:
     """Open a bag: an .mcap or .db3 file, or a rosbag2 folder.
 
-    Raises `DataError` if it is missing or damaged.
+    Raises `DataError` if it is missing or damaged, with the tool that repairs or converts it.
     """
+    if not path.exists():
+        raise DataError(f'{path} does not exist: give an .mcap file or a rosbag2 folder')
+    if path.is_dir() and not (path / 'metadata.yaml').exists():
+        raise DataError(
+            f'{path} has no metadata.yaml: create it with `ros2 bag reindex {path}`, '
+            'or give the .mcap or .db3 file in it'
+        )
     try:
         reader = Reader(path)
         reader.open()
-    except FileNotFoundError:
-        raise DataError(f'{path} does not exist: give an .mcap file or a rosbag2 folder') from None
     except Exception as error:
         raise _damaged_bag(path, error) from error
     try:
@@ -180,9 +187,23 @@ def open_bag(path: Path) -> Iterator[BagReader]:
 
 def _damaged_bag(path: Path, error: Exception) -> DataError:
     prefix = '' if isinstance(error, ReaderError) else f'{type(error).__name__}: '
-    return DataError(
-        f'{path} is truncated or not a bag ({prefix}{error}): record or create it again'
-    )
+    return DataError(f'{path} is truncated or not a bag ({prefix}{error}): {_remedy(path)}')
+
+
+def _remedy(path: Path) -> str:
+    """Return how a bag that cannot be read can be repaired or converted."""
+    start = b''
+    if path.is_file():
+        with path.open('rb') as file:
+            start = file.read(len(MCAP_START))
+    if start == ROS1_START:
+        return f'it is of ROS 1; convert it with `rosbags-convert --src {path} --dst {path.stem}`'
+    if start == MCAP_START:
+        return (
+            'a recorder that was killed leaves such a file; recover its messages with '
+            f'`mcap recover {path} -o recovered.mcap`'
+        )
+    return 'record or create it again'
 
 
 def message_class(name: str) -> Any:
