@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import sys
 from importlib.metadata import EntryPoint, entry_points
@@ -12,6 +11,7 @@ from typing import Any
 import click
 
 from siamffn_model import __version__
+from siamffn_model.atomic_io import disk_is_full
 from siamffn_model.cli.benchmark import benchmark, complexity
 from siamffn_model.cli.evaluation import calibrate, evaluate, score, tune
 from siamffn_model.cli.export import export
@@ -21,9 +21,6 @@ from siamffn_model.cli.weights import weights
 from siamffn_model.errors import INTERRUPTED, DependencyError, SiamFFNError
 
 PLUGINS = 'siamffn.commands'  # entry point group of the commands that other packages add
-
-
-DISK_FULL = {errno.EDQUOT, errno.EFBIG, errno.ENOSPC}
 
 
 class _UserError(click.ClickException):
@@ -60,10 +57,10 @@ class _Commands(click.Group):
         except SiamFFNError as error:
             raise _UserError(str(error)) from error
         except OSError as error:
-            if error.errno not in DISK_FULL:
+            if not disk_is_full(error):
                 raise
             raise _UserError(
-                f'{error.filename or "a file"}: cannot be written ({error.strerror}); '
+                f'{error.filename or "output"} cannot be written ({error.strerror}); '
                 'free some space'
             ) from error
         except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from siamffn_model.atomic_io import atomic_write
+from siamffn_model.atomic_io import write_bytes
 from siamffn_model.errors import ImageError
 
 Image = NDArray[np.uint8]
@@ -64,8 +64,7 @@ def decode_image(data: NDArray[np.uint8], flag: int = cv2.IMREAD_COLOR) -> Image
 def write_image(path: Path, image: Image) -> None:
     """Write an image in the format of the file's suffix; raise `DataError` if that fails."""
     _, data = cv2.imencode(path.suffix, image)
-    with atomic_write(path) as partial:
-        partial.write_bytes(data.tobytes())
+    write_bytes(path, data.tobytes())
 
 
 def stretch_to_8_bit(pixels: NDArray[np.uint16]) -> Image:

@@ -35,7 +35,7 @@ class Video(Frames):
         try:
             with _open(path) as container:
                 stream = container.streams.video[0]
-                self.fps = float(stream.guessed_rate or FOLDER_FPS)
+                self.fps = float(stream.average_rate or stream.guessed_rate or FOLDER_FPS)
                 self.expected = stream.frames or round(_duration(container) * self.fps) or None
             first = next(self.read(), None)
         except av.FFmpegError as error:
