@@ -39,7 +39,11 @@ def track(
     overrides: dict[str, Any],
     show: bool,
 ) -> None:
-    """Track one target through a video or a folder of images."""
+    """Track one target through a video or a folder of images.
+
+    Frames that cannot be read are left out and counted. Videos are rotated as players show them;
+    the EXIF orientation of images is ignored. 16 bit are mapped to 8, as in docs/ros.md.
+    """
     from siamffn_model.imaging.sources import open_frames
     from siamffn_model.tracking import Tracker, TrackerSettings, load_model
     from siamffn_model.tracking.track_video import first_box, track_video
