@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -40,9 +41,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(
-            f'{path}: cannot be written ({error.strerror}); choose a folder that can be written to'
-        ) from error
+        raise _write_error(path, error, 'choose a folder that can be written to') from error
 
 
 @contextmanager
@@ -60,15 +59,35 @@ def atomic_write_folder(path: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise DataError(
-            f'{path}: cannot be written ({error.strerror}); choose a folder that is not there yet'
-        ) from error
+        raise _write_error(path, error, 'choose a folder that is not there yet') from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically; raise `DataError` if that fails (see `atomic_write`)."""
+    """Write a text file atomically; raise `DataError` if that fails (see `atomic_write`).
+
+    Names of files that are not UTF-8 are written as they are.
+    """
+    write_bytes(path, text.encode('utf-8', 'surrogateescape'))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically; raise `DataError` if that fails (see `atomic_write`).
+
+    Other libraries should return bytes for this function instead of writing files themselves: if
+    the disk is full, some raise errors of their own, others abort the process.
+    """
     with atomic_write(path) as partial:
-        partial.write_text(text, encoding='utf-8')
+        partial.write_bytes(data)
+
+
+def disk_is_full(error: OSError) -> bool:
+    """Return whether an operation failed for lack of space, or for a quota or limit."""
+    return error.errno in {errno.EDQUOT, errno.EFBIG, errno.ENOSPC}
+
+
+def _write_error(path: Path, error: OSError, remedy: str) -> DataError:
+    remedy = 'free some space' if disk_is_full(error) else remedy
+    return DataError(f'{path}: cannot be written ({error.strerror}); {remedy}')
 
 
 def read_lines(path: Path) -> list[str]:

@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import click
-import cv2
 import numpy as np
 
 from siamffn_model.atomic_io import write_text
 from siamffn_model.errors import INTERRUPTED, BoxError, DependencyError, SiamFFNError
 from siamffn_model.imaging.drawing import contact_sheet, draw_track
+from siamffn_model.imaging.frames import Frames
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import Frames, open_frames
+from siamffn_model.imaging.image import write_image
+from siamffn_model.imaging.sources import open_frames
 from siamffn_model.imaging.video_writer import VideoWriter
 from siamffn_model.tracking import State
 from siamffn_model.tracking.track_video import COLUMNS, UNCERTAIN_COLOUR, first_box
-from siamffn_ros.bags.io import START, create_from
+from siamffn_ros.bags.io import START, create_from, image_stamp
 from siamffn_ros.bags.recorder import Observation, ReplayResult
 from siamffn_ros.bags.replay import play_and_record, prepare_folder, summarise, summary_table
 
@@ -57,26 +58,25 @@ def find_video() -> Path:
 
 def write_outputs(frames: Frames, box: Box, result: ReplayResult, out: Path) -> None:
     """Write overlay.mp4, sheet.png and track.csv; `box` is the target in the first frame."""
-    observations = {
-        round((stamp - START) * frames.fps / 1e9): observation
-        for stamp, observation in result.observations.items()
-    }
-    observations[0] = Observation(box, 1.0, State.TRACKING, 0)
-    write_text(out / 'track.csv', track_csv(observations))
-    positions = np.linspace(0, len(observations) - 1, SHEET_FRAMES).round().astype(int)
-    sheet_frames = {sorted(observations)[position] for position in positions}
-    sheet = []
+    by_stamp = {**result.observations, START: Observation(box, 1.0, State.TRACKING, 0)}
+    stamps = sorted(by_stamp)
+    positions = np.linspace(0, len(stamps) - 1, SHEET_FRAMES).round().astype(int)
+    sheet_stamps = {stamps[position] for position in positions}
+    sheet, observations = [], {}
     with VideoWriter(out / 'overlay.mp4', frames.fps, frames.size) as overlay:
-        for frame, image in enumerate(frames):
-            if observation := observations.get(frame):
+        for frame, time, image in frames.read():
+            stamp = image_stamp(time)
+            if observation := by_stamp.get(stamp):
+                observations[frame] = observation
                 state = observation.state
                 label = f'{frame} {state.name.lower()} {observation.score:.2f}'
                 colour = UNCERTAIN_COLOUR if state == State.UNCERTAIN else None
                 draw_track(image, observation.box, label, colour)
             overlay.write(image)
-            if frame in sheet_frames:
+            if stamp in sheet_stamps:
                 sheet.append(image)
-    cv2.imwrite(str(out / 'sheet.png'), contact_sheet(sheet))
+    write_text(out / 'track.csv', track_csv(observations))
+    write_image(out / 'sheet.png', contact_sheet(sheet))
 
 
 def track_csv(observations: dict[int, Observation]) -> str:
@@ -108,7 +108,9 @@ def demo(video: Path | None, box: Box | None, out: Path, arguments: list[str]) -
     click.echo(f'tracking the box {x:g},{y:g},{w:g},{h:g} in {video}')
     with tempfile.TemporaryDirectory(dir=out, prefix='.demo-') as scratch:
         bag = Path(scratch) / 'images.mcap'
-        create_from(frames, bag)
+        count = create_from(frames, bag)
+        if damage := frames.damage(count):
+            click.echo(f'warning: {damage}', err=True)
         click.echo('playing the bag into the tracker node (two processes) ...')
         result = play_and_record(bag, box, out, arguments)
     write_outputs(frames, box, result, out)

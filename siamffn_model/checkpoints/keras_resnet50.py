@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from siamffn_model.atomic_io import atomic_write
+from siamffn_model.atomic_io import write_bytes
 from siamffn_model.errors import DependencyError, WeightsError
 from siamffn_model.networks.resnet import LAYERS, imagenet_file
 
@@ -47,8 +47,7 @@ def import_resnet50(archive: Path | None = None) -> Path:
     data = _download() if archive is None else _read(archive)
     state = convert(read_keras(data))
     path = imagenet_file()
-    with atomic_write(path) as partial:
-        save_file(state, partial, metadata={'source': ARCHIVE, 'licence': 'MIT'})
+    write_bytes(path, save(state, metadata={'source': ARCHIVE, 'licence': 'MIT'}))
     return path
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from importlib.metadata import EntryPoint, entry_points
+from io import TextIOWrapper
 from typing import Any
 
 import click
 
 from siamffn_model import __version__
+from siamffn_model.atomic_io import disk_is_full
 from siamffn_model.cli.benchmark import benchmark, complexity
 from siamffn_model.cli.evaluation import calibrate, evaluate, score, tune
 from siamffn_model.cli.export import export
@@ -45,13 +49,25 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         try:
             return super().invoke(ctx)
         except SiamFFNError as error:
             raise _UserError(str(error)) from error
+        except OSError as error:
+            if not disk_is_full(error):
+                raise
+            raise _UserError(
+                f'{error.filename or "output"} cannot be written ({error.strerror}); '
+                'free some space'
+            ) from error
         except KeyboardInterrupt:
             click.echo('interrupted', err=True)
             ctx.exit(INTERRUPTED)
+        finally:
+            signal.signal(signal.SIGTERM, previous)
 
 
 def _unavailable(plugin: EntryPoint, error: Exception) -> click.Command:

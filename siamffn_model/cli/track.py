@@ -39,7 +39,11 @@ def track(
     overrides: dict[str, Any],
     show: bool,
 ) -> None:
-    """Track one target through a video or a folder of images."""
+    """Track one target through a video or a folder of images.
+
+    Frames that cannot be read are left out and counted. Videos are rotated as players show them;
+    the EXIF orientation of images is ignored. 16 bit are mapped to 8, as in docs/ros.md.
+    """
     from siamffn_model.imaging.sources import open_frames
     from siamffn_model.tracking import Tracker, TrackerSettings, load_model
     from siamffn_model.tracking.track_video import first_box, track_video
@@ -50,9 +54,12 @@ def track(
     click.echo(f'{model}: {network.name} on {network.device}')
     tracker = Tracker(network, TrackerSettings(**overrides))
     tracks = track_video(tracker, frames, box, out, show)
-    states = Counter(item.state.name for item in tracks)
+    states = Counter(item.state.name for item in tracks.values())
     click.echo(
-        f'{len(tracks)} frames, mean score {statistics.fmean(item.score for item in tracks):.2f}, '
+        f'{len(tracks)} frames, '
+        f'mean score {statistics.fmean(item.score for item in tracks.values()):.2f}, '
         + ', '.join(f'{name} {count}' for name, count in states.items())
     )
+    if damage := frames.damage(len(tracks)):
+        click.echo(f'warning: {damage}', err=True)
     click.echo(f'see {out / "boxes.csv"} and {out / "overlay.mp4"}')

@@ -25,7 +25,7 @@ from siamffn_model.datasets.training_set import (
 )
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import read_groundtruth
+from siamffn_model.imaging.groundtruth import read_groundtruth
 
 NOT_VISIBLE = {'absence.label': 1, 'cover.label': 0}  # the value of a target that is not visible
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from siamffn_model.atomic_io import read_lines
 from siamffn_model.errors import DataError
-from siamffn_model.imaging.sources import ImageFiles, image_files, read_groundtruth
+from siamffn_model.imaging.groundtruth import read_groundtruth
+from siamffn_model.imaging.sources import ImageFiles, image_files
 
 
 def check_folder(folder: Path) -> None:

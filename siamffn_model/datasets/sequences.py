@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from siamffn_model.datasets.sequence_files import check_folder, open_image_folder, read_boxes
 from siamffn_model.errors import DataError
+from siamffn_model.imaging.frames import Frames
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import Frames, ImageFiles
+from siamffn_model.imaging.sources import ImageFiles
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from siamffn_model.datasets.sequence_files import (
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import corners
+from siamffn_model.imaging.groundtruth import split_numbers
 from siamffn_model.imaging.image import read_image
-from siamffn_model.imaging.sources import split_numbers
 
 
 class _SequenceInfo(NamedTuple):

@@ -10,8 +10,9 @@ import numpy as np
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.metrics import Floats
 from siamffn_model.imaging.drawing import DARK, WHITE, Colour, contact_sheet, draw_track, fit_width
+from siamffn_model.imaging.frames import Frames
 from siamffn_model.imaging.image import Image, read_image
-from siamffn_model.imaging.sources import Frames, ImageFiles
+from siamffn_model.imaging.sources import ImageFiles
 
 FRAME_WIDTH = 400  # pixels
 LINE = 2  # pixels, width of a line

@@ -1,4 +1,4 @@
-"""Polygons with four corners: their overlap as in VOT, and the axis-aligned box of the same area.
+"""Polygons with four corners: their overlap as in VOT.
 
 The overlap is counted in pixels, by the rules of the tool kit of PySOT, which are those of VOT's
 libtrax (region.c); exact areas do not reproduce published scores.
@@ -6,36 +6,15 @@ libtrax (region.c); exact areas do not reproduce published scores.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from siamffn_model.evaluation.metrics import Floats
-from siamffn_model.imaging.geometry import Box
 
 CHUNK = 64  # frames processed at once; limits the memory
 # Larger than the rounding error of the x of an edge, and smaller than the distance of any exact x
 # that is not a whole number to the next whole number.
 EPSILON = 1e-6
-
-
-def polygon_to_box(polygon: ArrayLike) -> Box:
-    """Return the axis-aligned box with which PySOT and SiamBAN initialise trackers on a polygon.
-
-    Its centre is the mean of the corners. Its size is that of the polygon's bounding box, scaled to
-    the area of the polygon (computed as for a rectangle), plus one pixel; see
-    `get_axis_aligned_bbox` in PySOT.
-
-    Args:
-        polygon: (8,) corners x1, y1, ..., x4, y4 in pixels.
-    """
-    points = np.asarray(polygon, float).reshape(4, 2)
-    cx, cy = points.mean(axis=0).tolist()
-    width, height = np.ptp(points, axis=0).tolist()
-    area = math.dist(points[0], points[1]) * math.dist(points[1], points[2])
-    scale = math.sqrt(area / (width * height)) if width * height > 0 else 1.0
-    return Box.from_center(cx, cy, scale * width + 1, scale * height + 1)
 
 
 def polygon_overlap(a: ArrayLike, b: ArrayLike, size: tuple[int, int]) -> Floats:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation.metrics import Floats
-from siamffn_model.evaluation.polygons import polygon_overlap, polygon_to_box
+from siamffn_model.evaluation.polygons import polygon_overlap
 from siamffn_model.evaluation.results import ResetResult
-from siamffn_model.imaging.geometry import corners
+from siamffn_model.imaging.geometry import corners, polygon_to_box
 from siamffn_model.imaging.image import Image
 from siamffn_model.tracking import TrackerProtocol
 

@@ -6,6 +6,7 @@ this format are written but never read.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -31,7 +32,9 @@ def convert(model: Siamese) -> ExportedModules:
 def save(modules: ExportedModules, folder: Path) -> None:
     """Write template.pt and search.pt to an existing folder."""
     for name in ('template', 'search'):
-        getattr(modules, name).save(str(folder / f'{name}.pt'))
+        data = io.BytesIO()
+        torch.jit.save(getattr(modules, name), data)
+        (folder / f'{name}.pt').write_bytes(data.getvalue())
 
 
 def create_runtime(modules: ExportedModules) -> TorchRuntime:

@@ -101,6 +101,24 @@ def corners(boxes: ArrayLike) -> NDArray[np.float64]:
     return np.stack([x, y, x + w, y, x + w, y + h, x, y + h], axis=1)
 
 
+def polygon_to_box(polygon: ArrayLike) -> Box:
+    """Return the axis-aligned box with which PySOT and SiamBAN initialise trackers on a polygon.
+
+    Its centre is the mean of the corners. Its size is that of the polygon's bounding box, scaled to
+    the area of the polygon (computed as for a rectangle), plus one pixel; see
+    `get_axis_aligned_bbox` in PySOT.
+
+    Args:
+        polygon: (8,) corners x1, y1, ..., x4, y4 in pixels.
+    """
+    points = np.asarray(polygon, float).reshape(4, 2)
+    cx, cy = points.mean(axis=0).tolist()
+    width, height = np.ptp(points, axis=0).tolist()
+    area = math.dist(points[0], points[1]) * math.dist(points[1], points[2])
+    scale = math.sqrt(area / (width * height)) if width * height > 0 else 1.0
+    return Box.from_center(cx, cy, scale * width + 1, scale * height + 1)
+
+
 def clip_point(x: float, y: float, width: float, height: float) -> tuple[float, float]:
     """Return the point of an image of this size that is nearest to (x, y)."""
     return min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))

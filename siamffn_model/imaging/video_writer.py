@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -11,7 +12,7 @@ import av
 import cv2
 import numpy as np
 
-from siamffn_model.errors import DataError, ImageError
+from siamffn_model.errors import ConfigError, DataError, ImageError
 from siamffn_model.imaging.image import Image
 
 ENCODER_OPTIONS = {
@@ -24,6 +25,7 @@ ENCODER_OPTIONS = {
     'color_range': 'tv',
 }
 CONTAINER_OPTIONS = {'movflags': 'faststart'}  # the index first, so that playing starts at once
+MAX_FPS = 100_000
 MAX_DENOMINATOR = 65_535  # of the frame rate
 
 
@@ -43,6 +45,7 @@ class VideoWriter:
         size: (width, height) of the images in pixels.
 
     Raises:
+        ConfigError: `fps` is not a number above 0, or above `MAX_FPS`.
         DataError: the file cannot be written, on opening or later (disk full).
         ImageError: an image has another size.
     """
@@ -53,9 +56,13 @@ class VideoWriter:
         self.count = 0
         self._partial = self.path.with_name(f'.{self.path.stem}.partial.mp4')
         width, height = size
-        rate = Fraction(fps).limit_denominator(MAX_DENOMINATOR)
+        rate = Fraction(fps if math.isfinite(fps) else 0).limit_denominator(MAX_DENOMINATOR)
+        if not 0 < rate <= MAX_FPS:
+            raise ConfigError(
+                f'{self.path}: {fps:g} frames per second: give a number above 0, at most {MAX_FPS}'
+            )
         try:
-            self._container = av.open(str(self._partial), 'w', options=CONTAINER_OPTIONS)
+            self._container = av.open(str(self._partial.absolute()), 'w', options=CONTAINER_OPTIONS)
             self._stream = self._container.add_stream('libx264', rate, ENCODER_OPTIONS)
             self._stream.width, self._stream.height = width + width % 2, height + height % 2
             self._stream.pix_fmt = 'yuv420p'

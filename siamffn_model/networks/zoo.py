@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from siamffn_model.atomic_io import atomic_write
+from siamffn_model.atomic_io import write_bytes
 from siamffn_model.errors import ConfigError, WeightsError
 from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
@@ -78,8 +78,7 @@ def save_weights(model: Siamese, name: str, path: Path, card: dict[str, object])
         key: (value.half() if key in parameters else value).contiguous().cpu()
         for key, value in model.state_dict().items()
     }
-    with atomic_write(path) as partial:
-        save_file(state, partial, metadata={'model': name, 'card': json.dumps(card)})
+    write_bytes(path, save(state, metadata={'model': name, 'card': json.dumps(card)}))
 
 
 def read_weights(path: Path, name: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import openvino
 
-from siamffn_model.errors import WeightsError
+from siamffn_model.errors import DataError, WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import ExportedModules
@@ -101,9 +101,19 @@ def compile_model(graph: Any, precision: str = 'f32', **options: Any) -> Any:
 
 
 def save_modules(modules: ExportedModules, folder: Path) -> None:
-    """Write template.xml and search.xml, each with a .bin file, without compression to fp16."""
+    """Write template.xml and search.xml, each with a .bin file, without compression to fp16.
+
+    Raises `DataError` if they cannot be written.
+    """
     for name in ('template', 'search'):
-        openvino.save_model(getattr(modules, name), folder / f'{name}.xml', compress_to_fp16=False)
+        path = folder / f'{name}.xml'
+        try:
+            openvino.save_model(getattr(modules, name), path, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise DataError(
+                f'{path}: OpenVINO cannot write it ({error}); free some space, or choose a folder '
+                'that can be written to'
+            ) from error
 
 
 def read_modules(folder: Path, score_map: ScoreMap) -> ExportedModules:

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -16,9 +16,9 @@ from tqdm import tqdm
 from siamffn_model.atomic_io import write_text
 from siamffn_model.errors import DataError, DependencyError, ImageError
 from siamffn_model.imaging.drawing import Colour, draw_track
+from siamffn_model.imaging.frames import Frames
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
-from siamffn_model.imaging.sources import Frames
 from siamffn_model.imaging.video_writer import VideoWriter
 from siamffn_model.tracking import State, Track, TrackerProtocol
 
@@ -44,24 +44,25 @@ def first_box(frames: Frames, given: Box | None) -> Box:
 
 def track_video(
     tracker: TrackerProtocol, frames: Frames, box: Box, out: Path, show: bool = False
-) -> list[Track]:
+) -> dict[int, Track]:
     """Track the target in `box` and write boxes.csv and overlay.mp4 to the folder `out`.
 
-    With `show`, each image is shown in a window, in which q or Esc stops the tracking. If it is
-    stopped, by Ctrl-C or a damaged image too, the files contain the frames before.
+    Images that cannot be read are left out of both (see `Frames.damage`). With `show`, each image
+    is shown in a window, in which q or Esc stops the tracking. If it is stopped, by Ctrl-C too, the
+    files contain the frames before.
 
-    Returns one track per frame; the first is `box` itself.
+    Returns the track of each frame by its number; the first is `box` itself.
 
     Raises:
         DataError: a result cannot be written.
         DependencyError: `show` is set, but windows cannot be shown.
-        ImageError: an image is damaged; raised after the files have been written.
+        ImageError: an image has another size; raised after the files have been written.
         KeyboardInterrupt: likewise.
     """
     if show:
         check_window()
     make_folder(out)
-    tracks: list[Track] = []
+    tracks: dict[int, Track] = {}
     stopped: BaseException | None = None
     try:
         with VideoWriter(out / 'overlay.mp4', frames.fps, frames.size) as overlay:
@@ -81,25 +82,25 @@ def track_video(
 
 
 def _track_frames(
-    tracker: TrackerProtocol, frames: Frames, box: Box, tracks: list[Track]
+    tracker: TrackerProtocol, frames: Frames, box: Box, tracks: dict[int, Track]
 ) -> Iterator[Image]:
-    """Append the track of each image to `tracks`, then yield the image with the track drawn."""
-    for image in tqdm(frames, total=frames.expected, desc=frames.path.name, unit='frame'):
+    """Add the track of each image to `tracks`, then yield the image with the track drawn."""
+    for frame in tqdm(frames.read(), total=frames.expected, desc=frames.path.name, unit='frame'):
         if tracks:
-            tracks.append(tracker.update(image))
+            tracks[frame.number] = tracker.update(frame.image)
         else:
-            tracker.init(image, box)
-            tracks.append(Track(box, 1.0, State.TRACKING))
-        _draw(image, tracks[-1], len(tracks) - 1)
-        yield image
+            tracker.init(frame.image, box)
+            tracks[frame.number] = Track(box, 1.0, State.TRACKING)
+        _draw(frame.image, tracks[frame.number], frame.number)
+        yield frame.image
 
 
-def boxes_csv(tracks: Sequence[Track]) -> str:
-    """Return CSV with one row per frame, counted from 0: box in pixels, score, name of state."""
+def boxes_csv(tracks: Mapping[int, Track]) -> str:
+    """Return CSV of tracks by number of frame: number, box in pixels, score, name of state."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(COLUMNS)
-    for frame, (box, score, state) in enumerate(tracks):
+    for frame, (box, score, state) in tracks.items():
         numbers = [f'{value:.2f}' for value in box]
         writer.writerow([frame, *numbers, f'{score:.4f}', State(state).name])
     return text.getvalue()

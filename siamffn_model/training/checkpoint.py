@@ -24,8 +24,10 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
 
     Raises `DataError` if it cannot be written.
     """
-    with atomic_write(folder / FILE_NAME) as partial:
-        torch.save(state, partial)
+    data = io.BytesIO()
+    torch.save(state, data)
+    with atomic_write(folder / FILE_NAME) as partial, partial.open('wb') as file:
+        file.write(data.getbuffer())
 
 
 def remove_checkpoint(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from siamffn_model.atomic_io import write_text
+from siamffn_model.atomic_io import disk_is_full, write_text
 from siamffn_model.imaging.crop import SEARCH_SIZE
 from siamffn_model.imaging.drawing import contact_sheet, draw_track
 from siamffn_model.imaging.geometry import Box
@@ -120,7 +121,15 @@ def _open_tensorboard(folder: Path, first_step: int) -> SummaryWriter | None:
         return None
     from torch.utils.tensorboard.writer import SummaryWriter
 
+    threading.excepthook = _report_thread_error
     return SummaryWriter(str(folder), purge_step=first_step)
+
+
+def _report_thread_error(arguments: threading.ExceptHookArgs) -> None:
+    """Print the error of a thread, but not that of a full disk: TensorBoard also raises it here."""
+    error = arguments.exc_value
+    if not (isinstance(error, OSError) and disk_is_full(error)):
+        threading.__excepthook__(arguments)
 
 
 def _step(line: str) -> float:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from siamffn_model.atomic_io import atomic_write
+from siamffn_model.atomic_io import write_bytes
 from siamffn_model.errors import DependencyError, WeightsError
 from siamffn_model.runtimes.nanotrack import FILES, check_files
 from siamffn_model.training.features import frozen_features
@@ -94,8 +94,7 @@ def import_teacher(folder: Path, out: Path) -> None:
     for name, graph in zip(FILES, (backbone, head)):
         values[name] = graph._replace(tensors={})
         tensors |= {f'{name}/{key}': tensor for key, tensor in graph.tensors.items()}
-    with atomic_write(out) as partial:
-        save_file(tensors, partial, metadata={'graphs': json.dumps(values)})
+    write_bytes(out, save(tensors, metadata={'graphs': json.dumps(values)}))
 
 
 def _read_onnx(folder: Path) -> tuple[Graph, Graph, str]:

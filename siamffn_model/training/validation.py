@@ -17,8 +17,8 @@ from siamffn_model.evaluation.jobs import run_sequence
 from siamffn_model.evaluation.metrics import Scores
 from siamffn_model.evaluation.results import score_one_pass
 from siamffn_model.evaluation.starts import with_starts
+from siamffn_model.imaging.frames import FOLDER_FPS, Frame, Frames
 from siamffn_model.imaging.image import Image
-from siamffn_model.imaging.sources import FOLDER_FPS, Frames
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.runtimes.selection import prepare
 from siamffn_model.tracking import Tracker
@@ -40,14 +40,12 @@ class RenderedFrames(Frames):
         self.path, self._images = Path(name), images
         self.size = (images[0].shape[1], images[0].shape[0])
         self.expected = len(images)
+        self.unreadable = []
 
-    @property
-    def count(self) -> int:
+    def read(self) -> Iterator[Frame]:
         """See `Frames`."""
-        return len(self._images)
-
-    def __iter__(self) -> Iterator[Image]:
-        return iter(self._images)
+        for number, image in enumerate(self._images):
+            yield Frame(number, number / self.fps, image)
 
 
 def open_validation(folder: Path | None, sources: Iterable[PairSource]) -> list[Sequence]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
 import time
 from pathlib import Path
 from typing import IO
@@ -31,8 +30,11 @@ def command() -> None:
 @click.option('-o', '--output', required=True, type=click.Path(path_type=Path), help='X.mcap')
 def create(source: Path, output: Path) -> None:
     """Create a bag from SOURCE: a video, a folder of images or a sequence folder."""
-    count = create_from(open_frames(source), output)
+    frames = open_frames(source)
+    count = create_from(frames, output)
     click.echo(f'{output}: {count} images on {IMAGE_TOPIC}')
+    if damage := frames.damage(count):
+        click.echo(f'warning: {damage}', err=True)
 
 
 @command.command('play')
@@ -213,7 +215,6 @@ def replay_command(
         raise DataError(
             f'{source} has no {TRUTH_TOPIC} to evaluate against: omit --min-success (min_success:=)'
         )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the node, too
     box = read_box(init_file) if init_file else box
     arguments = node_arguments(
         params_file, model=model, device=device, weights=weights, runtime=runtime

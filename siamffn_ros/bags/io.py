@@ -27,13 +27,15 @@ from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.errors import ConfigError, DataError, DependencyError
+from siamffn_model.imaging.frames import Frames
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import Frames
 from siamffn_ros.messages.conversions import to_detection, to_stamp
 from siamffn_ros.messages.images import to_image
 
 IMAGE_TOPIC = '/image'
 TRUTH_TOPIC = '/ground_truth'
+MCAP_START = b'\x89MCAP0\r\n'
+ROS1_START = b'#ROSBAG '
 START = 1_000_000_000  # stamp of a bag's first image in nanoseconds; 0 would mean "no stamp"
 
 
@@ -163,13 +165,18 @@ class BagReader:
 def open_bag(path: Path) -> Iterator[BagReader]:
     """Open a bag: an .mcap or .db3 file, or a rosbag2 folder.
 
-    Raises `DataError` if it is missing or damaged.
+    Raises `DataError` if it is missing or damaged, with the tool that repairs or converts it.
     """
+    if not path.exists():
+        raise DataError(f'{path} does not exist: give an .mcap file or a rosbag2 folder')
+    if path.is_dir() and not (path / 'metadata.yaml').exists():
+        raise DataError(
+            f'{path} has no metadata.yaml: create it with `ros2 bag reindex {path}`, '
+            'or give the .mcap or .db3 file in it'
+        )
     try:
         reader = Reader(path)
         reader.open()
-    except FileNotFoundError:
-        raise DataError(f'{path} does not exist: give an .mcap file or a rosbag2 folder') from None
     except Exception as error:
         raise _damaged_bag(path, error) from error
     try:
@@ -180,9 +187,23 @@ def open_bag(path: Path) -> Iterator[BagReader]:
 
 def _damaged_bag(path: Path, error: Exception) -> DataError:
     prefix = '' if isinstance(error, ReaderError) else f'{type(error).__name__}: '
-    return DataError(
-        f'{path} is truncated or not a bag ({prefix}{error}): record or create it again'
-    )
+    return DataError(f'{path} is truncated or not a bag ({prefix}{error}): {_remedy(path)}')
+
+
+def _remedy(path: Path) -> str:
+    """Return how a bag that cannot be read can be repaired or converted."""
+    start = b''
+    if path.is_file():
+        with path.open('rb') as file:
+            start = file.read(len(MCAP_START))
+    if start == ROS1_START:
+        return f'it is of ROS 1; convert it with `rosbags-convert --src {path} --dst {path.stem}`'
+    if start == MCAP_START:
+        return (
+            'a recorder that was killed leaves such a file; recover its messages with '
+            f'`mcap recover {path} -o recovered.mcap`'
+        )
+    return 'record or create it again'
 
 
 def message_class(name: str) -> Any:
@@ -222,21 +243,29 @@ def _share_folder(package: str) -> Path:
 def create_from(frames: Frames, output: Path) -> int:
     """Write images and their ground truth, if any, to a bag; return the number of images.
 
-    Images are on /image as bgr8, with stamps at the frame rate of the source; ground truth is on
-    /ground_truth as Detection2DArray with the same headers.
+    Images are on /image as bgr8, with the time stamps of the video, or at 30 per second; ground
+    truth is on /ground_truth as Detection2DArray with the same headers. Images that cannot be read
+    are left out (see `Frames.damage`).
 
-    Raises `ImageError` for an image that cannot be read, and the errors of `create_bag`.
+    Raises `ImageError` for an image of another size, and the errors of `create_bag`.
     """
     count = 0
     with create_bag(output) as bag:
-        for image in tqdm(frames, total=frames.count, desc=output.name, unit='frame', disable=None):
-            stamp = START + round(count * 1e9 / frames.fps)
+        total, name = frames.expected, output.name
+        images = tqdm(frames.read(), total=total, desc=name, unit='frame', disable=None)
+        for number, time, image in images:
+            stamp = image_stamp(time)
             header = Header(stamp=to_stamp(stamp), frame_id='camera')
             bag.write(IMAGE_TOPIC, to_image(image, header), stamp)
             if frames.groundtruth is not None:
-                bag.write(TRUTH_TOPIC, _truth_message(frames.groundtruth[count], header), stamp)
+                bag.write(TRUTH_TOPIC, _truth_message(frames.groundtruth[number], header), stamp)
             count += 1
     return count
+
+
+def image_stamp(time: float) -> int:
+    """Return the stamp in nanoseconds, in a bag, of the image at `time` seconds of its source."""
+    return START + round(time * 1e9)
 
 
 def _truth_message(box: Box | None, header: Header) -> Detection2DArray:

@@ -23,7 +23,7 @@ from std_msgs.msg import Header
 from siamffn_model.atomic_io import write_text
 from siamffn_model.errors import BoxError, ConfigError, DataError
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import read_groundtruth
+from siamffn_model.imaging.groundtruth import read_groundtruth
 from siamffn_model.signals import catch_signals
 from siamffn_model.tracking.track_video import make_folder
 from siamffn_ros.bags.evaluation import ARRAY, SINGLE, Evaluation, evaluate

@@ -17,7 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from siamffn_model.errors import ImageError
-from siamffn_model.imaging.image import decode_image
+from siamffn_model.imaging.image import decode_image, stretch_to_8_bit
 
 try:
     from cv_bridge import CvBridge
@@ -53,12 +53,6 @@ IMAGE_TYPES = {f'sensor_msgs/msg/{kind.__name__}': kind for kind in (Image, Comp
 
 MAX_PIXELS = 50_000_000  # 8K has 33 million
 MAX_FRAME_ID = 256  # characters
-
-RANGE_SAMPLES = 20_000  # pixels of a 16 bit image from which its range of values is estimated
-MIN_RANGE = 255  # of 16 bit values: stretching a narrower range would amplify noise
-
-# Boxes refer to the pixels of the camera, so the EXIF orientation must not rotate the image.
-DECODE_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 PNG_START = PNG_SIGNATURE + b'\x00\x00\x00\x0dIHDR'
@@ -207,13 +201,10 @@ def _has_jpeg_end(data: memoryview) -> bool:
 def to_bgr(message: Image | CompressedImage) -> NDArray[np.uint8]:
     """Decode an image message that `check_message` has accepted, to BGR uint8 (H, W, 3).
 
-    The array is a view of the message's data if this is `bgr8` without padding. Raw images of 16
-    bit are stretched linearly to 8 bit, from their 0.1th percentile to their 99.9th, or over 255
-    values if that range is narrower: thermal cameras use a small part of the 16 bit, which a
-    division by 256 would leave nearly black. All colours are stretched alike, and transparency is
-    ignored. `32FC1` is depth in metres: it is converted to the millimetres of `16UC1`, 0 where
-    there is no measurement (REP 118), and then stretched. Compressed images are JPEG or PNG of any
-    bit depth; their EXIF orientation is ignored.
+    The array is a view of the message's data if this is `bgr8` without padding. 16 bit, raw or
+    PNG, are mapped to 8 by `stretch_to_8_bit`, all colours alike; transparency is ignored. `32FC1`
+    is depth in metres: it is converted to the millimetres of `16UC1`, 0 where there is no
+    measurement (REP 118). Compressed images are JPEG or PNG; their EXIF orientation is ignored.
 
     Raises `ImageError` for damaged data or a failed conversion.
     """
@@ -234,10 +225,7 @@ def to_bgr(message: Image | CompressedImage) -> NDArray[np.uint8]:
 
 
 def _decompress(message: CompressedImage) -> NDArray[np.uint8]:
-    try:
-        image = decode_image(np.frombuffer(message.data, np.uint8), DECODE_FLAGS)
-    except cv2.error as error:
-        raise _decoding_error(message) from error
+    image = decode_image(np.frombuffer(message.data, np.uint8))
     if image is None:
         raise _decoding_error(message)
     return image
@@ -256,14 +244,14 @@ def _to_8_bit(message: Image) -> SimpleNamespace:
     rows = _rows(message)
     order = '>' if message.is_bigendian else '<'
     if encoding == DEPTH:
-        rows = _stretch(_millimetres(rows.view(f'{order}f4')))
+        rows = stretch_to_8_bit(_millimetres(rows.view(f'{order}f4')))
         encoding = 'mono8'
     elif encoding.endswith('16'):
         pixels = rows.view(f'{order}u2').astype(np.uint16, copy=False)
         if encoding in ('bgra16', 'rgba16'):
             pixels = pixels.reshape(message.height, -1, 4)[..., :3].reshape(message.height, -1)
             encoding = f'{encoding[:3]}16'
-        rows = _stretch(pixels)
+        rows = stretch_to_8_bit(pixels)
         encoding = encoding.removesuffix('16') + '8'
     return SimpleNamespace(
         height=message.height,
@@ -279,19 +267,6 @@ def _millimetres(metres: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Return depth in millimetres; 0 where it is not finite or negative."""
     finite = np.where(np.isfinite(metres), metres, 0)
     return np.asarray(np.clip(1000 * finite, 0, 65_535).round(), np.uint16)
-
-
-def _stretch(pixels: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Return pixels (H, W * channels) stretched to 8 bit as described at `to_bgr`."""
-    stride = -(-pixels.size // RANGE_SAMPLES) | 1
-    if stride % 3 == 0:
-        stride += 2  # a multiple of neither 2 nor 3, to sample every colour
-    low, high = np.percentile(pixels.reshape(-1)[::stride], (0.1, 99.9))
-    low = int(low)
-    shifted = np.maximum(pixels, low)
-    shifted -= low
-    scaled = cv2.convertScaleAbs(shifted, alpha=255 / max(high - low, MIN_RANGE))  # clips at 255
-    return np.asarray(scaled, np.uint8)
 
 
 @cache

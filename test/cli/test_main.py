@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from siamffn_model import __version__
 from siamffn_model.cli.options import parse_box
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.sources import open_frames
+from siamffn_model.tracking import Track, Tracker
 
 from ..command import siamffn
 from ..datasets.published import write_got10k
@@ -78,6 +81,62 @@ def test_track_starts_from_the_given_box(clips: Path, random_weights: Path, tmp_
     assert done.exit_code == 0, done.output
     first = (tmp_path / 'boxes.csv').read_text().splitlines()[1]
     assert first == '0,40.50,30.00,20.00,25.00,1.0000,TRACKING'
+
+
+def test_track_goes_on_after_a_damaged_image(
+    clips: Path, random_weights: Path, tmp_path: Path
+) -> None:
+    images = clips / 'clip1' / 'img'
+    (images / '000003.jpg').write_bytes(b'no picture')
+    done = siamffn('track', images.parent, '--weights', random_weights, '--out', tmp_path / 'out')
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[1].startswith('5 frames, ')
+    assert 'warning: 5 of 6 frames, 1 unreadable; the first: ' in done.stderr
+    assert '000003.jpg: damaged or not an image' in done.stderr
+    rows = (tmp_path / 'out' / 'boxes.csv').read_text().splitlines()[1:]
+    assert [row.partition(',')[0] for row in rows] == ['0', '1', '3', '4', '5']
+
+
+def test_sigterm_ends_track_as_ctrl_c_does(
+    clips: Path, random_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update, before = Tracker.update, signal.getsignal(signal.SIGTERM)
+    calls: list[int] = []
+
+    def terminated(self: Tracker, image: np.ndarray) -> Track:
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return update(self, image)
+
+    monkeypatch.setattr(Tracker, 'update', terminated)
+    done = siamffn('track', clips / 'clip1', '--weights', random_weights, '--out', tmp_path / 'out')
+    assert done.exit_code == 130
+    assert done.stderr.splitlines()[-1] == 'interrupted'
+    assert len((tmp_path / 'out' / 'boxes.csv').read_text().splitlines()) == 4
+    assert open_frames(tmp_path / 'out' / 'overlay.mp4').count == 3
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.slow
+def test_track_with_names_that_are_not_utf8(
+    clips: Path, random_weights: Path, tmp_path: Path
+) -> None:
+    """In a process of its own, whose standard output is strict."""
+    folder = (clips / 'clip1').rename(clips / os.fsdecode(b'caf\xe9'))
+    out = tmp_path / os.fsdecode(b'r\xe9sultat')
+    words = ['track', folder, '--weights', random_weights, '--out', out, '--device', 'cpu']
+    done = subprocess.run(
+        [sys.executable, '-m', 'siamffn_model', *words], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert r'r\udce9sultat/boxes.csv' in done.stdout
+    assert sorted(file.name for file in out.iterdir()) == ['boxes.csv', 'overlay.mp4']
+    (folder / 'groundtruth.txt').unlink()
+    done = subprocess.run(
+        [sys.executable, '-m', 'siamffn_model', *words], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 2 and r'caf\udce9: no ground truth' in done.stderr
 
 
 @pytest.mark.slow

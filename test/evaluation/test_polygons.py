@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from siamffn_model.evaluation import polygons
-from siamffn_model.evaluation.polygons import polygon_overlap, polygon_to_box
-from siamffn_model.imaging.geometry import Box
+from siamffn_model.evaluation.polygons import polygon_overlap
+from siamffn_model.imaging.geometry import Box, polygon_to_box
 
 NAN = math.nan
 SIZE = (24, 18)  # width, height of the images

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from siamffn_model.datasets.sequences import Sequence
 from siamffn_model.errors import DataError
-from siamffn_model.evaluation.polygons import polygon_to_box
 from siamffn_model.evaluation.results import ResetResult
 from siamffn_model.evaluation.vot import (
     Code,
@@ -25,7 +24,7 @@ from siamffn_model.evaluation.vot import (
     run_with_resets,
     score_runs,
 )
-from siamffn_model.imaging.geometry import Box, corners
+from siamffn_model.imaging.geometry import Box, corners, polygon_to_box
 from siamffn_model.tracking import State, Track
 
 from .conftest import Clock

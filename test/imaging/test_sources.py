@@ -1,15 +1,15 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.imaging.sources import image_files, open_frames, read_groundtruth
+from siamffn_model.imaging.sources import image_files, open_frames
 
 
 def write_images(folder: Path, names: list[str], size: tuple[int, int] = (32, 24)) -> None:
@@ -18,15 +18,6 @@ def write_images(folder: Path, names: list[str], size: tuple[int, int] = (32, 24
     for value, name in enumerate(names):
         image = np.full((size[1], size[0], 3), 10 * value, np.uint8)
         assert cv2.imwrite(str(folder / name), image)
-
-
-def write_video(path: Path, images: list[np.ndarray], fps: float = 25.0) -> None:
-    height, width = images[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), fps, (width, height))
-    assert writer.isOpened()
-    for image in images:
-        writer.write(image)
-    writer.release()
 
 
 def test_folder_is_in_natural_order(tmp_path: Path) -> None:
@@ -61,23 +52,6 @@ def test_sequence_folder(tmp_path: Path) -> None:
     frames = open_frames(str(tmp_path))
     assert frames.count == 3
     assert frames.groundtruth == [Box(1, 2, 3, 4), None, Box(1.5, 2.5, 3.5, 4.5)]
-
-
-@pytest.mark.parametrize('separator', [',', ', ', '\t', ' ', '   '])
-@pytest.mark.parametrize('line_end', ['\n', '\r\n'])
-def test_groundtruth_separators(tmp_path: Path, separator: str, line_end: str) -> None:
-    file = tmp_path / 'groundtruth.txt'
-    rows = [['1', '2', '3', '4'], ['nan'] * 4, ['-5.5', '6e1', '7', '8']]
-    file.write_bytes(line_end.join(separator.join(row) for row in rows).encode())
-    assert read_groundtruth(file) == [Box(1, 2, 3, 4), None, Box(-5.5, 60, 7, 8)]
-
-
-@pytest.mark.parametrize('row', ['1,2,3', '1,2,3,4,5', 'a,b,c,d', ''])
-def test_groundtruth_bad_row_is_reported(tmp_path: Path, row: str) -> None:
-    file = tmp_path / 'groundtruth.txt'
-    file.write_text(f'1,2,3,4\n{row}\n1,2,3,4\n')
-    with pytest.raises(DataError, match=r'groundtruth.txt: row 2 .*must be x,y,w,h'):
-        read_groundtruth(file)
 
 
 def test_groundtruth_of_another_length(tmp_path: Path) -> None:
@@ -116,33 +90,37 @@ def test_image_of_another_size_is_reported(tmp_path: Path) -> None:
         list(open_frames(tmp_path))
 
 
-def test_video(tmp_path: Path, scene: Scene) -> None:
-    file = tmp_path / 'scene.mp4'
-    write_video(file, scene.images)
-    frames = open_frames(file)
-    assert (frames.count, frames.fps, frames.size) == (40, 25.0, (320, 240))
-    assert frames.groundtruth is None
-    for image, expected in zip(frames, scene.images, strict=True):
-        assert image.dtype == np.uint8
-        assert np.abs(image.astype(float) - expected).mean() < 12  # what the codec loses
+def test_damaged_images_are_left_out_and_counted(tmp_path: Path) -> None:
+    write_images(tmp_path, [f'{number}.png' for number in range(6)])
+    (tmp_path / '2.png').write_bytes(b'no picture')
+    (tmp_path / '5.png').write_bytes(b'')
+    frames = open_frames(tmp_path)
+    for _ in range(2):
+        read = list(frames.read())
+        assert [frame.number for frame in read] == [0, 1, 3, 4]
+        assert [frame.time for frame in read] == pytest.approx([0, 1 / 30, 3 / 30, 4 / 30])
+        assert [int(frame.image[0, 0, 0]) for frame in read] == [0, 10, 30, 40]
+    damage = frames.damage(len(read))
+    assert damage and damage.startswith('4 of 6 frames, 2 unreadable; the first: ')
+    assert str(tmp_path / '2.png') in damage
+    assert frames.count == 6, 'files, by which ground truth is checked'
 
 
-def test_truncated_video_yields_what_decodes(tmp_path: Path, scene: Scene) -> None:
-    """The header of the .avi file says 40 frames, but half of the file is missing."""
-    file = tmp_path / 'scene.avi'
-    write_video(file, scene.images)
-    data = file.read_bytes()
-    file.write_bytes(data[: len(data) // 2])
-    frames = open_frames(file)
-    assert frames.expected == 40
-    images = list(frames)
-    assert 5 < len(images) < 35
-    assert frames.count == len(images)
+@pytest.mark.parametrize(
+    'source', ['rtsp://127.0.0.1/stream', 'http://camera/video.mjpg', '0', '/dev/video0']
+)
+def test_streams_and_cameras_are_refused_by_name(source: str) -> None:
+    with pytest.raises(DataError, match=f'^{source}: streams and cameras are not supported here'):
+        open_frames(source)
 
 
-@pytest.mark.parametrize('content', [b'', b'this is no video at all' * 100])
-def test_unreadable_video_is_reported(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / 'broken.mp4'
-    file.write_bytes(content)
-    with pytest.raises(ImageError, match=r'broken\.mp4: not a video that OpenCV can decode'):
-        open_frames(file)
+NOT_UTF8 = os.fsdecode(b'caf\xe9')
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    write_images(tmp_path, ['a.png', 'b.png'])
+    folder = (tmp_path / NOT_UTF8).with_suffix('.d')
+    folder.mkdir()
+    for number, name in enumerate('ab'):
+        (tmp_path / f'{name}.png').rename(folder / f'{NOT_UTF8}{number}.png')
+    assert [int(image[0, 0, 0]) for image in open_frames(folder)] == [0, 10]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import DataError, ImageError
+from siamffn_model.errors import ConfigError, DataError, ImageError
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.imaging.video_writer import VideoWriter
 
@@ -104,6 +104,20 @@ def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
 def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'overlay.mp4: cannot write a 64x48 video .*folder exists'):
         VideoWriter(tmp_path / 'nowhere' / 'overlay.mp4', 30.0, (64, 48))
+
+
+@pytest.mark.parametrize('fps', [float('nan'), float('inf'), 0.0, -30.0, 1e-9, 1e300])
+def test_a_frame_rate_that_is_not_possible_is_reported(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(ConfigError, match=r'frames per second: give a number above 0'):
+        VideoWriter(tmp_path / 'overlay.mp4', fps, (64, 48))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('size', [(0, 48), (1 << 20, 2)])
+def test_a_size_that_the_encoder_refuses_is_reported(tmp_path: Path, size: tuple[int, int]) -> None:
+    with pytest.raises(DataError, match=r'overlay.mp4: cannot write a'):
+        VideoWriter(tmp_path / 'overlay.mp4', 30.0, size)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_reported(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_results_contain_every_frame(
         'score': '1.0000',
         'state': 'TRACKING',
     }
-    for row, track in zip(rows, tracks, strict=True):
+    for row, track in zip(rows, tracks.values(), strict=True):
         assert [float(row[key]) for key in 'xywh'] == pytest.approx(list(track.box), abs=0.005)
         assert float(row['score']) == pytest.approx(track.score, abs=0.00005)
     overlay = open_frames(out / 'overlay.mp4')
@@ -88,11 +88,11 @@ def test_first_box(sequence_folder: Path) -> None:
 
 
 def test_boxes_csv() -> None:
-    tracks = [Track(Box(1, 2.345, 3, 4), 1.0, State.TRACKING), Track(Box(0, 0, 1, 1), 0.0, 3)]
+    tracks = {0: Track(Box(1, 2.345, 3, 4), 1.0, State.TRACKING), 3: Track(Box(0, 0, 1, 1), 0.0, 3)}
     assert boxes_csv(tracks).splitlines() == [
         'frame,x,y,w,h,score,state',
         '0,1.00,2.35,3.00,4.00,1.0000,TRACKING',
-        '1,0.00,0.00,1.00,1.00,0.0000,LOST',
+        '3,0.00,0.00,1.00,1.00,0.0000,LOST',
     ]
 
 

@@ -22,8 +22,15 @@ from siamffn_model.imaging.sources import open_frames
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.torch_runtime import eager_runtime
-from siamffn_model.tracking import State, Track, Tracker, TrackerSettings, load_model, update_all
-from siamffn_model.tracking import steadiness
+from siamffn_model.tracking import (
+    State,
+    Track,
+    Tracker,
+    TrackerSettings,
+    load_model,
+    steadiness,
+    update_all,
+)
 from siamffn_model.tracking.motion import SMOOTHING
 from siamffn_model.tracking.redetection import TILE_SPACING, SearchTiles
 from siamffn_model.tracking.tracker import MIN_SEARCH_SIDE

@@ -12,6 +12,10 @@ import pytest
 import rclpy
 from click.testing import CliRunner
 from rclpy.serialization import deserialize_message
+from rosbags.rosbag1 import Writer as Ros1Writer
+from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import Writer as Ros2Writer
+from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image
 from siamffn.msg import TrackStatus
 from std_msgs.msg import Header
@@ -20,11 +24,13 @@ from vision_msgs.msg import Detection2DArray
 from siamffn_model.cli.main import main as siamffn
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import DataError, DependencyError
+from siamffn_model.imaging.frames import Frame, Frames
 from siamffn_ros.bags.io import (
     IMAGE_TOPIC,
     START,
     TRUTH_TOPIC,
     create_bag,
+    create_from,
     message_class,
     open_bag,
 )
@@ -78,8 +84,6 @@ def test_custom_messages_round_trip(tmp_path: Path) -> None:
 
 def test_definitions_have_the_hash_of_the_installed_types(bag: Path) -> None:
     """DDS participants compare this hash before they exchange messages."""
-    from rosbags.typesys import Stores, get_typestore
-
     from siamffn_ros.bags.io import _register_types
 
     types = get_typestore(Stores.ROS2_KILTED)
@@ -109,7 +113,7 @@ def installed_hash(name: str) -> str:
         ('sequence', 'there.mcap', 'already exists'),
         ('empty', 'x.mcap', 'no images'),
         ('absent', 'x.mcap', 'no such file'),
-        ('corrupt', 'x.mcap', 'corrupt/0001.png'),
+        ('corrupt', 'x.mcap', 'corrupt/0000.png'),
     ],
 )
 def test_create_reports_what_is_wrong(
@@ -119,14 +123,27 @@ def test_create_reports_what_is_wrong(
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'corrupt').mkdir()
     good = (sequence / 'img' / '0000.png').read_bytes()
-    (tmp_path / 'corrupt' / '0000.png').write_bytes(good)
-    (tmp_path / 'corrupt' / '0001.png').write_bytes(good[:200])
+    (tmp_path / 'corrupt' / '0000.png').write_bytes(good[:200])
+    (tmp_path / 'corrupt' / '0001.png').write_bytes(good)
     path = sequence if source == 'sequence' else tmp_path / source
     before = sorted(tmp_path.rglob('*'))
     result = CliRunner().invoke(siamffn, ['bag', 'create', str(path), '-o', str(tmp_path / output)])
     assert result.exit_code == 2 and error in result.output
     assert sorted(tmp_path.rglob('*')) == before
     assert (tmp_path / 'there.mcap').read_text() == 'precious'
+
+
+def test_damaged_images_are_left_out_with_a_warning(tmp_path: Path, sequence: Path) -> None:
+    good = (sequence / 'img' / '0000.png').read_bytes()
+    for number in range(3):
+        data = good[:200] if number == 1 else good
+        (tmp_path / f'{number}.png').write_bytes(data)
+    output = tmp_path / 'x.mcap'
+    result = CliRunner().invoke(siamffn, ['bag', 'create', str(tmp_path), '-o', str(output)])
+    assert result.exit_code == 0
+    assert '2 images on /image' in result.stdout
+    assert 'warning: 2 of 3 frames, 1 unreadable; the first: ' in result.stderr
+    assert list(messages(output, IMAGE_TOPIC, Image)) == [START, START + 66_666_667]
 
 
 @pytest.fixture
@@ -146,6 +163,66 @@ def test_full_disk_is_reported(tmp_path: Path, clip: Scene, small_files: None) -
         for number, image in enumerate(clip.images):
             bag.write('/image', to_image(image, Header()), number)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('case', 'message'),
+    [
+        ('cut', r'killed .* `mcap recover \S+x.mcap -o recovered.mcap`'),
+        ('ros1', r'of ROS 1; convert it with `rosbags-convert --src \S+x.bag --dst x`'),
+        ('no metadata', r'has no metadata.yaml: create it with `ros2 bag reindex \S+x`, or give'),
+        ('absent', r'does not exist'),
+    ],
+)
+def test_the_tool_that_repairs_a_bag_is_named(
+    tmp_path: Path, bag: Path, case: str, message: str
+) -> None:
+    path = tmp_path / {'cut': 'x.mcap', 'ros1': 'x.bag'}.get(case, 'x')
+    if case == 'cut':
+        path.write_bytes(bag.read_bytes()[:-1000])
+    elif case == 'ros1':
+        with Ros1Writer(path) as writer:
+            types = get_typestore(Stores.ROS1_NOETIC)
+            writer.add_connection('/topic', 'std_msgs/msg/String', typestore=types)
+    elif case == 'no metadata':
+        with Ros2Writer(path, version=9, storage_plugin=StoragePlugin.SQLITE3):
+            pass
+        (path / 'metadata.yaml').unlink()
+    with pytest.raises(DataError, match=message), open_bag(path):
+        pass
+    if case == 'no metadata':
+        with open_bag(path / 'x.db3') as reader:
+            assert reader.count == 0
+
+
+def test_stamps_are_those_of_the_video(tmp_path: Path, clip: Scene) -> None:
+    """A video with a variable frame rate and a damaged frame."""
+    times = [0.0, 0.04, 0.045, 0.16, 0.2, 0.45]
+    frames = FakeFrames(clip, times)
+    assert create_from(frames, tmp_path / 'x.mcap') == 5
+    images = messages(tmp_path / 'x.mcap', IMAGE_TOPIC, Image)
+    assert list(images) == [START + round(time * 1e9) for time in times if time != 0.16]
+    truth = messages(tmp_path / 'x.mcap', TRUTH_TOPIC, Detection2DArray)
+    found = [to_box(array.detections[0].bbox).x for array in truth.values()]
+    assert found == pytest.approx([clip.boxes[n].x for n in (0, 1, 2, 4, 5)], abs=1e-3)
+
+
+class FakeFrames(Frames):
+    """Images of a clip at given times; the one at 0.16 s is unreadable."""
+
+    fps, size = 25.0, (320, 240)
+
+    def __init__(self, clip: Scene, times: list[float]) -> None:
+        self.path, self.expected, self.unreadable = Path('clip'), len(times), []
+        self.clip, self.times, self.groundtruth = clip, times, list(clip.boxes)
+
+    def read(self) -> Iterator[Frame]:
+        """Yield all but the unreadable one."""
+        for number, time in enumerate(self.times):
+            if time == 0.16:
+                self.unreadable.append('clip: a frame is damaged')
+            else:
+                yield Frame(number, time, self.clip.images[number])
 
 
 @pytest.mark.parametrize('name', ['nowhere_msgs/msg/Thing', 'std_msgs/msg/Thing', 'nonsense'])

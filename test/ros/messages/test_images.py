@@ -378,7 +378,7 @@ def test_compressed_data_is_not_copied(kind: str, monkeypatch: pytest.MonkeyPatc
     assert peak < 50_000
     given = []
 
-    def decode(data: np.ndarray, _flags: int) -> np.ndarray:
+    def decode(data: np.ndarray) -> np.ndarray:
         given.append(data)
         return noise
 
@@ -410,12 +410,13 @@ def test_compressed_grey_gets_three_channels(kind: str) -> None:
 
 
 @pytest.mark.parametrize('channels', [1, 3, 4])
-def test_png_of_16_bit_gets_8(channels: int) -> None:
-    expected = np.repeat(encoded('mono8')[..., None], 3, -1)
+def test_png_of_16_bit_is_mapped_as_a_raw_image(channels: int) -> None:
+    expected = to_bgr(message('mono16', encoded('mono16')))
     deep = np.repeat(encoded('mono16')[..., None], channels, -1)
     image = to_bgr(compressed(coded(deep, 'png')))
     assert image.dtype == np.uint8
-    np.testing.assert_array_equal(image, expected)
+    # The percentiles of three equal channels are interpolated at other places.
+    assert cv2.absdiff(image, expected).max() <= 2
 
 
 def test_exif_orientation_is_ignored() -> None:
