@@ -315,6 +315,16 @@ def test_a_broken_plugin_reports_the_reason_and_affects_no_other_command() -> No
     assert 'Track one target' in siamffn('track', '--help').stdout, 'own commands take precedence'
 
 
+def test_bag_without_ros_names_the_apt_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith('siamffn_ros')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'rclpy', None)
+    done = siamffn('bag', 'create', 'x.mp4', '-o', 'x.mcap')
+    assert done.exit_code == 2
+    assert 'ros-$ROS_DISTRO-ros-base ros-$ROS_DISTRO-vision-msgs' in done.stderr
+    assert 'Traceback' not in done.output
+
+
 @pytest.mark.usefixtures('plugins')
 @pytest.mark.parametrize(
     ('reason', 'code', 'message'),
