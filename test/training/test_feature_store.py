@@ -167,4 +167,4 @@ def test_a_training_that_repeats_pairs(
     path = train(recipe(f'unfreeze={unfreeze}'), {}, tmp_path, 'cpu', workers=0)
     assert path.is_file()
     assert drawn_pairs == list(range(STEPS))
-    assert not (tmp_path / 'features').exists() or not list((tmp_path / 'features').iterdir())
+    assert not (tmp_path / 'features').exists()
