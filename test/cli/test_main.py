@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,8 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 from siamffn_model import __version__
-from siamffn_model.cli.options import parse_box
+from siamffn_model.cli.main import main
+from siamffn_model.cli.options import MODEL_NAMES, parse_box
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.networks.zoo import MODELS
 
 from ..command import siamffn
 from ..datasets.published import write_got10k
@@ -302,6 +305,60 @@ def test_version_and_help() -> None:
     assert siamffn('--version').stdout == f'siamffn, version {__version__}\n'
     text = siamffn('--help').stdout
     assert 'track' in text and 'evaluate' in text
+
+
+def all_commands(group: click.Group, context: click.Context) -> Iterator[click.Command]:
+    """Yield the commands in a group and its groups, also those of plug-ins."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from all_commands(command, context)
+        else:
+            yield command
+
+
+def test_help_shows_the_default_of_every_option_that_has_one() -> None:
+    hidden, shown = [], 0
+    for command in all_commands(main, click.Context(main)):
+        context = click.Context(command)
+        for option in (param for param in command.params if isinstance(param, click.Option)):
+            default = option.to_info_dict()['default']
+            if option.is_flag or option.required or default in (None, ()):
+                continue
+            help_text = (option.get_help_record(context) or ('', ''))[1]
+            shown += '[default: ' in help_text
+            if '[default: ' not in help_text:
+                hidden.append(f'{command.name} {option.opts[0]}')
+    assert hidden == [] and shown > 20
+
+
+def test_help_lists_the_models() -> None:
+    assert tuple(MODELS) == MODEL_NAMES
+    for command in all_commands(main, click.Context(main)):
+        for option in command.params:
+            if '--model' in option.opts:
+                text = (option.get_help_record(click.Context(command)) or ('', ''))[1]
+                assert set(MODELS) <= set(re.findall(r'\w+', text)), command.name
+
+
+@pytest.mark.parametrize(
+    ('words', 'expected'),
+    [
+        ('siamffn tra', {'track', 'train'}),
+        ('siamffn track --ru', {'--runtime'}),
+        ('siamffn da', {'data'}),
+    ],
+)
+def test_the_shell_completes_commands(
+    words: str, expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As set up by `_SIAMFFN_COMPLETE=bash_source siamffn`, which the README describes."""
+    monkeypatch.setenv('COMP_WORDS', words)
+    monkeypatch.setenv('COMP_CWORD', str(len(words.split()) - 1))
+    environment = {'_SIAMFFN_COMPLETE': 'bash_complete'}
+    done = CliRunner().invoke(main, [], prog_name='siamffn', env=environment)
+    assert {line.partition(',')[2] for line in done.stdout.splitlines()} == expected
 
 
 @pytest.mark.usefixtures('plugins')
