@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
@@ -195,3 +198,90 @@ def test_every_executable_has_a_main() -> None:
     assert executables.keys() == {'tracker_node', 'siamffn'}
     for module in executables.values():
         assert callable(util.find_spec(module) and __import__(module, fromlist=['main']).main)
+
+
+def test_installed_executables_can_be_executed(tmp_path: Path) -> None:
+    """`colcon build --symlink-install` links to the configured file, whose mode thus counts."""
+    cmake = (ROOT / 'CMakeLists.txt').read_text()
+    (command,) = re.findall(r'configure_file\(.*\)', cmake)
+    (tmp_path / 'program.py').write_text('def main():\n    return 3\n')
+    values = {
+        'CMAKE_CURRENT_BINARY_DIR': tmp_path,
+        'Python3_EXECUTABLE': sys.executable,
+        'module': 'program',
+        'name': 'run',
+    }
+    script = tmp_path / 'script.cmake'
+    script.write_text(''.join(f'set({k} "{v}")\n' for k, v in values.items()) + command)
+    shutil.copytree(ROOT / 'scripts', tmp_path / 'scripts')
+    subprocess.run(['cmake', '-P', script], cwd=tmp_path, check=True)
+    environment = {**os.environ, 'PYTHONPATH': str(tmp_path)}
+    assert subprocess.run([tmp_path / 'bin' / 'run'], env=environment).returncode == 3
+
+
+def imported_packages(*folders: str) -> set[str]:
+    """Return the top-level modules that the Python files in these folders import."""
+    names = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names.add(str(node.module))
+    return {name.partition('.')[0] for name in names}
+
+
+def test_package_xml_names_the_ros_packages_that_are_used() -> None:
+    tree = ElementTree.parse(ROOT / 'package.xml').getroot()
+
+    def dependencies(*kinds: str) -> set[str]:
+        return {str(element.text) for kind in kinds for element in tree.iter(kind)}
+
+    ros = re.compile(r'.*_msgs|builtin_interfaces|ament_index_python|cv_bridge|launch\w*|rclpy')
+    used = {name for name in imported_packages('siamffn_ros', 'launch') if ros.fullmatch(name)}
+    assert 'rclpy' in used
+    assert used - dependencies('depend', 'exec_depend') == set()
+    in_tests = {name for name in imported_packages('test/ros') if ros.fullmatch(name)}
+    assert in_tests - dependencies('depend', 'exec_depend', 'test_depend') == set()
+    cmake = (ROOT / 'CMakeLists.txt').read_text()
+    found = set(re.findall(r'find_package\((\w+)', cmake)) - {'Python3'}
+    assert found - dependencies('depend', 'buildtool_depend', 'test_depend') == set()
+
+
+@pytest.mark.slow
+def test_the_source_distribution_can_be_built_and_installed(tmp_path: Path) -> None:
+    """Without network access: the sdist, from it a wheel, and from that an installed package."""
+    source, dist, installed = (tmp_path / name for name in ('source', 'dist', 'installed'))
+    ignored = shutil.ignore_patterns('__pycache__')
+    source.mkdir()
+    for path in ROOT.iterdir():
+        if path.is_file():
+            shutil.copy(path, source)
+    for name in ('siamffn_model', 'siamffn_ros'):
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+
+    def run(*command: str | Path, cwd: Path = tmp_path) -> str:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    pip = sys.executable, '-m', 'pip', '--isolated'
+    offline = '--no-index', '--no-deps'
+    run(sys.executable, 'setup.py', '-q', 'sdist', '-d', dist, cwd=source)
+    (archive,) = dist.iterdir()
+    run(*pip, 'wheel', '-q', '--no-build-isolation', *offline, '-w', dist, archive)
+    (wheel,) = dist.glob('*.whl')
+    run(*pip, 'install', '-q', '--no-compile', '--target', installed, *offline, wheel)
+    with zipfile.ZipFile(wheel) as files:
+        own = {name for name in files.namelist() if name.startswith('siamffn_')}
+    packaged = {path.relative_to(ROOT).as_posix() for path in ROOT.glob('siamffn_*/**/*.*')}
+    packaged = {name for name in packaged if '__pycache__' not in name and 'egg-info' not in name}
+    assert packaged == {name for name in own if 'dist-info' not in name}
+    (distribution,) = metadata.distributions(path=[str(installed)])
+    assert distribution.metadata['Version'] == siamffn_model.__version__
+    assert distribution.metadata['Author'] == 'SiamFFN maintainers'
+    assert distribution.metadata['Project-URL']
+    assert (ROOT / 'README.md').read_text() in distribution.read_text('METADATA')
+    where = 'import siamffn_model, siamffn_model.cli.main; print(siamffn_model.__file__)'
+    program = f'import sys; sys.path.insert(0, {str(installed)!r}); {where}'
+    assert run(sys.executable, '-c', program).startswith(str(installed))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from siamffn_model.cli.options import device_option
+from siamffn_model.cli.options import MODEL_NAMES, device_option
 from siamffn_model.errors import DependencyError
 
 
@@ -19,7 +19,8 @@ from siamffn_model.errors import DependencyError
     multiple=True,
     default=('siamffn_lite0', 'siamffn_r50'),
     show_default=True,
-    help='Can be given several times. Weights are random if the package contains none.',
+    help=f'{", ".join(MODEL_NAMES)}; can be given several times. Weights are random if the package '
+    'contains none.',
 )
 @click.option(
     '--runtime',
@@ -112,7 +113,8 @@ def benchmark(
 def complexity(models: tuple[str, ...], device: str, as_json: bool) -> None:
     """Count parameters and operations as in Table 2 of the paper, and measure the speed.
 
-    Without MODEL, all models are measured. Weights are random; operations are those of one target.
+    Without MODEL, all models are measured, which `siamffn export --help` lists. Weights are random;
+    operations are those of one target.
     """
     from tqdm import tqdm
 

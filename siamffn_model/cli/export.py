@@ -12,7 +12,7 @@ from siamffn_model.runtimes.exported import FORMATS
 
 
 @click.command()
-@model_option
+@model_option()
 @click.option(
     '--weights',
     type=click.Path(path_type=Path),

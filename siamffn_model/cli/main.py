@@ -21,6 +21,12 @@ from siamffn_model.cli.weights import weights
 from siamffn_model.errors import INTERRUPTED, DependencyError, SiamFFNError
 
 PLUGINS = 'siamffn.commands'  # entry point group of the commands that other packages add
+ROS_MODULE = 'siamffn_ros.'  # the plug-in of this distribution, which pip installs without ROS
+ROS_REMEDY = (
+    'it needs ROS 2, which pip does not install: `sudo apt-get install ros-$ROS_DISTRO-ros-base '
+    'ros-$ROS_DISTRO-vision-msgs ros-$ROS_DISTRO-cv-bridge`, build this package with colcon and '
+    'source its setup.bash, as docs/ros.md describes'
+)
 
 
 class _UserError(click.ClickException):
@@ -73,6 +79,8 @@ class _Commands(click.Group):
 def _unavailable(plugin: EntryPoint, error: Exception) -> click.Command:
     """Return a command that takes any arguments and reports why its plug-in cannot be imported."""
     reason = f'{type(error).__name__}: {error}'
+    of_ros = plugin.value.startswith(ROS_MODULE) and isinstance(error, ModuleNotFoundError)
+    remedy = ROS_REMEDY if of_ros else 'install the packages that it needs'
 
     @click.command(
         plugin.name,
@@ -82,8 +90,7 @@ def _unavailable(plugin: EntryPoint, error: Exception) -> click.Command:
     )
     def command() -> None:
         raise DependencyError(
-            f'`siamffn {plugin.name}` cannot be imported from {plugin.value} ({reason}): install '
-            'the packages that it needs'
+            f'`siamffn {plugin.name}` cannot be imported from {plugin.value} ({reason}): {remedy}'
         )
 
     return command

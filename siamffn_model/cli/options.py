@@ -38,6 +38,19 @@ def init_option(omitted: str) -> Callable[..., Any]:
     )
 
 
+# The names in `networks.zoo.MODELS`, whose import takes seconds that --help does not have.
+MODEL_NAMES = (
+    'siamffn_lite0',
+    'siamffn_lite0_s16',
+    'siamban_lite0',
+    'siamffn_r50',
+    'siamffn_r50_1x1',
+    'siamban_r50',
+    'siamrpnpp_r50',
+    'siamrpn_alex',
+    'siamfc_alex',
+)
+
 device_option = click.option(
     '--device',
     default='auto',
@@ -46,9 +59,14 @@ device_option = click.option(
 )
 
 
-model_option = click.option(
-    '--model', default='siamffn_lite0', show_default=True, help='Name of the model.'
-)
+def model_option(*others: str) -> Callable[..., Any]:
+    """Return the option --model, whose help lists `MODEL_NAMES` and the names `others`."""
+    return click.option(
+        '--model',
+        default='siamffn_lite0',
+        show_default=True,
+        help=f'Name of the model: {", ".join((*MODEL_NAMES, *others))}.',
+    )
 
 
 def model_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,7 +86,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
             'the weights in the package; for the model nanotrack, the folder of its ONNX files.',
         ),
         device_option,
-        model_option,
+        model_option('nanotrack'),
     ):
         command = option(command)
     return command

@@ -10,7 +10,7 @@ from pathlib import Path
 from siamffn_model.runtimes.cache import fingerprint
 from siamffn_model.runtimes.selection import check_weights, choose_runtime, load_model, weight_file
 from siamffn_model.tracking import Tracker, TrackerProtocol, TrackerSettings
-from siamffn_model.tracking.opencv import parse_tracker
+from siamffn_model.tracking.opencv import OPENCV_PREFIX, parse_tracker
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,12 @@ def _make_tracker(
 def opencv_tracker(text: str) -> TrackerSpec:
     """Return the specification of an OpenCV tracker, such as 'opencv:csrt'.
 
-    Raises the errors of `parse_tracker` at once.
+    The name of one with model files contains their folder and the start of their hash: trackers
+    with different files have different names. Raises the errors of `parse_tracker` at once.
     """
-    parse_tracker(text)
-    name, _, _ = text.partition('=')
-    return TrackerSpec(name.replace(':', '-'), partial(parse_tracker, text), {'tracker': text})
+    tracker = parse_tracker(text)
+    name, identity = f'opencv-{tracker.name}', {'tracker': f'{OPENCV_PREFIX}{tracker.name}'}
+    if files := tracker.model_files:
+        identity['models'] = fingerprint(*files)
+        name += f'-{files[0].resolve().parent.name}-{identity["models"][:8]}'
+    return TrackerSpec(name, partial(parse_tracker, text), identity)

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from siamffn_model.imaging.crop import View
-from siamffn_model.runtimes.cache import fingerprint
 from siamffn_model.runtimes.runtime import Floats, Runtime, Template
 from siamffn_model.runtimes.selection import load_model, weight_file
 
@@ -96,8 +95,10 @@ class _FairLock:
             self._changed.notify_all()
 
 
+FileState: TypeAlias = tuple[tuple[int, ...], ...]
+
 _loading = threading.Lock()
-_loaded: WeakValueDictionary[tuple[str, ...], Runtime] = WeakValueDictionary()
+_loaded: WeakValueDictionary[tuple[str, FileState, str, str], Runtime] = WeakValueDictionary()
 
 
 def load_shared(
@@ -105,15 +106,10 @@ def load_shared(
 ) -> Runtime:
     """Return the model of `load_model` for several threads, loaded once in this process.
 
-    As long as the returned model is in use, calls with equal arguments return it too. Weights are
-    equal if their content is: a file that has changed is loaded again. Raises as `load_model`.
+    As long as the returned model is in use, calls with equal arguments return it too. A weight file
+    that has changed since is loaded again. Raises as `load_model`.
     """
-    path = weight_file(name, weights)
-    try:
-        content = fingerprint(path)
-    except OSError:  # `load_model` reports what is wrong
-        content = str(path)
-    key = name, content, device, runtime
+    key = name, _file_state(weight_file(name, weights)), device, runtime
     with _loading:
         if (shared := _loaded.get(key)) is None:
             model = load_model(name, weights, device, runtime)
@@ -121,3 +117,14 @@ def load_shared(
             shared = model if model.device == 'cpu' else SharedRuntime(model)
             _loaded[key] = shared
         return shared
+
+
+def _file_state(path: Path) -> FileState:
+    """Return what changes with the content of a file, or of the files in a folder.
+
+    Hashing the content takes longer, and `load_model` does it once for its cache. Empty for a file
+    that does not exist, which `load_model` reports.
+    """
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    stats = [file.stat() for file in files if file.exists()]
+    return tuple((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) for s in stats)

@@ -89,9 +89,10 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     """
     _check_name(name)
     if not path.is_file():
+        others = ', '.join(sorted(file.name for file in path.parent.glob('*.safetensors')))
         raise WeightsError(
             f'weight file {path} is missing: give the path of a .safetensors file for {name} '
-            '(only siamffn_lite0 comes with weights; see `siamffn weights --help` for others)'
+            f'(its folder has {others or "none"}; see `siamffn weights --help` for others)'
         )
     try:
         with safe_open(path, framework='pt') as file:

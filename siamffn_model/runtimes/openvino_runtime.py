@@ -138,9 +138,8 @@ def read_onnx(modules: ExportedModules) -> ExportedModules:
 def convert_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     """Convert a module in evaluation mode to an OpenVINO model by tracing it with example inputs.
 
-    This uses the PyTorch front end directly. `openvino.convert_model` does the same in twice the
-    time: it sends telemetry about each model in dozens of forked processes that wait for the
-    network.
+    This uses the PyTorch front end directly, because `openvino.convert_model` cannot trace these
+    modules. Given a traced one, it does the same in the same time.
     """
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 

@@ -59,6 +59,10 @@ class OpenCVTracker:
         name: one of `OPENCV_TRACKERS`.
         models: for nano, the folder of its two ONNX files.
 
+    Attributes:
+        name: as given.
+        model_files: for nano, its two ONNX files; else empty.
+
     Raises:
         ConfigError: no such tracker.
         DependencyError: the tracker (CSRT, KCF) is not in this build of OpenCV.
@@ -71,6 +75,7 @@ class OpenCVTracker:
                 f"OpenCV's trackers here are {', '.join(OPENCV_TRACKERS)}, not '{name}'"
             )
         self.name, self._models = name, models
+        self.model_files = [models / file for file in NANO_FILES] if models else []
         self._create()  # report missing files and packages before an evaluation starts
         self._tracker: Any = None
 

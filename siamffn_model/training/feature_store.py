@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,9 +96,11 @@ class FeatureStore:
             yield self._read(number)
 
     def remove(self) -> None:
-        """Remove the files."""
+        """Remove the files, and the folder of all processes with those of the last one."""
         self._files = {}
         shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # another process has files in it
+            self.folder.parent.rmdir()
 
     def _add(self, step: int, batch: Batch) -> FeatureBatch:
         """Compute what is stored of a batch of the first epoch, and store it."""

@@ -11,7 +11,7 @@ from typing import IO
 import click
 
 from siamffn_model.atomic_io import write_text
-from siamffn_model.cli.options import init_option, model_options
+from siamffn_model.cli.options import MODEL_NAMES, init_option, model_options
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
@@ -42,6 +42,7 @@ def create(source: Path, output: Path) -> None:
 @click.option(
     '--rate',
     default=1.0,
+    show_default=True,
     type=click.FloatRange(0.01, 100),
     help='Playback speed relative to the recording.',
 )
@@ -50,6 +51,7 @@ def create(source: Path, output: Path) -> None:
 @click.option(
     '--wait',
     default=2.0,
+    show_default=True,
     type=click.FloatRange(0),
     help='Maximum time in seconds to wait for a subscriber before playing; 0: do not wait.',
 )
@@ -161,6 +163,7 @@ def track_command(
 @click.option(
     '--rate',
     default=1.0,
+    show_default=True,
     type=click.FloatRange(0.01, 100),
     help='Playback speed relative to the recording.',
 )
@@ -175,7 +178,11 @@ def track_command(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='Parameter file of the node.',
 )
-@click.option('--model', help='Parameter `model` of the node, instead of that in the file.')
+@click.option(
+    '--model',
+    help='Parameter `model` of the node, instead of that in the file: '
+    f'{", ".join(MODEL_NAMES)} or nanotrack.',
+)
 @click.option('--device', help='Parameter `device` of the node.')
 @click.option('--weights', type=click.Path(path_type=Path), help='Parameter `weights` of the node.')
 @click.option('--runtime', help='Parameter `runtime` of the node.')

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -17,9 +18,11 @@ import pytest
 from click.testing import CliRunner
 
 from siamffn_model import __version__
-from siamffn_model.cli.options import parse_box
+from siamffn_model.cli.main import main
+from siamffn_model.cli.options import MODEL_NAMES, parse_box
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
+from siamffn_model.networks.zoo import MODELS
 from siamffn_model.tracking import Track, Tracker
 
 from ..command import siamffn
@@ -363,6 +366,60 @@ def test_version_and_help() -> None:
     assert 'track' in text and 'evaluate' in text
 
 
+def all_commands(group: click.Group, context: click.Context) -> Iterator[click.Command]:
+    """Yield the commands in a group and its groups, also those of plug-ins."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from all_commands(command, context)
+        else:
+            yield command
+
+
+def test_help_shows_the_default_of_every_option_that_has_one() -> None:
+    hidden, shown = [], 0
+    for command in all_commands(main, click.Context(main)):
+        context = click.Context(command)
+        for option in (param for param in command.params if isinstance(param, click.Option)):
+            default = option.to_info_dict()['default']
+            if option.is_flag or option.required or default in (None, ()):
+                continue
+            help_text = (option.get_help_record(context) or ('', ''))[1]
+            shown += '[default: ' in help_text
+            if '[default: ' not in help_text:
+                hidden.append(f'{command.name} {option.opts[0]}')
+    assert hidden == [] and shown > 20
+
+
+def test_help_lists_the_models() -> None:
+    assert tuple(MODELS) == MODEL_NAMES
+    for command in all_commands(main, click.Context(main)):
+        for option in command.params:
+            if '--model' in option.opts:
+                text = (option.get_help_record(click.Context(command)) or ('', ''))[1]
+                assert set(MODELS) <= set(re.findall(r'\w+', text)), command.name
+
+
+@pytest.mark.parametrize(
+    ('words', 'expected'),
+    [
+        ('siamffn tra', {'track', 'train'}),
+        ('siamffn track --ru', {'--runtime'}),
+        ('siamffn da', {'data'}),
+    ],
+)
+def test_the_shell_completes_commands(
+    words: str, expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As set up by `_SIAMFFN_COMPLETE=bash_source siamffn`, which the README describes."""
+    monkeypatch.setenv('COMP_WORDS', words)
+    monkeypatch.setenv('COMP_CWORD', str(len(words.split()) - 1))
+    environment = {'_SIAMFFN_COMPLETE': 'bash_complete'}
+    done = CliRunner().invoke(main, [], prog_name='siamffn', env=environment)
+    assert {line.partition(',')[2] for line in done.stdout.splitlines()} == expected
+
+
 @pytest.mark.usefixtures('plugins')
 def test_a_broken_plugin_reports_the_reason_and_affects_no_other_command() -> None:
     assert '(not available: ModuleNotFoundError' in siamffn('--help').stdout
@@ -372,6 +429,16 @@ def test_a_broken_plugin_reports_the_reason_and_affects_no_other_command() -> No
         assert "No module named 'no_such_module'" in done.stderr
         assert 'Traceback' not in done.output
     assert 'Track one target' in siamffn('track', '--help').stdout, 'own commands take precedence'
+
+
+def test_bag_without_ros_names_the_apt_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith('siamffn_ros')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'rclpy', None)
+    done = siamffn('bag', 'create', 'x.mp4', '-o', 'x.mcap')
+    assert done.exit_code == 2
+    assert 'ros-$ROS_DISTRO-ros-base ros-$ROS_DISTRO-vision-msgs' in done.stderr
+    assert 'Traceback' not in done.output
 
 
 @pytest.mark.usefixtures('plugins')

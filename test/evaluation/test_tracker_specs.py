@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,15 @@ import pytest
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.evaluation.jobs import run_one_pass
-from siamffn_model.evaluation.tracker_specs import opencv_tracker, siamffn_tracker
+from siamffn_model.evaluation.tracker_specs import TrackerSpec, opencv_tracker, siamffn_tracker
+from siamffn_model.networks.score_map import ScoreMap
+from siamffn_model.networks.zoo import create_model, save_weights
+from siamffn_model.runtimes import nanotrack
+from siamffn_model.runtimes.exported import Manifest, write_exported
 from siamffn_model.tracking import Tracker, TrackerSettings, load_model
+from siamffn_model.tracking.opencv import NANO_FILES
+
+from ..tracking.test_opencv import write_nano
 
 
 @pytest.mark.slow
@@ -52,3 +60,57 @@ def test_opencv_tracker_has_the_name_of_its_folder() -> None:
     mil = opencv_tracker('opencv:mil')
     assert (mil.name, mil.identity['tracker']) == ('opencv-mil', 'opencv:mil')
     assert pickle.loads(pickle.dumps(mil)).make().name == 'mil'
+
+
+@pytest.fixture
+def nano(tmp_path: Path) -> Path:
+    """A folder with model files of OpenCV's NanoTrack."""
+    folder = tmp_path / 'nano'
+    folder.mkdir()
+    write_nano(folder, logit=2, distance=30)
+    return folder
+
+
+def test_opencv_trackers_with_other_model_files_have_other_names(nano: Path) -> None:
+    copy = shutil.copytree(nano, nano.parent / 'elsewhere' / 'nano')
+    spec, same = (opencv_tracker(f'opencv:nano={folder}') for folder in (nano, copy))
+    assert spec.name.startswith('opencv-nano-nano-')
+    assert (spec.name, spec.identity) == (same.name, same.identity), 'the same files'
+    write_nano(copy, logit=2, distance=31)
+    other = opencv_tracker(f'opencv:nano={copy}')
+    assert other.name != spec.name and other.identity != spec.identity
+
+
+@pytest.mark.parametrize('kind', ['opencv', 'nanotrack', 'exported', 'file'])
+def test_identity_depends_on_the_content_of_model_files(
+    kind: str, nano: Path, tmp_path: Path, random_weights: Path
+) -> None:
+    """`--resume` compares identities: a changed file of any kind of tracker changes them."""
+    model, path, changed = 'siamffn_lite0', tmp_path / 'weights', 'search.xml'
+    if kind == 'opencv':
+        path, changed = nano, NANO_FILES[1]
+    elif kind == 'nanotrack':
+        model, changed = 'nanotrack', nanotrack.FILES[1]
+        path.mkdir()
+        for name in nanotrack.FILES:
+            (path / name).write_bytes(b'before')
+    elif kind == 'exported':
+        with write_exported(path, Manifest(model, 'openvino', ScoreMap(15))) as partial:
+            (partial / changed).write_text('before')
+    else:
+        shutil.copy(random_weights, path)
+
+    def spec() -> TrackerSpec:
+        if kind == 'opencv':
+            return opencv_tracker(f'opencv:nano={path}')
+        return siamffn_tracker(model, path, 'cpu', 'auto', TrackerSettings())
+
+    before = spec().identity
+    assert spec().identity == before
+    if kind == 'opencv':
+        write_nano(path, logit=3, distance=30)
+    elif kind == 'file':
+        save_weights(create_model(model), model, path, {'data': 'others'})
+    else:
+        (path / changed).write_bytes(b'after')
+    assert spec().identity != before

@@ -32,7 +32,10 @@ def test_errors_name_the_unusable_weight_file(tmp_path: Path) -> None:
     good = tmp_path / 'good.safetensors'
     model = create_model(name)
     save_weights(model, name, good, {})
-    with pytest.raises(WeightsError, match=r'none\.safetensors is missing'):
+    missing = r'none\.safetensors is missing: .*its folder has a\.safetensors, b\.safetensors, good'
+    for other in ('b', 'a'):
+        (tmp_path / f'{other}.safetensors').touch()
+    with pytest.raises(WeightsError, match=missing):
         load_weights(model, name, tmp_path / 'none.safetensors')
     for bad, data in (('cut', good.read_bytes()[:-100]), ('junk', b'not a tensor'), ('empty', b'')):
         path = tmp_path / f'{bad}.safetensors'
