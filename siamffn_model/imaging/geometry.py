@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from siamffn_model.errors import BoxError
 
-MAX_SIDE = 1e9  # pixels; far larger boxes make areas overflow
+MIN_TARGET_SIDE = 2.0  # pixels
+MIN_VISIBLE = 0.1  # fraction of the area of a target's box that must be inside the image
 
 
 class Box(NamedTuple):
@@ -62,23 +63,36 @@ class Box(NamedTuple):
 
     def clip(self, width: float, height: float) -> Box:
         """Return the part inside an image of this size; its area is 0 if there is no such part."""
+        if self.x >= 0 and self.y >= 0 and self.x + self.w <= width and self.y + self.h <= height:
+            return self
         x1, y1 = min(max(self.x, 0.0), width), min(max(self.y, 0.0), height)
         x2 = min(max(self.x + self.w, 0.0), width)
         y2 = min(max(self.y + self.h, 0.0), height)
         return Box(x1, y1, x2 - x1, y2 - y1)
 
     def check(self, width: float, height: float) -> None:
-        """Raise `BoxError` unless the box is finite, has an area and overlaps the image."""
+        """Raise `BoxError` unless the box can be a target in an image of this size.
+
+        It must be finite, at least 2 pixels wide and high, and 10 % of it must be in the image.
+        """
         if not all(math.isfinite(value) for value in self):
             raise BoxError(f'box {tuple(self)} is not finite: give x, y, w, h as numbers in pixels')
         if self.w <= 0 or self.h <= 0:
             raise BoxError(f'box {tuple(self)} has no area: width and height must be above 0')
-        if max(self.w, self.h) > MAX_SIDE:
-            raise BoxError(f'box {tuple(self)} is larger than any image: give x, y, w, h in pixels')
+        if min(self.w, self.h) < MIN_TARGET_SIDE:
+            raise BoxError(
+                f'box {tuple(self)} is too small: a target has at least {MIN_TARGET_SIDE:g} pixels '
+                'a side'
+            )
         if self.clip(width, height).area <= 0:
             raise BoxError(
                 f'box {tuple(self)} lies outside the {width:g}x{height:g} image: '
                 'x, y is the top-left corner in pixels, counted from 0'
+            )
+        if self.clip(width, height).area < MIN_VISIBLE * self.area:
+            raise BoxError(
+                f'less than {MIN_VISIBLE:.0%} of the box {tuple(self)} is inside the '
+                f'{width:g}x{height:g} image: give a box round what can be seen of the target'
             )
 
 

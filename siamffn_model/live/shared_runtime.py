@@ -41,6 +41,11 @@ class SharedRuntime:
         with self._turn:
             return self._runtime.template(view)
 
+    def features(self, template: Template) -> Floats:
+        """See `Runtime.features`."""
+        with self._turn:
+            return self._runtime.features(template)
+
     def search(self, views: Sequence[View], templates: Sequence[Template]) -> Floats:
         """See `Runtime.search`; raises only what these views and templates cause."""
         search = _Search(views, templates, Future())

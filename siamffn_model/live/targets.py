@@ -11,13 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from siamffn_model.errors import ConfigError, ImageError
-from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.live.frame_buffer import Frame, FrameBuffer
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, Track, Tracker, TrackerSettings, update_all
 
 MAX_ID_LENGTH = 64  # characters
+SAME_OBJECT = 0.7  # IoU
 
 
 class TargetStatus(NamedTuple):
@@ -214,6 +217,7 @@ class Targets:
             if not target.frames_behind and target.frame_number < frame.number:
                 current.append(target)
         _update(current, [frame] * len(current))
+        _doubt_overlapping(current)
 
     def catch_up(self) -> bool:
         """Take each late target one frame further; return whether any is still late.
@@ -252,6 +256,18 @@ class Targets:
     def _new_colour_index(self) -> int:
         used = {target.colour_index for target in self.all}
         return next(n for n in itertools.count() if n not in used)
+
+
+def _doubt_overlapping(targets: Sequence[Target]) -> None:
+    """Make targets UNCERTAIN whose boxes overlap so much that both may be on one object."""
+    tracking = [target for target in targets if target.track.state == State.TRACKING]
+    if len(tracking) < 2:
+        return
+    boxes = np.array([target.track.box for target in tracking])
+    same = iou(boxes[:, None], boxes) > SAME_OBJECT
+    for target, others in zip(tracking, same.sum(axis=1), strict=True):
+        if others > 1:
+            target.track = target.track._replace(state=State.UNCERTAIN)
 
 
 def _update(targets: Sequence[Target], frames: Sequence[Frame]) -> None:

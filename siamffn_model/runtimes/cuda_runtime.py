@@ -73,6 +73,10 @@ class CUDARuntime:
             torch.cuda.current_stream(self.device).synchronize()
         return template
 
+    def features(self, template: list[Tensor]) -> Floats:
+        """See `Runtime.features`."""
+        return np.asarray(template[0][0].float().cpu().numpy(), float)
+
     @torch.inference_mode()
     def search(self, views: Sequence[View], templates: Sequence[list[Tensor]]) -> Floats:
         """See `Runtime.search`; at most 32 views are one batch."""

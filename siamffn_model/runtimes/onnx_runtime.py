@@ -75,6 +75,10 @@ class ONNXRuntime:
         levels: list[Any] = self._template.run(None, feed)
         return levels
 
+    def features(self, template: list[Any]) -> Floats:
+        """See `Runtime.features`."""
+        return np.asarray(template[0][0], float)
+
     def search(self, views: Sequence[View], templates: Sequence[list[Any]]) -> Floats:
         """See `Runtime.search`."""
         candidates = np.empty((len(views), 5, self.score_map.candidates))

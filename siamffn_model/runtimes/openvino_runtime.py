@@ -54,6 +54,10 @@ class OpenVINORuntime:
         request.infer()
         return [openvino.Tensor(output.data) for output in request.output_tensors]
 
+    def features(self, template: list[Any]) -> Floats:
+        """See `Runtime.features`."""
+        return np.asarray(template[0].data[0], float)
+
     def search(self, views: Sequence[View], templates: Sequence[list[Any]]) -> Floats:
         """See `Runtime.search`."""
         candidates = np.empty((len(views), 5, self.score_map.candidates))

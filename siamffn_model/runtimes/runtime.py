@@ -36,6 +36,9 @@ class Runtime(Protocol):
     def template(self, view: View) -> Template:
         """Return the template features of the target in a view, for `search` of this runtime."""
 
+    def features(self, template: Template) -> Floats:
+        """Return the first level of template features as an array (C, H, W)."""
+
     def search(self, views: Sequence[View], templates: Sequence[Template]) -> Floats:
         """Search each view for the target whose template has the same index.
 

@@ -48,6 +48,10 @@ class TorchRuntime:
         """See `Runtime.template`."""
         return self._template(self._crops([view], TEMPLATE_SIZE))
 
+    def features(self, template: Sequence[Tensor]) -> Floats:
+        """See `Runtime.features`."""
+        return np.asarray(template[0][0].float().cpu().numpy(), float)
+
     @torch.inference_mode()
     def search(self, views: Sequence[View], templates: Sequence[Sequence[Tensor]]) -> Floats:
         """See `Runtime.search`; all views are one batch."""

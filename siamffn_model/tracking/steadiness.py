@@ -28,13 +28,13 @@ def mean_candidate(candidates: Floats, pscore: Floats, best: int) -> Floats:
     weights = np.exp(SHARPNESS * (pscore - pscore[best]))
     near = np.flatnonzero(weights > MIN_WEIGHT)
     boxes, weights = candidates[:, near], weights[near]
-    weights *= _overlaps(boxes, candidates[:, best]) >= MIN_OVERLAP
+    weights *= overlaps(boxes, candidates[:, best]) >= MIN_OVERLAP
     weights[near == best] = 1  # even if it has no area
     mean: Floats = boxes @ weights / weights.sum()
     return mean
 
 
-def _overlaps(boxes: Floats, box: Floats) -> Floats:
+def overlaps(boxes: Floats, box: Floats) -> Floats:
     """Return the IoU (N) of boxes (4, N) with one box (4), all as centre and size."""
     size = np.maximum(boxes[2:], 0)
     own = np.maximum(box[2:], 0)[:, None]

@@ -14,13 +14,21 @@ from siamffn_model.imaging.crop import SEARCH_SIZE, View, context_side, mean_col
 from siamffn_model.imaging.geometry import Box, clip_point
 from siamffn_model.imaging.image import Image, check_image
 from siamffn_model.runtimes.runtime import Floats, Runtime, Template
+from siamffn_model.tracking.appearance import Appearance
 from siamffn_model.tracking.motion import Motion
 from siamffn_model.tracking.redetection import TILE_SPACING, SearchTiles
 from siamffn_model.tracking.settings import TrackerSettings
-from siamffn_model.tracking.steadiness import displacement_factor, mean_candidate, size_factor
+from siamffn_model.tracking.steadiness import (
+    displacement_factor,
+    mean_candidate,
+    overlaps,
+    size_factor,
+)
 
 MIN_SIDE = 10.0  # smallest width and height of an updated box, in pixels
 MIN_SEARCH_SIDE = search_side(MIN_SIDE, MIN_SIDE)  # lower bound for the distance of tiles
+RIVAL_SCORE = 0.9  # fraction of the best score that a candidate elsewhere needs to be a rival
+RIVAL_OVERLAP = 0.1  # largest IoU of a rival with the best candidate
 
 
 class State(IntEnum):
@@ -56,6 +64,10 @@ class Tracker:
     A LOST target keeps its last box. It is searched there and in tiles around it, from the nearest
     to the farthest, until they have covered the image, and then from the nearest again.
 
+    A target that scores high is reported as UNCERTAIN nevertheless while the search region contains
+    a rival, a candidate elsewhere with almost the same score, and after it was LOST until it is as
+    similar to its template as it was before (see `Appearance`).
+
     >>> tracker = Tracker(load_model())          # doctest: +SKIP
     >>> tracker.init(first_image, Box(10, 20, 30, 40))          # doctest: +SKIP
     >>> box, score, state = tracker.update(next_image)          # doctest: +SKIP
@@ -76,9 +88,10 @@ class Tracker:
         box = Box(*map(float, box))
         box.check(width, height)
         fill = mean_colour(image)
-        view = View(image, box.cx, box.cy, context_side(box.w, box.h), fill)
+        view = _template_view(image, box, fill)
         self._template = self._model.template(view)
-        self._box, self._fill, self._frames_lost = box, fill, 0
+        self._appearance = Appearance(self._model.features(self._template))
+        self._box, self._size, self._fill, self._frames_lost = box, (width, height), fill, 0
         self._motion = Motion()
         self._state = State.TRACKING
 
@@ -96,8 +109,8 @@ class Tracker:
                 'update() was called before init(): call init() with the first image and box'
             )
         height, width = check_image(image).shape[:2]
-        self._size = width, height
-        last = self._box = _recentered(self._box, width, height)
+        self._fit_box((width, height))
+        last = self._box
         side = search_side(last.w, last.h)
         predicted = self._motion.predict(last.cx, last.cy, self.settings.motion_gain)
         centers = [clip_point(*predicted, width, height)]
@@ -130,7 +143,12 @@ class Tracker:
             return Track(self._box, best_scores[0], self._state)
         best = best_idx[v]
         candidate = scale * mean_candidate(candidates[v, 1:], pscore[v], best)
-        return self._follow(views[v], candidate, best_scores[v], penalty[v, best])
+        found_again = self._frames_lost > 0
+        track = self._follow(views[v], candidate, best_scores[v], penalty[v, best])
+        self._check_appearance(views[v].image, found_again)
+        if self._appearance.doubtful or _has_rival(candidates[v], best):
+            return track._replace(state=State.UNCERTAIN)
+        return track
 
     def _choose_view(self, scores: list[float]) -> int | None:
         """Return the index of the view to use, given the best score of each; None if LOST.
@@ -176,6 +194,24 @@ class Tracker:
         self._frames_lost = 0
         return Track(self._box, score, self._state)
 
+    def _check_appearance(self, image: Image, found_again: bool) -> None:
+        if self._state == State.TRACKING and self._appearance.due(found_again):
+            view = _template_view(image, self._box, self._fill)
+            features = self._model.features(self._model.template(view))
+            self._appearance.measure(features, found_again)
+
+    def _fit_box(self, size: tuple[int, int]) -> None:
+        """Scale the box to images of another size (width, height); keep its centre inside."""
+        if size != self._size:
+            factor_x, factor_y = size[0] / self._size[0], size[1] / self._size[1]
+            x, y, w, h = self._box
+            self._box = Box(x * factor_x, y * factor_y, w * factor_x, h * factor_y)
+            self._motion.reset()
+            self._size = size
+        cx, cy = clip_point(self._box.cx, self._box.cy, *size)
+        if (cx, cy) != (self._box.cx, self._box.cy):
+            self._box = Box.from_center(cx, cy, self._box.w, self._box.h)
+
     def _visible_state(self, score: float) -> State:
         """Return the state for a score that does not make the target LOST."""
         tracking = self._state == State.TRACKING
@@ -220,10 +256,15 @@ def update_all(trackers: Sequence[Tracker], images: Sequence[Image]) -> list[Tra
     return tracks
 
 
-def _recentered(box: Box, width: int, height: int) -> Box:
-    """Move a box so that its centre is in the image, whose size may have changed."""
-    cx, cy = clip_point(box.cx, box.cy, width, height)
-    return box if (cx, cy) == (box.cx, box.cy) else Box.from_center(cx, cy, box.w, box.h)
+def _template_view(image: Image, box: Box, fill: tuple[float, float, float]) -> View:
+    """Return the region of the template: the box with context."""
+    return View(image, box.cx, box.cy, context_side(box.w, box.h), fill)
+
+
+def _has_rival(candidates: Floats, best: int) -> bool:
+    """Return whether another of the candidates (5, N) of a view scores almost as high elsewhere."""
+    high = candidates[:, candidates[0] >= RIVAL_SCORE * candidates[0, best]]
+    return bool((overlaps(high[1:], candidates[1:, best]) < RIVAL_OVERLAP).any())
 
 
 def _limited_box(cx: float, cy: float, w: float, h: float, size: tuple[int, int]) -> Box:

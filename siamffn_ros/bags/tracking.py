@@ -81,7 +81,8 @@ def track_bag(
                 continue
             images += 1
             lost += track.state == State.LOST
-            out.write(DETECTIONS_TOPIC, to_detections([(TARGET, track)], header), recorded)
+            size = image.shape[1], image.shape[0]
+            out.write(DETECTIONS_TOPIC, to_detections([(TARGET, track)], header, size), recorded)
             status = to_status(TARGET, track, header, frames_processed=images)
             out.write(STATUS_TOPIC, status, recorded)
         if not images:

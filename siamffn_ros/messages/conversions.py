@@ -47,12 +47,19 @@ def to_detection(target_id: str, box: Box, score: float, header: Header) -> Dete
     return Detection2D(header=header, results=[result], bbox=to_bbox(box), id=target_id)
 
 
-def to_detections(tracks: Iterable[tuple[str, Track]], header: Header) -> Detection2DArray:
-    """Return the detections of all (target id, track) that are not lost."""
+def to_detections(
+    tracks: Iterable[tuple[str, Track]], header: Header, size: tuple[int, int] | None = None
+) -> Detection2DArray:
+    """Return the detections of all (target id, track) that are not lost.
+
+    Their boxes are clipped to the image if its `size`, (width, height) in pixels, is given.
+    """
     return Detection2DArray(
         header=header,
         detections=[
-            to_detection(target_id, track.box, track.score, header)
+            to_detection(
+                target_id, track.box.clip(*size) if size else track.box, track.score, header
+            )
             for target_id, track in tracks
             if track.state != TrackStatus.LOST
         ],

@@ -114,6 +114,9 @@ class NodeParameters:
     buffer_megabytes: float = _parameter(
         256.0, 'Megabytes that these frames may use.', limits=(1.0, 65536.0)
     )
+    clip_boxes: bool = _parameter(
+        True, 'Clip the boxes of detections to the image; false: the complete target.'
+    )
     max_targets: int = _parameter(16, 'Maximum number of targets.', limits=(1, 256))
     tracking: TrackerSettings = field(default_factory=TrackerSettings)
 

@@ -78,10 +78,15 @@ class Publishers:
         for publisher in self._publishers.values():
             self._node.destroy_lifecycle_publisher(publisher)
 
-    def publish(self, frame: Frame, targets: Sequence[TargetStatus]) -> None:
-        """Publish the targets that were searched in a frame, out of all `targets`."""
+    def publish(self, frame: Frame, targets: Sequence[TargetStatus], clip: bool) -> None:
+        """Publish the targets that were searched in a frame, out of all `targets`.
+
+        The boxes of detections are clipped to the image if `clip`.
+        """
         current = [target for target in targets if target.frame_number == frame.number]
-        array = to_detections(((target.id, target.track) for target in current), frame.header)
+        size = (frame.image.shape[1], frame.image.shape[0]) if clip else None
+        tracks = ((target.id, target.track) for target in current)
+        array = to_detections(tracks, frame.header, size)
         self._detections.publish(array)
         if array.detections and array.detections[0].id == current[0].id:
             self._detection.publish(array.detections[0])

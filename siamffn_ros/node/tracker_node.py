@@ -61,6 +61,7 @@ class TrackerNode(LifecycleNode):
         self._enabled = True
         self.image_problem = ''  # why no images arrive
         self._correction = ''  # of thresholds, as last logged
+        self._image_size = ''  # of the last tracked image
         self._statistics = NodeStatistics()
         self._images = ImageSubscriber(
             self, partial(self._statistics.count, 'received'), self._on_frame, self._on_frame_error
@@ -238,7 +239,14 @@ class TrackerNode(LifecycleNode):
     def _on_result(
         self, publishers: Publishers, frame: Frame, targets: tuple[TargetStatus, ...]
     ) -> None:
-        publishers.publish(frame, targets)
+        publishers.publish(frame, targets, self.get_parameter('clip_boxes').value)
+        size = f'{frame.image.shape[1]}x{frame.image.shape[0]}'
+        if targets and self._image_size and size != self._image_size:
+            self.get_logger().info(
+                f'images are now {size}, before {self._image_size}: boxes are scaled with them',
+                throttle_duration_sec=LOG_PERIOD,
+            )
+        self._image_size = size
         self._statistics.count_tracked(frame.arrival)
 
     def _on_frame_error(self, error: Exception) -> None:

@@ -74,6 +74,9 @@ class FakeRuntime:
     def template(self, view: View) -> object:
         return view
 
+    def features(self, template: object) -> Floats:
+        return np.zeros((1, 1, 1))
+
     def search(self, views: list[View], templates: list[object]) -> Floats:
         self.searches.append(len(views))
         for view in views:

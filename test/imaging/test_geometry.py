@@ -70,8 +70,10 @@ def test_clip_stays_inside_and_never_grows(box: Box) -> None:
         (Box(0, 0, math.inf, 5), 'not finite'),
         (Box(0, 0, 0, 5), 'no area'),
         (Box(0, 0, 5, -1), 'no area'),
-        (Box(0, 0, 1e300, 5), 'larger than any image'),
-        (Box(-1e300, 0, 2e300, 1e9), 'larger than any image'),
+        (Box(0, 0, 1.9, 5), 'at least 2 pixels'),
+        (Box(0, 0, 1e300, 5), 'less than 10% .* is inside the 100x50 image'),
+        (Box(-1e300, 0, 2e300, 1e300), 'less than 10%'),
+        (Box(-9, -9, 10, 10), 'less than 10%'),
         (Box(100, 0, 5, 5), 'outside the 100x50 image'),
         (Box(-5, 0, 5, 5), 'outside the 100x50 image'),
     ],
@@ -82,7 +84,8 @@ def test_a_bad_box_is_named(box: Box, says: str) -> None:
 
 
 def test_a_box_partly_outside_is_good() -> None:
-    Box(-4, -4, 5, 5).check(100, 50)
+    Box(-3, -3, 5, 5).check(100, 50)
+    Box(-50, -25, 200, 100).check(100, 50)
 
 
 def test_corners() -> None:

@@ -52,6 +52,10 @@ class FakeRuntime:
         with self._only_caller():
             return 100 * view.x
 
+    def features(self, template: float) -> Floats:
+        with self._only_caller():
+            return np.full((1, 1, 1), template)
+
     def search(self, views: Sequence[View], templates: Sequence[float]) -> Floats:
         with self._only_caller():
             self.batches.append([view.x for view in views])

@@ -120,6 +120,18 @@ def test_undecodable_frames_are_skipped_while_catching_up(camera: Camera, clip: 
     assert (target.frame_number, target.processed, target.dropped) == (5, 4, 1)
 
 
+def test_targets_on_one_object_are_uncertain(camera: Camera, clip: Scene) -> None:
+    camera.show()
+    camera.targets.init(clip.boxes[0], 0, 'one')
+    (one,) = camera.update(camera.show())
+    assert one.track.state == State.TRACKING
+    camera.targets.init(one.track.box, 0, 'same')
+    assert {status.track.state for status in camera.update(camera.show())} == {State.UNCERTAIN}
+    camera.targets.stop('same')
+    (one,) = camera.update(camera.show())
+    assert one.track.state == State.TRACKING
+
+
 def test_catching_up_ends_when_the_buffer_is_cleared(camera: Camera, clip: Scene) -> None:
     camera.show(5)
     camera.targets.init(clip.boxes[0], PERIOD)

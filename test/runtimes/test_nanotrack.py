@@ -139,7 +139,7 @@ def test_a_threshold_of_0_switches_lost_off(files: Path, scene: Scene) -> None:
     tracker.init(scene.images[0], scene.boxes[0])
     black = np.zeros_like(scene.images[0])
     tracks = [tracker.update(image) for image in (*scene.images[1:4], black)]
-    assert {track.state for track in tracks} == {State.TRACKING}
+    assert State.LOST not in {track.state for track in tracks}
 
 
 def test_the_command_line_takes_the_folder(

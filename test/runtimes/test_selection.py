@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -15,9 +16,11 @@ import torch
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.imaging.crop import View
+from siamffn_model.imaging.sources import open_frames
 from siamffn_model.networks.zoo import create_model, read_weights, save_weights
 from siamffn_model.runtimes.runtime import Floats, Runtime
 from siamffn_model.runtimes.selection import RUNTIMES, WEIGHTS, choose_runtime, load_model, prepare
+from siamffn_model.tracking import Tracker
 
 
 @pytest.fixture
@@ -62,6 +65,19 @@ def test_the_fastest_runtime_is_close_to_eager(scene: Scene) -> None:
     each = range(len(best))
     assert np.allclose(fastest[each, 0, best], expected[each, 0, best], atol=0.1)
     assert np.allclose(fastest[0, 1:, best[0]], expected[0, 1:, best[0]], rtol=0.1, atol=1)
+
+
+@pytest.mark.slow
+def test_engines_agree_on_a_face_to_a_pixel() -> None:
+    demo = pytest.importorskip('siamffn_ros.demo', reason='ROS is not installed')
+    frames = list(itertools.islice(open_frames(demo.find_video()), 101))
+    boxes = []
+    for name in ('openvino-f32', 'onnx'):
+        tracker = Tracker(load_model(device='cpu', runtime=name))
+        tracker.init(frames[0], demo.FACE)
+        boxes.append([tracker.update(frame).box for frame in frames[1:]])
+    difference = np.abs(np.array(boxes[0]) - np.array(boxes[1]))
+    assert difference.max() < 1
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ def test_trackers_that_share_a_model_are_independent(model: Runtime) -> None:
     assert one.update(IMAGE) == alone
 
 
-@pytest.mark.parametrize('box', [Box(0, 0, 160, 120), Box(158, 118, 1, 1), Box(-20, -20, 30, 30)])
+@pytest.mark.parametrize('box', [Box(0, 0, 160, 120), Box(158, 118, 2, 2), Box(-20, -20, 30, 30)])
 def test_extreme_boxes_stay_finite_and_on_the_image(model: Runtime, box: Box) -> None:
     tracker = Tracker(model)
     tracker.init(IMAGE, box)
@@ -156,6 +156,16 @@ def test_extreme_boxes_stay_finite_and_on_the_image(model: Runtime, box: Box) ->
         assert np.isfinite(track.box).all()
         assert 0 <= track.score <= 1
         assert track.box.clip(160, 120).area > 0
+
+
+def test_the_box_is_scaled_with_the_image(model: Runtime, scene: Scene) -> None:
+    tracker, boxes = Tracker(model), []
+    tracker.init(scene.images[0], scene.boxes[0])
+    for size in ((640, 480), (320, 240), (160, 120), (320, 240)):
+        track = tracker.update(cv2.resize(scene.images[0], size))
+        assert track.state == State.TRACKING
+        boxes.append(np.array(track.box) * (320 / size[0]))
+    assert iou(np.array(boxes), scene.boxes[0]).min() > 0.7
 
 
 def test_images_may_change_size(model: Runtime) -> None:
@@ -319,7 +329,7 @@ def test_the_searches_for_a_lost_target_are_bounded(searches: int) -> None:
 
 def test_the_number_of_tiles_is_bounded_for_tiny_targets() -> None:
     target = ScoredTarget()
-    target.tracker.init(target.image, Box(320, 240, 1e-9, 1e-9))
+    target.tracker.init(target.image, Box(320, 240, 2, 2))
     assert target.states(0.1, 0.1, 0.1) == [State.LOST] * 3
     min_step = MIN_SEARCH_SIDE * TILE_SPACING
     assert len(SearchTiles(320, 240, min_step, (640, 480))) < 500

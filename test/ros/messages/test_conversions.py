@@ -10,10 +10,12 @@ from vision_msgs.msg import BoundingBox2D
 
 from siamffn_model.errors import BoxError
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.tracking import State, Track
 from siamffn_ros.messages.conversions import (
     to_bbox,
     to_box,
     to_detection,
+    to_detections,
     to_nanoseconds,
     to_stamp,
 )
@@ -41,6 +43,14 @@ def test_detection_carries_header_id_box_and_score() -> None:
     assert detection.results[0].hypothesis.score == 0.75
     assert detection.results[0].hypothesis.class_id == '', 'an id would be read as a class'
     assert to_box(detection.bbox) == Box(1, 2, 3, 4)
+
+
+def test_boxes_are_clipped_to_the_image_of_a_given_size() -> None:
+    tracks = [('a', Track(Box(-27, 40, 60, 20), 0.9, State.TRACKING))]
+    (raw,) = to_detections(tracks, Header()).detections
+    assert to_box(raw.bbox) == Box(-27, 40, 60, 20)
+    (clipped,) = to_detections(tracks, Header(), (320, 50)).detections
+    assert to_box(clipped.bbox) == Box(0, 40, 33, 10)
 
 
 @pytest.mark.parametrize('nanoseconds', [0, 1, 10**9 - 1, 10**9, 1_795_369_850_227_748_866])
