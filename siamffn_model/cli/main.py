@@ -21,6 +21,7 @@ from siamffn_model.cli.weights import weights
 from siamffn_model.errors import INTERRUPTED, DependencyError, SiamFFNError
 
 PLUGINS = 'siamffn.commands'  # entry point group of the commands that other packages add
+END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
 ROS_MODULE = 'siamffn_ros.'  # the plug-in of this distribution, which pip installs without ROS
 ROS_REMEDY = (
     'it needs ROS 2, which pip does not install: `sudo apt-get install ros-$ROS_DISTRO-ros-base '
@@ -57,7 +58,8 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
-        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+        as_ctrl_c = signal.default_int_handler
+        previous = {number: signal.signal(number, as_ctrl_c) for number in END_SIGNALS}
         try:
             return super().invoke(ctx)
         except SiamFFNError as error:
@@ -73,7 +75,8 @@ class _Commands(click.Group):
             click.echo('interrupted', err=True)
             ctx.exit(INTERRUPTED)
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
 
 def _unavailable(plugin: EntryPoint, error: Exception) -> click.Command:

@@ -41,8 +41,9 @@ def track(
 ) -> None:
     """Track one target through a video or a folder of images.
 
-    Frames that cannot be read are left out and counted. Videos are rotated as players show them;
-    the EXIF orientation of images is ignored. 16 bit are mapped to 8, as in docs/ros.md.
+    Frames that cannot be read are left out and counted, unless it is the first image of a folder.
+    Videos are rotated as players show them; the EXIF orientation of images is ignored. 16 bit are
+    mapped to 8, as in docs/ros.md.
     """
     from siamffn_model.imaging.sources import open_frames
     from siamffn_model.tracking import Tracker, TrackerSettings, load_model

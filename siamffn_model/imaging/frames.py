@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +41,8 @@ class Frames(ABC):
         groundtruth: the target's box in each image, None where the target is absent; None if the
             source has no ground truth.
         unreadable: the reason for each image that the latest `read` has skipped.
+        repaired: number of each damaged frame of a video that the latest `read` has yielded all the
+            same; frames that are predicted from it are damaged, too.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Frames(ABC):
     expected: int | None
     groundtruth: list[Box | None] | None = None
     unreadable: list[str]
+    repaired: Sequence[int] = ()
 
     @abstractmethod
     def read(self) -> Iterator[Frame]:
@@ -71,14 +74,19 @@ class Frames(ABC):
         return sum(1 for _ in self.read())
 
     def damage(self, readable: int) -> str | None:
-        """Return a warning if the latest `read` has skipped images, else None.
+        """Return a warning if the latest `read` has skipped or repaired images, else None.
 
         `readable` is the number of images that it has yielded.
         """
-        if not self.unreadable:
-            return None
-        missing = len(self.unreadable)
-        return (
-            f'{readable} of {readable + missing} frames, {missing} unreadable; '
-            f'the first: {self.unreadable[0]}'
-        )
+        warnings = []
+        if missing := len(self.unreadable):
+            warnings.append(
+                f'{readable} of {readable + missing} frames, {missing} unreadable; '
+                f'the first: {self.unreadable[0]}'
+            )
+        if self.repaired:
+            warnings.append(
+                f'{self.path}: damaged at frame {self.repaired[0]} (from 0), what follows may show '
+                'wrong pixels'
+            )
+        return '; '.join(warnings) or None

@@ -14,7 +14,7 @@ from siamffn_model.imaging.groundtruth import read_groundtruth
 from siamffn_model.imaging.image import read_image
 
 IMAGE_SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
-LIVE_SOURCE = re.compile(r'\w+://.*|/dev/video\d+|\d+')  # a stream's address, or a camera
+LIVE_SOURCE = re.compile(r'[a-z]+:/.*|/dev/video\d+|\d+')  # a stream's address, or a camera
 
 
 def open_frames(path: str | Path) -> Frames:

@@ -24,14 +24,16 @@ class Video(Frames):
     """The images of a video file, rotated as its header says: as players show them.
 
     A frame that cannot be decoded is unreadable, and reading continues with the next. A frame that
-    the decoder repairs from its neighbours is used.
+    the decoder repairs from its neighbours is used; `repaired` has the number of each.
 
     Raises `ImageError` if the file is not a video or no frame can be decoded.
     """
 
+    repaired: list[int]
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.unreadable = []
+        self.unreadable, self.repaired = [], []
         try:
             with _open(path) as container:
                 stream = container.streams.video[0]
@@ -48,14 +50,14 @@ class Video(Frames):
 
     def read(self) -> Iterator[Frame]:
         """See `Frames`."""
-        self.unreadable = []
+        self.unreadable, self.repaired = [], []
         done = 0
         try:
             for frame in self._read('AUTO', stop=True):
                 yield frame
                 done += 1
         except av.FFmpegError:
-            self.unreadable = []
+            self.unreadable, self.repaired = [], []
             # With a thread for each frame, other frames are lost and the failed one is not known.
             yield from islice(self._read('SLICE', stop=False), done, None)
 
@@ -68,6 +70,8 @@ class Video(Frames):
             for number, picture in self._decode(container, stop):
                 stamp = picture.time
                 first = stamp if first is None else first
+                if picture.is_corrupt:
+                    self.repaired.append(number)
                 if stamp is None or first is None or stamp - first <= time:
                     time += 1 / self.fps  # formats such as AVI have no usable time stamps
                 else:
@@ -75,7 +79,8 @@ class Video(Frames):
                 yield Frame(number, time, _to_bgr(picture, reformatter))
             missing = _duration(container) - time - 1 / self.fps
             if not container.streams.video[0].frames and missing > EARLY_END:
-                self._skip(f'the video ends {missing:.1f} s early')
+                for _ in range(round(missing * self.fps)):
+                    self._skip(f'the video ends {missing:.1f} s early')
 
     def _decode(self, container: InputContainer, stop: bool) -> Iterator[tuple[int, av.VideoFrame]]:
         """Yield the frames that can be decoded, each with its number."""

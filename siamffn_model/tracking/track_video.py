@@ -62,6 +62,8 @@ def track_video(
     if show:
         check_window()
     make_folder(out)
+    if (out / 'overlay.mp4').exists() and (out / 'overlay.mp4').samefile(frames.path):
+        raise DataError(f'{frames.path} would be overwritten: choose another --out')
     tracks: dict[int, Track] = {}
     stopped: BaseException | None = None
     try:

@@ -266,7 +266,7 @@ def _to_8_bit(message: Image) -> SimpleNamespace:
 def _millimetres(metres: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Return depth in millimetres; 0 where it is not finite or negative."""
     finite = np.where(np.isfinite(metres), metres, 0)
-    return np.asarray(np.clip(1000 * finite, 0, 65_535).round(), np.uint16)
+    return np.asarray((1000 * np.clip(finite, 0, 65.535)).round(), np.uint16)
 
 
 @cache

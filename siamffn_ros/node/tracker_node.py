@@ -243,7 +243,7 @@ class TrackerNode(LifecycleNode):
         size = f'{frame.image.shape[1]}x{frame.image.shape[0]}'
         if targets and self._image_size and size != self._image_size:
             self.get_logger().info(
-                f'images are now {size}, before {self._image_size}: boxes are scaled with them',
+                f'the image size has changed to {size}: boxes are scaled with it',
                 throttle_duration_sec=LOG_PERIOD,
             )
         self._image_size = size

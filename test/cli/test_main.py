@@ -100,16 +100,21 @@ def test_track_goes_on_after_a_damaged_image(
     assert [row.partition(',')[0] for row in rows] == ['0', '1', '3', '4', '5']
 
 
-def test_sigterm_ends_track_as_ctrl_c_does(
-    clips: Path, random_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_end_track_as_ctrl_c_does(
+    clips: Path,
+    random_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
-    update, before = Tracker.update, signal.getsignal(signal.SIGTERM)
+    update, before = Tracker.update, signal.getsignal(number)
     calls: list[int] = []
 
     def terminated(self: Tracker, image: np.ndarray) -> Track:
         calls.append(1)
         if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return update(self, image)
 
     monkeypatch.setattr(Tracker, 'update', terminated)
@@ -118,7 +123,7 @@ def test_sigterm_ends_track_as_ctrl_c_does(
     assert done.stderr.splitlines()[-1] == 'interrupted'
     assert len((tmp_path / 'out' / 'boxes.csv').read_text().splitlines()) == 4
     assert open_frames(tmp_path / 'out' / 'overlay.mp4').count == 3
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
 
 
 @pytest.mark.slow

@@ -74,6 +74,18 @@ def test_results_before_an_exception_are_written(
     assert open_frames(tmp_path / 'out' / 'overlay.mp4').count == 3
 
 
+def test_the_input_is_not_overwritten(
+    sequence_folder: Path, template_matcher: TrackerProtocol, tmp_path: Path
+) -> None:
+    frames = open_frames(sequence_folder / 'clip1')
+    track_video(template_matcher, frames, first_box(frames, None), tmp_path)
+    video = open_frames(tmp_path / 'overlay.mp4')
+    before = video.path.read_bytes()
+    with pytest.raises(DataError, match=r'overlay\.mp4 would be overwritten: choose another --out'):
+        track_video(template_matcher, video, Box(10, 10, 30, 30), tmp_path)
+    assert video.path.read_bytes() == before
+
+
 def test_first_box(sequence_folder: Path) -> None:
     with_truth = open_frames(sequence_folder / 'clip1')
     without = open_frames(sequence_folder / 'clip1' / 'img')

@@ -87,11 +87,11 @@ def test_debug_image_is_only_built_for_subscribers(
     monkeypatch.setattr(publishers, 'to_image', record_and_convert)
     frame = Frame(1, lambda: clip.images[0], 1, Header())
     assert local_node._configured
-    local_node._configured.publishers.publish(frame, ())
+    local_node._configured.publishers.publish(frame, (), clip=True)
     assert not built
     local_node.create_subscription(Image, '~/debug_image', print, 1)
     until(lambda: local_node.count_subscribers('/local/tracker/debug_image'), 'the subscription')
-    local_node._configured.publishers.publish(frame, ())
+    local_node._configured.publishers.publish(frame, (), clip=True)
     assert built
 
 
