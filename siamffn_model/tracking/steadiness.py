@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from siamffn_model.imaging.geometry import Box
@@ -37,11 +39,13 @@ def mean_candidate(candidates: Floats, pscore: Floats, best: int) -> Floats:
 def overlaps(boxes: Floats, box: Floats) -> Floats:
     """Return the IoU (N) of boxes (4, N) with one box (4), all as centre and size."""
     size = np.maximum(boxes[2:], 0)
-    own = np.maximum(box[2:], 0)[:, None]
-    low = np.maximum(boxes[:2] - size / 2, box[:2, None] - own / 2)
-    high = np.minimum(boxes[:2] + size / 2, box[:2, None] + own / 2)
-    intersection = np.maximum(high - low, 0).prod(axis=0)
-    union = size.prod(axis=0) + own.prod() - intersection
+    half = size / 2
+    cx, cy, w, h = box.tolist()
+    w, h = max(w, 0), max(h, 0)
+    width = np.minimum(boxes[0] + half[0], cx + w / 2) - np.maximum(boxes[0] - half[0], cx - w / 2)
+    height = np.minimum(boxes[1] + half[1], cy + h / 2) - np.maximum(boxes[1] - half[1], cy - h / 2)
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
+    union = size[0] * size[1] + w * h - intersection
     overlaps: Floats = intersection / np.maximum(union, 1e-9)
     return overlaps
 
@@ -53,10 +57,10 @@ def damped(change: float, noise: float) -> float:
 
 def displacement_factor(dx: float, dy: float, box: Box) -> float:
     """Return the factor for a displacement in pixels of a target with this last box."""
-    return damped(float(np.hypot(dx, dy)) / box.area**0.5, POSITION_NOISE)
+    return damped(math.hypot(dx, dy) / math.sqrt(box.area), POSITION_NOISE)
 
 
 def size_factor(w: float, h: float, box: Box) -> float:
     """Return the factor for a change of the size of `box` to (w, h)."""
-    ratios = np.maximum((w, h), 1e-3) / box[2:]
-    return damped(float(np.abs(np.log(ratios)).max()), SIZE_NOISE)
+    changes = (math.log(max(new, 1e-3) / old) for new, old in ((w, box.w), (h, box.h)))
+    return damped(max(map(abs, changes)), SIZE_NOISE)

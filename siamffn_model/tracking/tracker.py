@@ -177,7 +177,7 @@ class Tracker:
         last = self._box
         self._state = self._visible_state(score)
         lr = self.settings.lr * penalty * score if self._state == State.TRACKING else 0.0
-        dx, dy, w, h = candidate
+        dx, dy, w, h = candidate.tolist()
         lr *= size_factor(w, h, last)
         if not self._frames_lost:
             factor = displacement_factor(dx, dy, last)
