@@ -70,7 +70,7 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode('utf-8', 'surrogateescape'))
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Write a file atomically; raise `DataError` if that fails (see `atomic_write`).
 
     Other libraries should return bytes for this function instead of writing files themselves: if

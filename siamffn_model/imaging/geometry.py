@@ -84,12 +84,13 @@ class Box(NamedTuple):
                 f'box {tuple(self)} is too small: a target has at least {MIN_TARGET_SIDE:g} pixels '
                 'a side'
             )
-        if self.clip(width, height).area <= 0:
+        visible = self.clip(width, height).area
+        if visible <= 0:
             raise BoxError(
                 f'box {tuple(self)} lies outside the {width:g}x{height:g} image: '
                 'x, y is the top-left corner in pixels, counted from 0'
             )
-        if self.clip(width, height).area < MIN_VISIBLE * self.area:
+        if visible < MIN_VISIBLE * self.area:
             raise BoxError(
                 f'less than {MIN_VISIBLE:.0%} of the box {tuple(self)} is inside the '
                 f'{width:g}x{height:g} image: give a box round what can be seen of the target'

@@ -141,9 +141,10 @@ class FrameBuffer:
                 )
             if stamp == 0:
                 return self._frames[-1]
+            for frame in reversed(self._frames):
+                if frame.stamp == stamp:
+                    return frame
             stamps = [frame.stamp for frame in self._frames]
-            if stamp in stamps:
-                return self._frames[len(stamps) - 1 - stamps[::-1].index(stamp)]
         kept = f'frames from {_seconds(stamps[0])} to {_seconds(stamps[-1])} are kept'
         if stamp < stamps[0]:
             raise ConfigError(

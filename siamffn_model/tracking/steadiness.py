@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.runtimes.runtime import Floats
 
 SHARPNESS = 40.0  # of the weights of candidates; at 20 and below, boxes become less accurate
@@ -36,18 +36,14 @@ def mean_candidate(candidates: Floats, pscore: Floats, best: int) -> Floats:
     return mean
 
 
-def overlaps(boxes: Floats, box: Floats) -> Floats:
-    """Return the IoU (N) of boxes (4, N) with one box (4), all as centre and size."""
-    size = np.maximum(boxes[2:], 0)
-    half = size / 2
-    cx, cy, w, h = box.tolist()
-    w, h = max(w, 0), max(h, 0)
-    width = np.minimum(boxes[0] + half[0], cx + w / 2) - np.maximum(boxes[0] - half[0], cx - w / 2)
-    height = np.minimum(boxes[1] + half[1], cy + h / 2) - np.maximum(boxes[1] - half[1], cy - h / 2)
-    intersection = np.maximum(width, 0) * np.maximum(height, 0)
-    union = size[0] * size[1] + w * h - intersection
-    overlaps: Floats = intersection / np.maximum(union, 1e-9)
-    return overlaps
+def overlaps(candidates: Floats, candidate: Floats) -> Floats:
+    """Return the IoU (N) of candidates (4, N) with one (4), all as centre and size."""
+    return iou(_to_boxes(candidates).T, _to_boxes(candidate))
+
+
+def _to_boxes(candidates: Floats) -> Floats:
+    size = np.maximum(candidates[2:], 0)
+    return np.concatenate([candidates[:2] - size / 2, size])
 
 
 def damped(change: float, noise: float) -> float:

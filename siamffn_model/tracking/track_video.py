@@ -62,12 +62,13 @@ def track_video(
     if show:
         check_window()
     make_folder(out)
-    if (out / 'overlay.mp4').exists() and (out / 'overlay.mp4').samefile(frames.path):
+    overlay_file = out / 'overlay.mp4'
+    if overlay_file.exists() and overlay_file.samefile(frames.path):
         raise DataError(f'{frames.path} would be overwritten: choose another --out')
     tracks: dict[int, Track] = {}
     stopped: BaseException | None = None
     try:
-        with VideoWriter(out / 'overlay.mp4', frames.fps, frames.size) as overlay:
+        with VideoWriter(overlay_file, frames.fps, frames.size) as overlay:
             try:
                 for image in _track_frames(tracker, frames, box, tracks):
                     overlay.write(image)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from siamffn_model import distributed
-from siamffn_model.atomic_io import atomic_write
+from siamffn_model.atomic_io import write_bytes
 from siamffn_model.distributed import World
 from siamffn_model.errors import ConfigError, DataError
 from siamffn_model.training.recipe import Recipe
@@ -26,8 +26,7 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any]) -> None:
     """
     data = io.BytesIO()
     torch.save(state, data)
-    with atomic_write(folder / FILE_NAME) as partial, partial.open('wb') as file:
-        file.write(data.getbuffer())
+    write_bytes(folder / FILE_NAME, data.getbuffer())
 
 
 def remove_checkpoint(folder: Path) -> None:

@@ -61,7 +61,7 @@ class TrackerNode(LifecycleNode):
         self._enabled = True
         self.image_problem = ''  # why no images arrive
         self._correction = ''  # of thresholds, as last logged
-        self._image_size = ''  # of the last tracked image
+        self._image_size: tuple[int, ...] = ()  # height and width of the last tracked image
         self._statistics = NodeStatistics()
         self._images = ImageSubscriber(
             self, partial(self._statistics.count, 'received'), self._on_frame, self._on_frame_error
@@ -240,10 +240,10 @@ class TrackerNode(LifecycleNode):
         self, publishers: Publishers, frame: Frame, targets: tuple[TargetStatus, ...]
     ) -> None:
         publishers.publish(frame, targets, self.get_parameter('clip_boxes').value)
-        size = f'{frame.image.shape[1]}x{frame.image.shape[0]}'
+        size = frame.image.shape[:2]
         if targets and self._image_size and size != self._image_size:
             self.get_logger().info(
-                f'the image size has changed to {size}: boxes are scaled with it',
+                f'the image size has changed to {size[1]}x{size[0]}: boxes are scaled with it',
                 throttle_duration_sec=LOG_PERIOD,
             )
         self._image_size = size

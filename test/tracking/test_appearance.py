@@ -7,7 +7,7 @@ import pytest
 
 from siamffn_model.imaging.geometry import iou
 from siamffn_model.runtimes.runtime import Runtime
-from siamffn_model.tracking import State, Tracker, load_model
+from siamffn_model.tracking import State, Tracker
 from siamffn_model.tracking.appearance import CHECK_INTERVAL, Appearance
 
 from .look_alikes import render_look_alikes
@@ -50,11 +50,6 @@ def test_a_target_that_keeps_its_appearance_must_not_change() -> None:
     assert appearance.doubtful
     appearance.measure(target, found_again=False)
     assert not appearance.doubtful
-
-
-@pytest.fixture(scope='module')
-def model() -> Runtime:
-    return load_model(device='cpu')
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.imaging.image import Image
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.runtimes.runtime import Runtime
-from siamffn_model.tracking import State, Tracker, load_model
+from siamffn_model.tracking import State, Tracker
 from siamffn_model.tracking.steadiness import damped, mean_candidate, overlaps, size_factor
 
 WARM_UP, FRAMES = 40, 40
@@ -40,11 +40,6 @@ def test_small_changes_are_damped_and_large_ones_are_not() -> None:
     assert size_factor(40, 20, Box(0, 0, 40, 20)) == 0
     assert size_factor(80, 20, Box(0, 0, 40, 20)) > 0.99
     assert size_factor(-1, 0, Box(0, 0, 40, 20)) > 0.99, 'sizes that are not positive are finite'
-
-
-@pytest.fixture(scope='module')
-def model() -> Runtime:
-    return load_model(device='cpu')
 
 
 @pytest.fixture(scope='module')

@@ -27,7 +27,6 @@ from siamffn_model.tracking import (
     Track,
     Tracker,
     TrackerSettings,
-    load_model,
     steadiness,
     update_all,
 )
@@ -37,11 +36,6 @@ from siamffn_model.tracking.tracker import MIN_SEARCH_SIDE
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 BOX = Box(60, 40, 30, 20)
-
-
-@pytest.fixture(scope='module')
-def model() -> Runtime:
-    return load_model(device='cpu')
 
 
 class Pointer(torch.nn.Module):
