@@ -35,13 +35,15 @@ def remove_checkpoint(folder: Path) -> None:
 
 
 def read_checkpoint(
-    folder: Path, recipe: Recipe, world: World, resume: bool
+    folder: Path, recipe: Recipe, origin: Mapping[str, str], world: World, resume: bool
 ) -> dict[str, Any] | None:
     """Return the saved state if `resume` is set or torchrun restarted the processes, else None.
 
-    The main process reads the file and broadcasts it; every process must call this function.
+    `origin` names the start weights and the teacher, as the state does. The main process reads the
+    file and broadcasts it; every process must call this function.
+
     Raises `DataError` if `resume` is set and the file is missing, and for a damaged file;
-    `ConfigError` for a checkpoint that exists without `resume`, or of another recipe.
+    `ConfigError` for a checkpoint that exists without `resume`, or of another recipe or origin.
     """
     path = folder / FILE_NAME
     data = path.read_bytes() if world.is_main and path.is_file() else b''
@@ -53,25 +55,28 @@ def read_checkpoint(
             f'{path} belongs to an unfinished training: continue it with --resume, remove the '
             'file, or choose another folder with --out'
         )
-    return _load(data, path, recipe, world.device) if data else None
+    if not data:
+        return None
+    return _load(data, path, {**recipe.model_dump(), **origin}, world.device)
 
 
-def _load(data: bytes, path: Path, recipe: Recipe, device: torch.device) -> dict[str, Any]:
-    """Return the state in the bytes of a checkpoint after a check of its recipe."""
+def _load(
+    data: bytes, path: Path, current: Mapping[str, Any], device: torch.device
+) -> dict[str, Any]:
+    """Return the state in the bytes of a checkpoint; `current` is the present recipe and origin."""
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-        saved = state['recipe']
+        saved = {**state['recipe'], **state['origin']}
     except Exception as error:  # torch.load raises various types for a damaged file
         raise DataError(
             f'{path} is damaged ({type(error).__name__}): restore it from a backup, '
             'or remove it and start again'
         ) from error
-    current = recipe.model_dump()
     changed = [k for k in current if k not in CHANGEABLE and current[k] != saved.get(k)]
     if changed:
         differences = ', '.join(f'{k} was {saved.get(k)!r}, is {current[k]!r}' for k in changed)
         raise ConfigError(
-            f'{path} belongs to another recipe ({differences}): use the same recipe, or choose '
-            'another folder with --out'
+            f'{path} belongs to another training ({differences}): use the same recipe, start '
+            'weights and teacher, or choose another folder with --out'
         )
     return state

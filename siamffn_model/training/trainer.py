@@ -72,7 +72,7 @@ def train(
     continue from the checkpoint.
 
     Raises `ConfigError` if the number of processes does not divide the batch size, if an
-    unfinished checkpoint exists without `resume` or belongs to another recipe, if the device has
+    unfinished checkpoint exists without `resume` or belongs to another training, if the device has
     too little memory, or if too many consecutive gradients are not finite; `DataError` for data
     or a checkpoint that is missing or damaged; `WeightsError` for `weights` and `teacher`.
     """
@@ -134,10 +134,10 @@ class Trainer:
         model = create_model(recipe.model)
         if weights:
             load_weights(model, recipe.model, weights)
-            self.start = f'SHA-256 {hashlib.sha256(weights.read_bytes()).hexdigest()}'
+            start = f'SHA-256 {hashlib.sha256(weights.read_bytes()).hexdigest()}'
         else:
             model.backbone.load_imagenet()
-            self.start = 'ImageNet'
+            start = 'ImageNet'
         if world.size > 1:
             distributed.convert_sync_batchnorm(model)
         self.model: Siamese = model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -146,6 +146,9 @@ class Trainer:
             average = get_ema_multi_avg_fn(recipe.ema)
             self.averaged_model = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.distillation = open_distillation(recipe, teacher, self.model)
+        self.origin = {'start': start}  # recorded in the weight file
+        if self.distillation:
+            self.origin['teacher'] = self.distillation.teacher.card
         self.projection = self.distillation.projection if self.distillation else nn.Identity()
         self.optimizer = make_optimizer(self.model, recipe, self.projection.parameters())
         self.forward_module: nn.Module | None = None
@@ -307,7 +310,7 @@ class Trainer:
 
         Raises the errors of `read_checkpoint`.
         """
-        state = read_checkpoint(self.out, self.recipe, self.world, resume)
+        state = read_checkpoint(self.out, self.recipe, self.origin, self.world, resume)
         if state is None:
             return
         self.step, self.validated_step = state['step'], state['validated']
@@ -328,6 +331,7 @@ class Trainer:
             return
         state: dict[str, Any] = {
             'recipe': self.recipe.model_dump(),
+            'origin': self.origin,
             'step': self.step,
             'validated': self.validated_step,
             'best': self.best_success,
@@ -351,9 +355,7 @@ class Trainer:
         return path
 
     def _save_weights(self, path: Path) -> None:
-        metadata = {'recipe': self.recipe.model_dump(), 'start': self.start, 'step': self.step}
-        if self.distillation:
-            metadata['teacher'] = self.distillation.teacher.card
+        metadata = {'recipe': self.recipe.model_dump(), **self.origin, 'step': self.step}
         save_weights(self.result, self.recipe.model, path, metadata)
 
 

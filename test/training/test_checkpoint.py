@@ -35,9 +35,12 @@ def test_a_checkpoint_of_another_training_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'an unfinished training: continue it with --resume'):
         train(smoke_recipe(), {}, tmp_path, 'cpu')
     with pytest.raises(
-        ConfigError, match=r'another recipe \(batch was 2, is 4, seed was 0, is 7\)'
+        ConfigError, match=r'another training \(batch was 2, is 4, seed was 0, is 7\)'
     ):
         train(smoke_recipe('batch=4', 'seed=7'), {}, tmp_path, 'cpu', resume=True)
+    trainer._save_weights(weights := tmp_path / 'start.safetensors')
+    with pytest.raises(ConfigError, match=r"another training \(start was 'ImageNet', is 'SHA-256"):
+        train(smoke_recipe(), {}, tmp_path, 'cpu', resume=True, weights=weights)
     Trainer(smoke_recipe('rate.peak=0.001', 'micro_batch=1'), tmp_path, WORLD).load_checkpoint(
         resume=True
     )
