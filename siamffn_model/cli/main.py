@@ -109,6 +109,7 @@ for command in (
     benchmark,
     calibrate,
     complexity,
+    console,
     data,
     evaluate,
     export,

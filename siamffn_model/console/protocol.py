@@ -10,6 +10,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from siamffn_model.console.backend import Result, Target, TrackerInfo
@@ -62,7 +63,9 @@ def _target(target: Target, operator: str) -> dict[str, object]:
     }
 
 
-def reply_message(request: int, error: str = '', **values: object) -> str:
+def reply_message(
+    request: int, error: str = '', values: Mapping[str, object] = MappingProxyType({})
+) -> str:
     """Return the reply to a request of a page: `ok`, the refusal, and what the request returns."""
     return _dump('reply', request=request, ok=not error, message=error, **values)
 

@@ -1,0 +1,89 @@
+"""The newest images and results of one tracker, and figures of them."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Executor
+
+from siamffn_model.console.backend import CameraFrame, Result
+from siamffn_model.console.picture import Picture
+
+RESULT_TIMEOUT = 0.15  # seconds that an image waits for its targets
+KEPT_PICTURES = 10  # images that wait for their targets, at most
+PERIOD = 1.0  # seconds over which the figures are taken
+
+
+class Stream:
+    """What pages that watch a tracker are sent.
+
+    Attributes:
+        result: the newest result; None before the first.
+        operators: who has given each target, by its id.
+        recording: path of the bag that is recorded; empty if none is.
+    """
+
+    def __init__(self) -> None:
+        self.result: Result | None = None
+        self.operators: dict[str, str] = {}
+        self.recording = ''
+        self._pictures: deque[Picture] = deque(maxlen=KEPT_PICTURES)
+        self._arrivals: deque[float] = deque()
+        self._latencies: deque[float] = deque(maxlen=30)
+        self._received = 0
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether the newest result has targets."""
+        return bool(self.result and self.result.targets)
+
+    def add_frame(self, frame: CameraFrame, sequence: int, pool: Executor) -> Picture | None:
+        """Add an image; return None if its stamp is that of the image before."""
+        if self._pictures and self._pictures[-1].stamp == frame.stamp:
+            return None
+        if self._pictures and frame.stamp < self._pictures[-1].stamp:
+            self._pictures.clear()  # time has jumped back
+        picture = Picture(frame, sequence, pool)
+        self._pictures.append(picture)
+        self._received += 1
+        self._arrivals.append(picture.arrival)
+        return picture
+
+    def add_result(self, result: Result) -> None:
+        """Add the targets of an image."""
+        self.result = result
+        for picture in self._pictures:
+            if picture.stamp == result.stamp:
+                picture.result = result
+                self._latencies.append(time.monotonic() - picture.arrival)
+        ids = {target.id for target in result.targets}
+        for gone in self.operators.keys() - ids:
+            del self.operators[gone]
+
+    def ready(self, sequence: int) -> Picture | None:
+        """Return the newest image after number `sequence` that can be shown, if there is one.
+
+        It can be shown if its targets are known, if there are none, or if they are overdue.
+        """
+        overdue = time.monotonic() - RESULT_TIMEOUT
+        for picture in reversed(self._pictures):
+            if picture.sequence <= sequence:
+                return None
+            if picture.result or not self.has_targets or picture.arrival <= overdue:
+                return picture
+        return None
+
+    def figures(self) -> Mapping[str, float]:
+        """Return frames/s, images received and left out by the tracker, and its latency in ms."""
+        now = time.monotonic()
+        while self._arrivals and self._arrivals[0] < now - PERIOD:
+            self._arrivals.popleft()
+        latencies = sorted(self._latencies)
+        targets = self.result.targets if self.result else ()
+        return {
+            'fps': round(len(self._arrivals) / PERIOD, 1),
+            'received': self._received,
+            'dropped': max((target.dropped for target in targets), default=0),
+            'latency_ms': round(1000 * latencies[len(latencies) // 2], 1) if latencies else 0.0,
+        }
