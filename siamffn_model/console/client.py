@@ -153,7 +153,7 @@ class Client:
             return
         self._sequence = picture.sequence
         try:
-            message = await picture.message(self.quality.level)
+            message = await asyncio.shield(picture.message(self.quality.level))  # others wait, too
         except ImageError:
             return  # the tracker reports it
         await self._send_result(stream, picture.result or stream.result)
