@@ -342,6 +342,7 @@ def test_random_messages_and_requests(monkeypatch: pytest.MonkeyPatch) -> None:
             grown = tracemalloc.get_traced_memory()[0] - before
             tracemalloc.stop()
             assert grown < 3e5
+            forgetting.cancel()
             console.backend.frame(9)
             await watching.until(lambda: watching.frames)
             forgetting.cancel()
