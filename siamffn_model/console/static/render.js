@@ -2,7 +2,7 @@
 
 import { duration, fit, shorten } from './helpers.js';
 
-const DASHES = { TRACKING: [], UNCERTAIN: [7, 5], LOST: [0.1, 7] }; // CSS pixels
+const DASHES = { TRACKING: [], UNCERTAIN: [7, 5], LOST: [0.1, 8] }; // CSS pixels
 const HALO = 'rgba(0, 0, 0, 0.65)';
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 
@@ -50,14 +50,14 @@ function labelOf(each, target) {
 
 /** Draw a box: solid for TRACKING, dashed for UNCERTAIN, dotted for the region of LOST. */
 export function drawBox(context, [x, y, w, h], { colour, state = 'TRACKING', unit, selected }) {
-  const line = (selected ? 3 : 2) * unit;
+  const line = (state === 'LOST' ? 3.5 : selected ? 3 : 2) * unit;
   context.save();
   context.lineJoin = 'round';
   context.lineCap = state === 'LOST' ? 'round' : 'butt';
   const dash = DASHES[state].map((length) => length * unit);
   if (state === 'LOST') context.setLineDash(dash); // else the halo is solid, also below dashes
   context.strokeStyle = HALO;
-  context.lineWidth = line + 2 * unit;
+  context.lineWidth = line + (state === 'LOST' ? 1.5 : 2) * unit;
   context.strokeRect(x, y, w, h);
   context.setLineDash(dash);
   context.strokeStyle = colour;

@@ -9,7 +9,7 @@ export function showConnection(text, level) {
   const line = byId('connection');
   setText(line, text);
   line.dataset.level = level;
-  byId('stage').classList.toggle('offline', level !== 'ok');
+  document.body.classList.toggle('offline', level !== 'ok');
 }
 
 /** Fill the chooser of trackers. */
@@ -54,7 +54,7 @@ export function chooseNotice({ connection, everConnected, reason, tracker, input
   if (!connection.connected) {
     const why = reason ? ` (${reason})` : '';
     if (!everConnected) return ['warn', `Connecting to the server…${why}`];
-    return ['bad', `Connection lost${why}. Old picture. Reconnecting…`];
+    return ['bad', `Connection lost${why}: this is the last picture. Reconnecting…`];
   }
   if (!tracker) return ['warn', 'No tracker is running: it appears here when it is started.'];
   const { draft, armed } = input;

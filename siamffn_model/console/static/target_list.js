@@ -2,7 +2,7 @@
 
 import { create, duration, icon, setText } from './helpers.js';
 
-const SPARK = { width: 96, height: 22 }; // CSS pixels
+const SPARK = { width: 72, height: 20 }; // CSS pixels
 
 export class TargetList {
   /** The callbacks get an id: `onSelect`, `onStop`, `onRedraw`. */
@@ -49,7 +49,7 @@ export class TargetList {
     const title = create('span', 'title');
     title.append(row.key, row.id);
     const values = create('span', 'values');
-    values.append(row.state, row.score, row.spark);
+    values.append(row.state, row.score);
     const text = create('span', 'text');
     text.append(title, values, row.note);
     pick.append(row.thumb, text);
@@ -57,7 +57,7 @@ export class TargetList {
     const { onRedraw, onStop } = this.callbacks;
     row.redraw = action('redraw', `Re-initialise ${id}: draw a new box`, () => onRedraw(id));
     row.stop = action('stop', `Stop ${id}`, () => onStop(id));
-    actions.append(row.redraw, row.stop);
+    actions.append(row.redraw, row.stop, row.spark);
     item.append(pick, actions);
     this.rows.set(id, row);
     return row;
@@ -94,7 +94,7 @@ function noteOf(target) {
   const since = performance.now() - target.lostAt;
   const lost = target.lostAt === null ? '' : `lost for ${duration(since)}`;
   const given = target.operator ? `given by ${target.operator}` : '';
-  return [lost, given].filter(Boolean).join(', ') || `${target.ms.toFixed(0)} ms an image`;
+  return [lost, given].filter(Boolean).join(', ') || `${target.ms.toFixed(0)} ms per image`;
 }
 
 /** Draw the scores, 0 to 1, from left to right; where the target was lost there is a bar below. */
