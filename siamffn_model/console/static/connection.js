@@ -1,7 +1,8 @@
 /** The WebSocket to the server: reconnects, acknowledges images, matches replies to requests. */
 
 const RETRY_MS = [500, 1000, 2000, 4000, 5000];
-const SILENCE_MS = 4000; // the server sends figures every second: silence means a dead link
+const CHECK_MS = 1000;
+const MAX_SILENT_CHECKS = 4; // the server sends figures every second: the link is dead
 const REPLY_MS = 15000;
 const HEADER_BYTES = 16;
 
@@ -17,8 +18,8 @@ export class Connection {
     this.attempts = 0;
     this.waiting = new Map(); // number of a request: {resolve, timer}
     this.lastRequest = 0;
-    this.lastMessage = 0;
-    setInterval(() => this.#checkSilence(), 1000);
+    this.silentChecks = 0;
+    setInterval(() => this.#checkSilence(), CHECK_MS);
     addEventListener('online', () => this.#retryNow());
     addEventListener('visibilitychange', () => !document.hidden && this.#retryNow());
     addEventListener('pagehide', () => this.socket?.close());
@@ -33,7 +34,7 @@ export class Connection {
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = (event) => this.#closed(event.reason);
     this.socket = socket;
-    this.lastMessage = performance.now();
+    this.silentChecks = 0;
   }
 
   /** Send a message that has no reply; without a connection it is left out. */
@@ -53,7 +54,7 @@ export class Connection {
   }
 
   #receive(data) {
-    this.lastMessage = performance.now();
+    this.silentChecks = 0;
     if (typeof data !== 'string') {
       this.#receiveFrame(data);
       return;
@@ -108,8 +109,10 @@ export class Connection {
     this.listener.onClosed(reason);
   }
 
+  /** Counts checks, not time: a page that was stopped for a while has messages to read first. */
   #checkSilence() {
-    if (!this.socket || performance.now() - this.lastMessage < SILENCE_MS) return;
+    this.silentChecks += 1;
+    if (!this.socket || this.silentChecks <= MAX_SILENT_CHECKS) return;
     this.socket.close();
     this.#closed('nothing was received'); // the event `close` of a dead link may take minutes
   }

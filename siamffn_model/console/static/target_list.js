@@ -104,6 +104,8 @@ function drawSparkline(canvas, history) {
   const context = canvas.getContext('2d');
   const style = getComputedStyle(canvas);
   context.scale(ratio, ratio);
+  context.fillStyle = style.getPropertyValue('--line');
+  context.fillRect(0, SPARK.height - 1, SPARK.width, 1);
   context.fillStyle = style.getPropertyValue('--bad');
   context.strokeStyle = style.color;
   context.lineWidth = 1.25;

@@ -63,6 +63,7 @@ class MockServer:
         acknowledged: sequence numbers that the page has acknowledged.
         refusal: if not empty, the next requests are refused with it.
         answering: whether requests are answered.
+        stats: the figures that are sent regularly.
     """
 
     def __init__(self) -> None:
@@ -70,6 +71,12 @@ class MockServer:
         self.acknowledged: list[int] = []
         self.refusal = ''
         self.answering = True
+        self.stats: dict[str, object] = {
+            'fps': 30.0,
+            'received': 9,
+            'dropped': 0,
+            'latency_ms': 30.0,
+        }
         self.trackers = (TrackerInfo('/siamffn', '/camera/image_raw'),)
         self.sequence = 0
         self._arrived = threading.Condition()
@@ -155,6 +162,13 @@ class MockServer:
         site = web.TCPSite(self._runner, '127.0.0.1', self.port, reuse_address=True)
         await site.start()
         self.port = self._runner.addresses[0][1]
+        self._figures = asyncio.create_task(self._send_figures())
+
+    async def _send_figures(self) -> None:
+        while True:
+            figures = {'received': 9, 'clients': 1, 'recording': False, **self.stats}
+            await self._send_all(protocol.message('stats', **figures))
+            await asyncio.sleep(0.5)
 
     async def _add_policy(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers['Content-Security-Policy'] = POLICY
@@ -163,6 +177,7 @@ class MockServer:
         return web.FileResponse(STATIC / 'index.html')
 
     async def _disconnect(self, app: web.Application) -> None:
+        self._figures.cancel()
         for socket in list(self._sockets):
             await socket.close()
 
