@@ -36,8 +36,13 @@ export class Picture {
     return fit(this.size ?? this.canvas, this.canvas);
   }
 
-  /** Size of a CSS pixel in pixels of the canvas. */
+  /** Size of lines and text in pixels of the canvas: a CSS pixel, more on very large screens. */
   get unit() {
+    return (this.pixel * parseFloat(getComputedStyle(document.documentElement).fontSize)) / 16;
+  }
+
+  /** Size of a CSS pixel in pixels of the canvas. */
+  get pixel() {
     return this.canvas.width / Math.max(1, this.canvas.clientWidth);
   }
 
@@ -45,15 +50,15 @@ export class Picture {
   toCamera(clientX, clientY) {
     const bounds = this.canvas.getBoundingClientRect();
     const { x, y, scale } = this.view;
-    const across = ((clientX - bounds.left) * this.unit - x) / scale;
-    const down = ((clientY - bounds.top) * this.unit - y) / scale;
+    const across = ((clientX - bounds.left) * this.pixel - x) / scale;
+    const down = ((clientY - bounds.top) * this.pixel - y) / scale;
     return { x: clamp(across, 0, this.size.width), y: clamp(down, 0, this.size.height) };
   }
 
   /** Return a place in pixels of the camera in CSS pixels of the canvas. */
   fromCamera({ x, y }) {
-    const { view, unit } = this;
-    return { x: (view.x + x * view.scale) / unit, y: (view.y + y * view.scale) / unit };
+    const { view, pixel } = this;
+    return { x: (view.x + x * view.scale) / pixel, y: (view.y + y * view.scale) / pixel };
   }
 
   #resize() {

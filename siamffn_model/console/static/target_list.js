@@ -1,8 +1,7 @@
 /** The list of targets beside the picture. */
 
 import { create, duration, icon, setText } from './helpers.js';
-
-const SPARK = { width: 72, height: 20 }; // CSS pixels
+import { HISTORY } from './targets.js';
 
 export class TargetList {
   /** The callbacks get an id: `onSelect`, `onStop`, `onRedraw`. */
@@ -100,22 +99,23 @@ function noteOf(target) {
 /** Draw the scores, 0 to 1, from left to right; where the target was lost there is a bar below. */
 function drawSparkline(canvas, history) {
   const ratio = devicePixelRatio;
-  [canvas.width, canvas.height] = [SPARK.width * ratio, SPARK.height * ratio];
+  const { clientWidth: width, clientHeight: height } = canvas;
+  [canvas.width, canvas.height] = [width * ratio, height * ratio];
   const context = canvas.getContext('2d');
   const style = getComputedStyle(canvas);
   context.scale(ratio, ratio);
   context.fillStyle = style.getPropertyValue('--line');
-  context.fillRect(0, SPARK.height - 1, SPARK.width, 1);
+  context.fillRect(0, height - 1, width, 1);
   context.fillStyle = style.getPropertyValue('--bad');
   context.strokeStyle = style.color;
   context.lineWidth = 1.25;
-  const step = SPARK.width / 119;
-  const first = SPARK.width - (history.length - 1) * step;
+  const step = width / (HISTORY - 1);
+  const first = width - (history.length - 1) * step;
   context.beginPath();
   history.forEach(({ score, state }, index) => {
-    const [x, y] = [first + index * step, 1 + (SPARK.height - 5) * (1 - score)];
+    const [x, y] = [first + index * step, 1 + (height - 5) * (1 - score)];
     context.lineTo(x, y);
-    if (state === 'LOST') context.fillRect(x - step, SPARK.height - 2, step + 0.2, 2);
+    if (state === 'LOST') context.fillRect(x - step, height - 2, step + 0.2, 2);
   });
   context.stroke();
 }

@@ -4,7 +4,7 @@ export const COLOURS = [ // distinct for colour-blind viewers (Okabe and Ito, 20
   '#50e63c', '#e69f00', '#56b4e9', '#cc79a7', '#f0e442', '#d55e00', '#0072b2', '#ffffff',
 ];
 const THUMBNAIL = 112; // pixels
-const HISTORY = 120; // samples
+export const HISTORY = 120; // samples of the score that are kept
 const SAMPLE_MS = 250;
 
 export class Targets {
