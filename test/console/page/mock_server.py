@@ -198,6 +198,8 @@ class MockServer:
         return socket
 
     async def _receive(self, socket: web.WebSocketResponse, request: protocol.Request) -> None:
+        if request.type == 'record':
+            self.stats['recording'] = request.fields['on']
         number = request.fields.get('request')
         if number is not None and self.answering:
             target_id = request.fields.get('target_id') or 'target_1'

@@ -343,7 +343,6 @@ def test_recording(console: Console) -> None:
     console.show(0)
     console.page.get_by_label('with images').check()
     console.page.get_by_role('button', name='Record').click()
-    console.server.stats['recording'] = True
     fields = console.server.wait_for('record').fields
     assert (fields['on'], fields['images']) == (True, True)
     console.page.wait_for_selector('#log:has-text("Recording to bag.mcap")')
