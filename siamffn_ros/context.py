@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import rclpy
+from rclpy.context import Context
 from rclpy.exceptions import NameValidationException, ParameterException
+from rclpy.executors import Executor, MultiThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from siamffn_model.errors import ConfigError
@@ -39,6 +41,20 @@ def ros_context(arguments: Sequence[str] = ()) -> Iterator[None]:
         yield
     finally:
         rclpy.shutdown()
+
+
+def make_executor(context: Context | None = None) -> Executor:
+    """Return the fastest executor available.
+
+    The events executor of Kilted needs next to no time; that of older distributions uses half a
+    core at 30 images/s, and needs a second thread to receive images while parameters change.
+    """
+    try:
+        from rclpy.experimental.events_executor import EventsExecutor
+    except ImportError:
+        return MultiThreadedExecutor(num_threads=2, context=context)
+    executor: Executor = EventsExecutor(context=context)
+    return executor
 
 
 @contextmanager
