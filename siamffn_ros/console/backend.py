@@ -189,8 +189,9 @@ class RosBackend:
         def call() -> None:
             try:
                 function(future)
-            except SiamFFNError as error:
-                future.set_exception(error)
+            except Exception as error:
+                known = isinstance(error, SiamFFNError)
+                future.set_exception(error if known else SiamFFNError(f'not possible: {error!r}'))
 
         self._submit(call)
         return future

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from rclpy.executors import Executor
 from rclpy.utilities import remove_ros_args
 
 from siamffn_model.errors import SiamFFNError
