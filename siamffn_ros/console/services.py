@@ -25,7 +25,7 @@ SERVICES = {
     'enable': SetBool,
     **({'init_point': InitPoint} if InitPoint else {}),
 }
-TIMEOUT = 5.0  # seconds
+TIMEOUT = 8.0  # seconds; below that of the web server
 
 
 class _Call(NamedTuple):

@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
     record = Recording(tmp_path / 'file' / 'x.mcap', False, pytest.fail)
     for future in (record.started, record.finished):
-        with pytest.raises(DataError, match='cannot write .*: check the folder'):
+        with pytest.raises(DataError, match=r'cannot write .*: check the folder'):
             future.result(10)
 
 
