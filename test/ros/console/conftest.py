@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import rclpy
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from siamffn_model.console.backend import CameraFrame, Result, TrackerInfo
@@ -48,23 +49,28 @@ class KeptReports:
 class RunningBackend:
     """A back end with a node `console` of its own, and what it has reported."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **parameters: Any) -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node('console', context=self.context)
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        self.node = rclpy.create_node(
+            'console', context=self.context, parameter_overrides=overrides
+        )
         self.backend = RosBackend(self.node, folder)
         self.reports = KeptReports()
         self.backend.open(self.reports)
 
     def close(self) -> None:
-        """End the back end and its node."""
+        """End the back end and its node, once."""
+        if not self.context.ok():
+            return
         self.backend.close()
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
 
 
 @pytest.fixture(scope='module')
-def make_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Any]]:
+def make_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
     """Return a function that starts a back end; they are closed after the module.
 
     They wait long for the node, which may be slow on a machine that is busy with other tests.
@@ -74,8 +80,8 @@ def make_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     patch.setattr(services, 'TIMEOUT', 60.0)
     patch.setattr(tracker, 'MAX_SILENCE', 60.0)
 
-    def make() -> RunningBackend:
-        running.append(RunningBackend(tmp_path_factory.mktemp('recordings')))
+    def make(**parameters: Any) -> RunningBackend:
+        running.append(RunningBackend(tmp_path_factory.mktemp('recordings'), **parameters))
         return running[-1]
 
     yield make
