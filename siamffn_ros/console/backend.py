@@ -49,13 +49,12 @@ class RosBackend:
         self._infos: list[TrackerInfo] | None = None
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closed = threading.Event()
-        self._executor = make_executor(node.context)
+        self._executor = make_executor(node.context, threads=1)
         self._thread = threading.Thread(target=self._spin, name='ROS')
 
     def open(self, listener: Listener) -> None:
         """See `Backend`."""
         self._listener = listener
-        self._guard = self._node.create_guard_condition(self._run_calls)
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
         # The system's clock: with use_sim_time the node's own clock may stand still.
         self._node.create_timer(1.0, self._update, clock=Clock())
@@ -175,7 +174,7 @@ class RosBackend:
 
     def _submit(self, call: Callable[[], None]) -> None:
         self._calls.put(call)
-        self._guard.trigger()
+        self._executor.create_task(self._run_calls)
 
     def _run_calls(self) -> None:
         while not self._calls.empty():
@@ -222,6 +221,8 @@ class RosBackend:
 
     def _update(self) -> None:
         """Find new trackers, remove those that have ended, and follow the topics of all."""
+        if self._closed.is_set():
+            return
         found = find_trackers(self._node)
         for name in self._trackers.keys() - found:
             self._event(name, f'{name} has ended')
