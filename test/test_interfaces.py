@@ -39,6 +39,7 @@ FIELDS = [
         ('target_id', 'string'),
         ('state', 'uint8'),
         ('score', 'float'),
+        ('bbox', 'vision_msgs/BoundingBox2D'),
         ('last_ms', 'float'),
         ('mean_ms', 'float'),
         ('max_ms', 'float'),

@@ -76,6 +76,8 @@ def test_a_lost_target_has_no_box(user: Peer, clip: Scene, start: int) -> None:
     lost = start + 2 * PERIOD
     status = user.track(np.zeros_like(clip.images[0]), lost)
     assert (status.state, status.target_id) == (State.LOST, 'car')
+    last = user.statuses[start + PERIOD]
+    assert status.bbox == last.bbox == user.detections[start + PERIOD].detections[0].bbox
     assert user.detections[lost].detections == []
     assert user.track(clip.images[1], lost + PERIOD).state == State.TRACKING
     # Messages of a topic arrive in order: one of the lost target would have arrived before.
