@@ -80,14 +80,14 @@ class Services:
         point, stamp = (request.point.x, request.point.y), to_nanoseconds(request.header.stamp)
         try:
             pipeline = self._tracking.pipeline(receiving=True)
-            response.target_id, box = await self._result_of(
+            found = await self._result_of(
                 lambda: pipeline.init_point(point, request.radius, stamp, request.target_id)
             )
         except SiamFFNError as error:
             response.message = str(error)
         else:
-            response.bbox = to_bbox(box)
-            response.success, response.message = True, self._started(response.target_id)
+            response.target_id, response.bbox = found.target_id, to_bbox(found.box)
+            response.success, response.message = True, self._started(found.target_id)
         return response
 
     def _started(self, target_id: str) -> str:

@@ -25,6 +25,7 @@ from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.tracking import State
 from siamffn_ros.bags.commands import command as bag_commands
 from siamffn_ros.bags.io import open_bag
+from siamffn_ros.console.services import SERVICES
 from siamffn_ros.messages.conversions import to_box, to_nanoseconds, to_stamp
 
 if TYPE_CHECKING:
@@ -157,6 +158,20 @@ def test_refusals_have_the_text_of_the_node(
     user.track(clip.images[0], start)
     with pytest.raises(ConfigError, match=reason):
         running.backend.init(TRACKER, box, start + offset, '').result(TIMEOUT)
+
+
+@pytest.mark.skipif('init_point' not in SERVICES, reason='the interfaces have no InitPoint')
+def test_a_target_starts_from_a_point(running: RunningBackend, user: Peer, clip: Scene) -> None:
+    start = next(stamps)
+    user.track(clip.images[0], start)
+    box = clip.boxes[0]
+    future = running.backend.init_point(TRACKER, (box.cx, box.cy), 0.0, start, 'car')
+    answer = future.result(TIMEOUT)
+    assert answer.target_id == 'car' and iou(answer.box, box) > 0.5
+    (target,) = result_of(running, user, clip.images[1], start + PERIOD).targets
+    assert target.id == 'car'
+    with pytest.raises(ConfigError):
+        running.backend.init_point(TRACKER, (-50.0, 5.0), 0.0, start, '').result(TIMEOUT)
 
 
 def test_targets_are_stopped(running: RunningBackend, user: Peer, clip: Scene) -> None:
