@@ -33,8 +33,11 @@ Wanted = TypeVar('Wanted')
 class VideoBackend:
     """One tracker in this process; a `Backend`.
 
+    A video is played at its rate again and again, with each target from the image on in which it
+    was given.
+
     Args:
-        source: a video or folder, played at its rate again and again, or the name of a live source.
+        source: a video or folder, or the name of a live source.
         load_model: returns the model; called in the tracker's thread.
         settings: of the tracker.
     """
@@ -45,8 +48,10 @@ class VideoBackend:
         self, source: Frames | str, load_model: Callable[[], Runtime], settings: TrackerSettings
     ) -> None:
         self._source = source
-        self._camera = source if isinstance(source, str) else str(source.path)
+        self._camera = source if isinstance(source, str) else source.path.name
         self._paused = False
+        self._stamps: dict[int, int] = {}  # number of each image of the video by its stamp
+        self._given: dict[str, tuple[int, Box]] = {}  # number of the image and box of each target
         self._listener: Listener
         self._closed = threading.Event()
         self._pipeline = TrackingPipeline(
@@ -72,17 +77,24 @@ class VideoBackend:
     def init(self, tracker: str, box: Box, stamp: int, target_id: str) -> Future[Answer]:
         """See `Backend`."""
         future = self._pipeline.init(box, stamp, target_id)
-        return _map(future, lambda name: Answer(name, box))
+        return _map(future, lambda name: self._remember(Answer(name, box), stamp))
 
     def init_point(
         self, tracker: str, point: tuple[float, float], radius: float, stamp: int, target_id: str
     ) -> Future[Answer]:
         """See `Backend`."""
         future = self._pipeline.init_point(point, radius, stamp, target_id)
-        return _map(future, lambda answer: Answer(*answer))
+        return _map(future, lambda answer: self._remember(Answer(*answer), stamp))
+
+    def _remember(self, answer: Answer, stamp: int) -> Answer:
+        if not isinstance(self._source, str):
+            self._given[answer.target_id] = self._stamps.get(stamp, 0), answer.box
+        return answer
 
     def stop(self, tracker: str, target_id: str) -> Future[None]:
         """See `Backend`."""
+        for name in [target_id] if target_id else list(self._given):
+            self._given.pop(name, None)
         return _map(self._pipeline.stop(target_id), lambda _: None)
 
     def pause(self, tracker: str, paused: bool) -> Future[None]:
@@ -118,8 +130,8 @@ class VideoBackend:
         """Push the images until closed; open the source again when it has ended or failed."""
         while not self._closed.is_set():
             try:
-                for image in self._images():
-                    self._push(image)
+                for number, image in self._images():
+                    self._push(number, image)
                     if self._closed.is_set():
                         return
             except SiamFFNError as error:
@@ -129,29 +141,34 @@ class VideoBackend:
             else:
                 self._restart()
 
-    def _images(self) -> Iterator[Image]:
-        """Yield the images when they are due; those of a live source come when they are."""
+    def _images(self) -> Iterator[tuple[int, Image]]:
+        """Yield each image with its number when it is due; a live source delivers it then."""
         if isinstance(self._source, str):
             for number, image in enumerate(read_live(self._source)):
                 if number == 0:
                     self._report()
-                yield image
+                yield number, image
             return
         start = time.monotonic()
         for frame in self._source.read():
             if self._closed.wait(max(start + frame.time - time.monotonic(), 0)):
                 return
-            yield frame.image
+            yield frame.number, frame.image
 
-    def _push(self, image: Image) -> None:
+    def _push(self, number: int, image: Image) -> None:
         stamp = time.time_ns()
+        self._stamps[stamp] = number
         self._listener.on_frame(TRACKER, CameraFrame(stamp, lambda: image))
         self._pipeline.push(Frame(stamp, lambda: image, image.nbytes, stamp, time.monotonic()))
+        for name, (first, box) in list(self._given.items()):
+            if first == number:
+                self._pipeline.init(box, stamp, name)
 
     def _restart(self) -> None:
-        """A video starts again with other images: the targets are gone."""
-        self._listener.on_event(TRACKER, f'{self._camera} has ended and starts again')
+        """Remove the targets, which the first images do not show where they were in the last."""
+        self._stamps.clear()
         self._pipeline.clear()
+        self._listener.on_event(TRACKER, f'{self._camera} has ended and starts again')
 
     # --- in the tracker's thread
 
