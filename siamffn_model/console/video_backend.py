@@ -166,8 +166,9 @@ class VideoBackend:
 
     def _restart(self) -> None:
         """Remove the targets, which the first images do not show where they were in the last."""
-        self._stamps.clear()
-        self._pipeline.clear()
+        oldest = time.time_ns() - BUFFER_SECONDS * 1e9
+        self._stamps = {stamp: n for stamp, n in self._stamps.items() if stamp > oldest}
+        self._pipeline.stop()
         self._listener.on_event(TRACKER, f'{self._camera} has ended and starts again')
 
     # --- in the tracker's thread
