@@ -225,7 +225,7 @@ class ConsoleServer:
                 )
             )
             answer = await _result(future)
-            stream.operators[answer.target_id] = client.name
+            stream.set_operator(answer.target_id, client.name)
             self._event(tracker, f'target {answer.target_id} is given', client.name)
             return {'target_id': answer.target_id, 'box': list(answer.box)}
         if kind == 'stop':
@@ -435,8 +435,7 @@ async def _serve(
             await site.start()
         except OSError as error:
             raise ConfigError(
-                f'{host}:{port} cannot be used ({error.strerror}): choose another with --host and '
-                '--port'
+                f'{host}:{port} cannot be used ({error.strerror}): choose another address or port'
             ) from None
         address = runner.addresses[0]
         query = f'/?token={token}' if token else '/'

@@ -12,6 +12,7 @@ from siamffn_model.console.picture import Picture
 
 RESULT_TIMEOUT = 0.15  # seconds that an image waits for its targets
 KEPT_PICTURES = 10  # images that wait for their targets, at most
+CATCH_UP_SECONDS = 10.0  # that a late target may take until it is in the results
 PERIOD = 1.0  # seconds over which the figures are taken
 
 
@@ -20,13 +21,12 @@ class Stream:
 
     Attributes:
         result: the newest result; None before the first.
-        operators: who has given each target, by its id.
         recording: path of the bag that is recorded; empty if none is.
     """
 
     def __init__(self) -> None:
         self.result: Result | None = None
-        self.operators: dict[str, str] = {}
+        self._operators: dict[str, tuple[str, float]] = {}  # with the time of the last sight
         self.recording = ''
         self._pictures: deque[Picture] = deque(maxlen=KEPT_PICTURES)
         self._arrivals: deque[float] = deque()
@@ -57,9 +57,23 @@ class Stream:
             if picture.stamp == result.stamp:
                 picture.result = result
                 self._latencies.append(time.monotonic() - picture.arrival)
-        ids = {target.id for target in result.targets}
-        for gone in self.operators.keys() - ids:
-            del self.operators[gone]
+        now = time.monotonic()
+        for target in result.targets:
+            if target.id in self._operators:
+                self._operators[target.id] = self._operators[target.id][0], now
+
+    @property
+    def operators(self) -> Mapping[str, str]:
+        """Who has given each target, by its id, while it is tracked."""
+        oldest = time.monotonic() - CATCH_UP_SECONDS
+        return {name: who for name, (who, seen) in self._operators.items() if seen > oldest}
+
+    def set_operator(self, target_id: str, operator: str) -> None:
+        """Take who has given a target."""
+        self._operators = {
+            name: entry for name, entry in self._operators.items() if name in self.operators
+        }
+        self._operators[target_id] = operator, time.monotonic()
 
     def ready(self, sequence: int) -> Picture | None:
         """Return the newest image after number `sequence` that can be shown, if there is one.

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from siamffn_model.console.backend import Answer, CameraFrame, Listener, Result, Target, TrackerInfo
 from siamffn_model.errors import ConfigError, SiamFFNError
-from siamffn_model.imaging.crop import search_side
+from siamffn_model.imaging.crop import search_region
 from siamffn_model.imaging.frames import Frames
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
@@ -194,12 +194,6 @@ def _target(status: TargetStatus) -> Target:
         status.dropped,
         status.last_ms,
     )
-
-
-def search_region(box: Box) -> Box:
-    """Return the square that is searched for a target that was last in this box."""
-    side = search_side(box.w, box.h)
-    return Box(box.x + (box.w - side) / 2, box.y + (box.h - side) / 2, side, side)
 
 
 def _map(future: Future[Given], function: Callable[[Given], Wanted]) -> Future[Wanted]:

@@ -13,7 +13,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.node import Node
-from siamffn.srv import InitTarget, StopTarget
+from siamffn.srv import InitPoint, InitTarget, StopTarget
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Point2D
@@ -23,7 +23,6 @@ from siamffn_model.errors import ConfigError, NotReadyError, SiamFFNError
 from siamffn_model.imaging.geometry import Box
 from siamffn_ros.console.discovery import find_camera, find_trackers
 from siamffn_ros.console.recording import Recording, new_path
-from siamffn_ros.console.services import SERVICES
 from siamffn_ros.console.tracker import Tracker
 from siamffn_ros.context import make_executor
 from siamffn_ros.messages.conversions import to_bbox, to_box, to_detection, to_stamp
@@ -86,9 +85,7 @@ class RosBackend:
         """See `Backend`."""
 
         def request() -> Any:
-            if 'init_point' not in SERVICES:
-                raise NotReadyError('the interfaces have no InitPoint: build the package again')
-            return SERVICES['init_point'].Request(
+            return InitPoint.Request(
                 header=_header(stamp),
                 point=Point2D(x=point[0], y=point[1]),
                 radius=radius,

@@ -9,21 +9,16 @@ from typing import Any, NamedTuple
 
 from rclpy.client import Client
 from rclpy.node import Node
-from siamffn.srv import InitTarget, StopTarget
+from siamffn.srv import InitPoint, InitTarget, StopTarget
 from std_srvs.srv import SetBool
 
 from siamffn_model.errors import ConfigError, NotReadyError, SiamFFNError
 
-try:
-    from siamffn.srv import InitPoint
-except ImportError:  # interfaces of an earlier version
-    InitPoint = None
-
 SERVICES = {
     'init_target': InitTarget,
+    'init_point': InitPoint,
     'stop_target': StopTarget,
     'enable': SetBool,
-    **({'init_point': InitPoint} if InitPoint else {}),
 }
 TIMEOUT = 8.0  # seconds; below that of the web server
 

@@ -19,8 +19,8 @@ from siamffn_model.imaging.geometry import Box  # noqa: E402
 from siamffn_model.imaging.image import decode_image  # noqa: E402
 from siamffn_model.tracking import State  # noqa: E402
 
+from .connected_page import Console, Page, open_console, run  # noqa: E402
 from .fake_backend import HEIGHT, LEFT, RIGHT, WIDTH, target  # noqa: E402
-from .page import Console, Page, open_console, run  # noqa: E402
 
 
 def brightness(jpeg: bytes) -> float:

@@ -59,7 +59,9 @@ export class FrameQueue {
     this.decoding += 1;
     let bitmap;
     try {
-      bitmap = await createImageBitmap(new Blob([jpeg], { type: 'image/jpeg' }));
+      bitmap = await createImageBitmap(new Blob([jpeg], { type: 'image/jpeg' }), {
+        imageOrientation: 'none', // pixels where the tracker sees them
+      });
     } catch {
       return; // a damaged image: the next one will do
     } finally {

@@ -25,7 +25,6 @@ from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.tracking import State
 from siamffn_ros.bags.commands import command as bag_commands
 from siamffn_ros.bags.io import open_bag
-from siamffn_ros.console.services import SERVICES
 from siamffn_ros.messages.conversions import to_box, to_nanoseconds, to_stamp
 
 if TYPE_CHECKING:
@@ -160,7 +159,6 @@ def test_refusals_have_the_text_of_the_node(
         running.backend.init(TRACKER, box, start + offset, '').result(TIMEOUT)
 
 
-@pytest.mark.skipif('init_point' not in SERVICES, reason='the interfaces have no InitPoint')
 def test_a_target_starts_from_a_point(running: RunningBackend, user: Peer, clip: Scene) -> None:
     start = next(stamps)
     user.track(clip.images[0], start)
