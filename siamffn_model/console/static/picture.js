@@ -89,6 +89,7 @@ export class Picture {
     context.fillStyle = '#07090c';
     context.fillRect(0, 0, canvas.width, canvas.height);
     if (!frame) return;
+    canvas.dataset.stamp = frame.stamp;
     if (frame.width !== this.size?.width || frame.height !== this.size?.height) {
       this.size = { width: frame.width, height: frame.height };
       this.canvas.parentElement.style.setProperty('--aspect', frame.width / frame.height);
