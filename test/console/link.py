@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from types import TracebackType
 
 CHUNK = 4096  # bytes
@@ -22,7 +23,6 @@ class Link:
         self._target, self._delay, self._bandwidth = target, delay, bandwidth
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> Link:
         self._thread.start()
@@ -51,11 +51,11 @@ class Link:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Small buffers, as of a link whose congestion the sender notices.
-        to_server = await asyncio.open_connection('127.0.0.1', self._target, limit=CHUNK)
-        await asyncio.gather(
-            self._pass_on(reader, to_server[1]), self._pass_on(to_server[0], writer)
-        )
+        with suppress(asyncio.CancelledError, ConnectionError):
+            to_server = await asyncio.open_connection('127.0.0.1', self._target, limit=CHUNK)
+            await asyncio.gather(
+                self._pass_on(reader, to_server[1]), self._pass_on(to_server[0], writer)
+            )
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()

@@ -81,6 +81,7 @@ class Operator:
         self.page.on('pageerror', lambda error: self.problems.append(str(error)))
         self.page.goto(f'http://127.0.0.1:{port}/')
         self.wait(lambda: self.stamp, 'an image')
+        self._bounds = self.page.locator('#picture').bounding_box()
 
     def _watch(self, socket: Any) -> None:
         socket.on('framesent', lambda data: self.sent.append(json.loads(data)))
@@ -101,25 +102,39 @@ class Operator:
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Return a pixel of the camera as a place on the page."""
-        bounds = self.page.locator('#picture').bounding_box()
+        bounds = self._bounds
         scale = min(bounds['width'] / SIZE[0], bounds['height'] / SIZE[1])
         left = bounds['x'] + (bounds['width'] - scale * SIZE[0]) / 2
         top = bounds['y'] + (bounds['height'] - scale * SIZE[1]) / 2
         return left + scale * x, top + scale * y
 
+    def press(self, camera: Camera) -> int:
+        """Press the button at the target's corner; return the stamp of the image, now frozen.
+
+        The target moves on until then: it is tried again until the corner is hit.
+        """
+        for _ in range(50):
+            x, y, _, _ = camera.truth[self.stamp]
+            self.page.mouse.move(*self.place(x, y))
+            self.page.mouse.down()
+            self.page.mouse.move(*self.place(x + 9, y + 9))
+            frozen = self.stamp
+            if max(abs(x - camera.truth[frozen].x), abs(y - camera.truth[frozen].y)) < 4:
+                return frozen
+            self.page.keyboard.press('Escape')
+            self.page.mouse.up()
+        raise AssertionError('the target moves too fast')
+
     def drag(self, camera: Camera) -> dict[str, Any]:
         """Drag the box of the target in the image that is shown; return the request."""
         count = len(self.requests('init'))
-        x, y, _, _ = camera.truth[self.stamp]
-        self.page.mouse.move(*self.place(x, y))
-        self.page.mouse.down()
-        self.page.mouse.move(*self.place(x + 9, y + 9))
-        frozen = self.stamp
+        frozen = self.press(camera)
         x, y, w, h = camera.truth[frozen]
         self.page.mouse.move(*self.place(x + w, y + h), steps=3)
         assert self.stamp == frozen, 'the picture stands still while a box is drawn'
         self.page.mouse.up()
         self.wait(lambda: len(self.requests('init')) > count, 'the request')
+        assert len(self.requests('init')) == count + 1, 'Escape cancels'
         request = self.requests('init')[-1]
         assert int(request['stamp']) == frozen
         return request
