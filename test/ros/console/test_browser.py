@@ -142,6 +142,10 @@ class Operator:
     def requests(self, kind: str) -> list[dict[str, Any]]:
         return [message for message in self.sent if message['type'] == kind]
 
+    def refusal(self) -> str:
+        text: str = self.page.locator('#refusal').inner_text()
+        return text
+
     def targets(self) -> str:
         text: str = self.page.locator('#targets').inner_text()
         return text
@@ -202,7 +206,11 @@ def test_a_box_starts_on_the_image_it_was_drawn_on(
     request = operator.drag(camera)
     stamp = int(request['stamp'])
     assert iou(Box(*request['box']), camera.truth[stamp]) > 0.8
-    operator.wait(lambda: len(overlaps(user, camera, stamp)) >= 100, '100 tracked images')
+    operator.wait(
+        lambda: operator.refusal() or len(overlaps(user, camera, stamp)) >= 100,
+        '100 tracked images',
+    )
+    assert not operator.refusal()
     assert min(overlaps(user, camera, stamp)) > 0.5
     operator.wait(lambda: 'TRACKING' in operator.targets(), 'the target in the list')
     operator.close()
