@@ -24,7 +24,7 @@ from siamffn_model.tracking import State, TrackerSettings
 
 TRACKER = 'tracker'  # name of the only one
 MAX_TARGETS = 16
-BUFFER_SECONDS, BUFFER_MEGABYTES = 5.0, 1000.0  # of images for boxes that arrive late
+BUFFER_SECONDS, BUFFER_MEGABYTES = 10.0, 1000.0  # of images for boxes that arrive late
 RETRY_SECONDS = 2.0  # until a source that has failed is opened again
 Given = TypeVar('Given')
 Wanted = TypeVar('Wanted')

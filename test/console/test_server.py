@@ -6,21 +6,25 @@ import asyncio
 import gc
 import json
 import logging
+import time
 import tracemalloc
 from random import Random
 
+import cv2
 import numpy as np
 import pytest
 
 aiohttp = pytest.importorskip('aiohttp', reason='extra [console] not installed')
 
+from siamffn_model.console.backend import CameraFrame
 from siamffn_model.console.server import MAX_CLIENTS, is_own_host  # noqa: E402
 from siamffn_model.imaging.geometry import Box  # noqa: E402
-from siamffn_model.imaging.image import decode_image  # noqa: E402
+from siamffn_model.imaging.image import Image, decode_image  # noqa: E402
 from siamffn_model.tracking import State  # noqa: E402
 
 from .connected_page import Console, Page, open_console, run  # noqa: E402
 from .fake_backend import HEIGHT, LEFT, RIGHT, WIDTH, target  # noqa: E402
+from .link import Link
 
 
 def brightness(jpeg: bytes) -> float:
@@ -398,6 +402,54 @@ def random_message(random: Random) -> str:
     for name in random.sample(sorted(fields), random.randrange(3)):
         del fields[name]
     return json.dumps(fields)
+
+
+def noise_image(random: Random) -> Image:
+    """Return an image whose JPEG is about as large as that of a camera with 720 lines."""
+    small = np.frombuffer(random.randbytes(320 * 180 * 3), np.uint8).reshape(180, 320, 3)
+    return np.asarray(cv2.resize(small, (1280, 720), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+@pytest.mark.slow
+def test_a_narrow_link_gets_fewer_images_and_none_that_is_old() -> None:
+    """200 kB/s, of which one image at full quality takes most of a second; another page has all."""
+    count, period = 160, 0.05
+
+    async def scenario() -> None:
+        images = [noise_image(Random(number)) for number in range(4)]
+        async with open_console() as console:
+            with Link(console.server.port, bandwidth=200e3) as link:
+                origin = f'http://127.0.0.1:{link.port}'
+                socket = await console.session.ws_connect(
+                    f'{origin}/ws', headers={'Origin': origin}
+                )
+                slow, fast = Page(socket), await console.page()
+                lags: dict[str, list[float]] = {'slow': [], 'fast': []}
+                tasks = [
+                    asyncio.create_task(keep_lags(page, lags[name]))
+                    for name, page in (('slow', slow), ('fast', fast))
+                ]
+                for number in range(count):
+                    image = images[number % len(images)]
+                    frame = CameraFrame(time.monotonic_ns(), lambda image=image: image)
+                    console.backend.listener.on_frame(LEFT, frame)
+                    await asyncio.sleep(period)
+                for task in tasks:
+                    task.cancel()
+        late = sorted(lags['slow'][len(lags['slow']) // 2 :])
+        assert late[len(late) // 2] < 0.5
+        assert len(lags['slow']) < 0.8 * len(lags['fast'])
+        assert sorted(lags['fast'])[len(lags['fast']) // 2] < 0.25
+
+    run(scenario)
+
+
+async def keep_lags(page: Page, lags: list[float]) -> None:
+    """Add for each image the seconds since its stamp."""
+    while True:
+        await page.until(lambda: page.frames)
+        lags.append((time.monotonic_ns() - page.frames.pop()[0]) / 1e9)
+        page.messages.clear()
 
 
 def test_the_back_end_is_closed_with_the_server() -> None:
