@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable
+from typing import NamedTuple
 
 from aiohttp import web
 
 from siamffn_model.console.backend import Result
-from siamffn_model.console.picture import LEVELS, Level
+from siamffn_model.console.picture import LEVELS
 from siamffn_model.console.protocol import result_message
 from siamffn_model.console.stream import Stream
 from siamffn_model.errors import ImageError
@@ -20,29 +21,47 @@ MAX_TEXTS = 100  # messages that wait to be sent; older ones are dropped
 SEND_TIMEOUT = 10.0  # seconds without progress after which a page is disconnected
 RESULT_PERIOD = 0.1  # seconds between results that are sent without their image
 SLOW, FAST = 0.25, 0.1  # seconds of a round trip that lower and raise the quality
-SETTLE_ACKS = 4  # acknowledgements after a change of quality before the next
-RAISE_SECONDS = 3.0  # of fast round trips before the quality is raised
+FIRST_LEVEL = 3  # in LEVELS
+MIN_PATIENCE, MAX_PATIENCE = 5, 100  # fast round trips that raise the quality
+
+
+class Sent(NamedTuple):
+    """An image that was sent: its time, its level, its bytes and those in flight with it."""
+
+    time: float
+    level: int
+    size: int
+    in_flight: int
+
+
+class _Lowered(NamedTuple):
+    """The level before it was lowered, and the round trip for the bytes in flight then."""
+
+    level: int
+    seconds: float
+    in_flight: int
 
 
 class Quality:
     """The level of a page's images, chosen from the round trips of the last ones.
 
-    A slow round trip lowers the quality. If that does not shorten it, the link is slow to answer,
-    not narrow: the level is restored, and such round trips are accepted from then on.
+    It starts with small images. Fast round trips raise the level, a slow one lowers it by as much
+    as it takes. If fewer bytes do not shorten the round trip, the link is slow to answer, not
+    narrow: the level is restored, and such round trips are accepted from then on.
     """
 
     def __init__(self) -> None:
-        self._index = 0  # in LEVELS, as the link allows
-        self._fitting = 1  # in LEVELS, the smallest with as many pixels as the page shows
+        self._index = FIRST_LEVEL  # as the link allows
+        self._fitting = 1  # the smallest level with as many pixels as the page shows
         self._floor = 0.0  # seconds of a round trip that the size has no influence on
-        self._before = 0.0  # round trip before the quality was lowered; 0 once that was judged
-        self._acks = 0  # since the last change
-        self._fast_since = time.monotonic()
+        self._lowered: _Lowered | None = None  # until it is known whether that was of use
+        self._fast = 0  # fast round trips in a row
+        self._patience = MIN_PATIENCE  # fast round trips that raise the level
 
     @property
-    def level(self) -> Level:
-        """The level to encode with."""
-        return LEVELS[max(self._index, self._fitting)]
+    def level(self) -> int:
+        """The level to encode with, in `LEVELS`."""
+        return max(self._index, self._fitting)
 
     def fit(self, width: int) -> None:
         """Take the width of the picture on the page in pixels of its screen."""
@@ -50,31 +69,46 @@ class Quality:
             (number for number, level in enumerate(LEVELS) if level.width >= width), default=0
         )
 
-    def on_round_trip(self, seconds: float) -> None:
+    def on_round_trip(self, seconds: float, sent: Sent) -> None:
         """Take the time from sending an image to its acknowledgement."""
-        now = time.monotonic()
+        if sent.level != self.level:
+            return  # sent before the last change
         self._floor = min(self._floor, seconds)
-        if seconds > max(FAST, 1.2 * self._floor):
-            self._fast_since = now
-        self._acks += 1
-        if self._acks < SETTLE_ACKS:
+        if self._was_of_no_use(seconds, sent):
             return
-        if self._before and seconds > 0.85 * self._before:  # it was no use
-            self._floor = seconds
-            self._change(-1)
-        elif seconds > max(SLOW, 1.5 * self._floor):
-            self._index = max(self._index, self._fitting)
-            self._change(+1)
-            self._before = seconds
-        elif now - self._fast_since > RAISE_SECONDS:
-            self._change(-1)
-            self._fast_since = now
+        if seconds > (limit := max(SLOW, 1.5 * self._floor)):
+            self._lower(seconds, sent, limit)
+        elif seconds > max(FAST, 1.2 * self._floor):
+            self._fast = 0
         else:
-            self._before = 0.0
+            self._fast += 1
+            if self._fast >= self._patience:
+                self._change(max(sent.level - 1, 0))
 
-    def _change(self, step: int) -> None:
-        self._index = min(max(self._index + step, 0), len(LEVELS) - 1)
-        self._before, self._acks = 0.0, 0
+    def _was_of_no_use(self, seconds: float, sent: Sent) -> bool:
+        """Judge the last lowering once fewer bytes are in flight; undo it if it was of no use."""
+        before = self._lowered
+        if before is None or sent.in_flight > 0.8 * before.in_flight:
+            return False
+        self._lowered = None
+        narrow = before.seconds * sent.in_flight / before.in_flight  # on a link that is narrow
+        if seconds < (narrow + before.seconds) / 2:
+            return False
+        self._floor, self._patience = seconds, MIN_PATIENCE
+        self._change(before.level)
+        return True
+
+    def _lower(self, seconds: float, sent: Sent, limit: float) -> None:
+        """Choose the level that is expected to keep the limit."""
+        self._patience = min(4 * self._patience, MAX_PATIENCE)
+        costs = [seconds * each.cost / LEVELS[sent.level].cost for each in LEVELS]
+        lower = range(sent.level + 1, len(LEVELS))
+        if lower:
+            self._lowered = _Lowered(sent.level, seconds, sent.in_flight)
+            self._change(next((each for each in lower if costs[each] <= limit), lower[-1]))
+
+    def _change(self, level: int) -> None:
+        self._index, self._fast = level, 0
 
 
 class Client:
@@ -99,7 +133,7 @@ class Client:
         self.pending = 0
         self.quality = Quality()
         self._texts: deque[str] = deque(maxlen=MAX_TEXTS)
-        self._in_flight: dict[int, float] = {}  # time of sending by sequence number
+        self._in_flight: dict[int, Sent] = {}  # by sequence number
         self._sequence = 0  # of the last image that was sent
         self._result_stamp = -1  # of the last result that was sent
         self._result_time = 0.0
@@ -129,7 +163,7 @@ class Client:
         """Take the page's acknowledgement of an image; unknown numbers are ignored."""
         sent = self._in_flight.pop(sequence, None)
         if sent is not None:
-            self.quality.on_round_trip(time.monotonic() - sent)
+            self.quality.on_round_trip(time.monotonic() - sent.time, sent)
             self.wake()
 
     async def run(self) -> None:
@@ -152,12 +186,15 @@ class Client:
                 await self._send_result(stream, stream.result)
             return
         self._sequence = picture.sequence
+        level = self.quality.level
         try:
-            message = await asyncio.shield(picture.message(self.quality.level))  # others wait, too
+            message = await asyncio.shield(picture.message(level))  # others wait for it, too
         except ImageError:
             return  # the tracker reports it
         await self._send_result(stream, picture.result or stream.result)
-        self._in_flight[picture.sequence] = time.monotonic()
+        size = len(message)
+        in_flight = size + sum(sent.size for sent in self._in_flight.values())
+        self._in_flight[picture.sequence] = Sent(time.monotonic(), level, size, in_flight)
         await _send(self.socket.send_bytes(message))
 
     async def _send_result(self, stream: Stream, result: Result | None) -> None:

@@ -17,22 +17,29 @@ from siamffn_model.imaging.image_header import image_size
 
 
 class Level(NamedTuple):
-    """How much an image is reduced: to a width in pixels, and a quality of the JPEG (1 to 100)."""
+    """How much an image is reduced.
+
+    Attributes:
+        width: the largest width in pixels.
+        quality: of the JPEG, 1 to 100.
+        cost: approximate size in bytes relative to the best level.
+    """
 
     width: int
     quality: int
+    cost: float
 
 
 # From the best to the smallest: about 200 kB to 8 kB for an image of 16:9.
 LEVELS = (
-    Level(1920, 85),
-    Level(1280, 80),
-    Level(960, 70),
-    Level(640, 60),
-    Level(480, 50),
-    Level(320, 40),
+    Level(1920, 85, 1.0),
+    Level(1280, 80, 0.38),
+    Level(960, 70, 0.16),
+    Level(640, 60, 0.06),
+    Level(480, 50, 0.03),
+    Level(320, 40, 0.012),
 )
-ORIGINAL = 1280  # pixels; a JPEG of the camera that is not wider than this level is passed through
+BYTES = 400_000  # of an image of the best level, at most, if a JPEG is passed through
 
 
 class Picture:
@@ -54,20 +61,23 @@ class Picture:
         self.result: Result | None = None
         self._frame, self._pool = frame, pool
         self._image: Image | None = None
-        self._messages: dict[Level, asyncio.Future[bytes]] = {}
+        self._messages: dict[int, asyncio.Future[bytes]] = {}
 
-    def message(self, level: Level) -> asyncio.Future[bytes]:
-        """Return the future of the binary message; it may hold an `ImageError`."""
+    def message(self, level: int) -> asyncio.Future[bytes]:
+        """Return the future of the binary message for a level, in `LEVELS`.
+
+        It may hold an `ImageError`.
+        """
         if level not in self._messages:
             loop = asyncio.get_running_loop()
-            future = loop.run_in_executor(self._pool, self._encode, level)
+            future = loop.run_in_executor(self._pool, self._encode, LEVELS[level])
             future.add_done_callback(_retrieve)
             self._messages[level] = future
         return self._messages[level]
 
     def _encode(self, level: Level) -> bytes:
         jpeg = self._frame.jpeg
-        if jpeg and level.width >= ORIGINAL:
+        if jpeg and len(jpeg) <= BYTES * level.cost:
             size = image_size(memoryview(jpeg))
             if size and size[0] <= level.width:
                 return pack_frame(self.stamp, self.sequence, size, jpeg)

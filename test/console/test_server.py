@@ -16,7 +16,7 @@ import pytest
 
 aiohttp = pytest.importorskip('aiohttp', reason='extra [console] not installed')
 
-from siamffn_model.console.backend import CameraFrame
+from siamffn_model.console.backend import CameraFrame  # noqa: E402
 from siamffn_model.console.server import MAX_CLIENTS, is_own_host  # noqa: E402
 from siamffn_model.imaging.geometry import Box  # noqa: E402
 from siamffn_model.imaging.image import Image, decode_image  # noqa: E402
@@ -24,7 +24,7 @@ from siamffn_model.tracking import State  # noqa: E402
 
 from .connected_page import Console, Page, open_console, run  # noqa: E402
 from .fake_backend import HEIGHT, LEFT, RIGHT, WIDTH, target  # noqa: E402
-from .link import Link
+from .link import Link  # noqa: E402
 
 
 def brightness(jpeg: bytes) -> float:
