@@ -1,0 +1,67 @@
+"""`siamffn console` as a process."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from ..command import siamffn
+
+pytest.importorskip('aiohttp', reason='extra [console] not installed')
+
+COMMAND = [sys.executable, '-m', 'siamffn_model', 'console']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_the_page_is_served_until_a_signal(sequence: Path, number: int) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, str(sequence), '--port', '0', '--device', 'cpu'],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    address = process.stdout.readline().removeprefix('open ').strip()
+    assert address.startswith('http://127.0.0.1:')
+    with urllib.request.urlopen(address) as page:
+        assert page.status == 200 and b'<html' in page.read()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert 'Traceback' not in errors
+
+
+def test_another_host_needs_the_token_that_is_printed(sequence: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, str(sequence), '--port', '0', '--device', 'cpu', '--host', '0.0.0.0'],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout
+    address = process.stdout.readline().strip()
+    assert '/?token=' in address
+    port = address.partition('/?token=')[0].rpartition(':')[2]
+    with pytest.raises(urllib.error.HTTPError, match='401'):
+        urllib.request.urlopen(f'http://127.0.0.1:{port}/')
+    process.terminate()
+    assert process.wait(60) == 0
+
+
+def test_errors_are_one_line(sequence: Path, tmp_path: Path) -> None:
+    missing = siamffn('console', tmp_path / 'no.mp4')
+    assert missing.exit_code == 2
+    assert 'no.mp4: no such file or folder' in missing.stderr
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        port = server.getsockname()[1]
+        used = siamffn('console', sequence, '--port', port, '--device', 'cpu')
+    assert used.exit_code == 2
+    assert f'127.0.0.1:{port} cannot be used' in used.stderr
