@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -124,7 +125,7 @@ def serve_mjpeg() -> None:
         response.content_type = 'multipart/x-mixed-replace;boundary=image'
         await response.prepare(request)
         sent = None
-        while True:
+        while request.transport and not request.transport.is_closing():
             if newest and newest[0] is not sent:
                 sent = newest[0]
                 quality = [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
@@ -132,6 +133,7 @@ def serve_mjpeg() -> None:
                 head = f'--image\r\nContent-type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n'
                 await response.write(head.encode() + data + b'\r\n')
             await asyncio.sleep(0.001)
+        return response
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text='<img id=stream src=/stream>', content_type='text/html')
@@ -267,7 +269,8 @@ def main(arguments: Sequence[str]) -> None:
     """Measure and print a table; the arguments `mjpeg` and `view` run a process of it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if arguments[:1] == ['mjpeg']:
-        serve_mjpeg()
+        with suppress(KeyboardInterrupt):
+            serve_mjpeg()
         return
     if arguments[:1] == ['view']:
         view(arguments[1], int(arguments[2]))
