@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import aiohttp
 import cv2
 import numpy as np
 import psutil
@@ -33,6 +34,7 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from siamffn_model.console.protocol import FRAME_HEADER
 from siamffn_model.errors import DependencyError
 from siamffn_ros.bags.processes import TrackerProcess, node_with_executor
 from siamffn_ros.benchmark import RATE, SIZE, Listener, scene, subscriber_node
@@ -82,7 +84,7 @@ class Usage(NamedTuple):
 
 
 class Camera(threading.Thread):
-    """Publishes numbered images until ended; keeps the time of each number in milliseconds."""
+    """Publishes numbered images until ended; keeps their times in ms by number and by stamp."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -103,7 +105,7 @@ class Camera(threading.Thread):
             draw_number(message, number % 2**BITS)
             now = time.time_ns()
             message.header.stamp = to_stamp(now)
-            self.published[number % 2**BITS] = now / 1e6
+            self.published[number % 2**BITS] = self.published[now] = now / 1e6
             publisher.publish(message)
             number += 1
         rclpy.shutdown(context=context)
@@ -189,20 +191,21 @@ class Measurement:
         self._tracker = TrackerProcess(folder / 'node.log', [])
         self._children: list[subprocess.Popen[str]] = []
 
-    def run(self, server: Sequence[str], pages: int) -> Usage:
+    def run(self, kind: str, server: Sequence[str], pages: int, targets: int) -> Usage:
         """Measure a server, given by the arguments of Python, with a number of pages.
 
-        Without pages, only the tracker is measured.
+        `kind` is that of the pages: 'view' or 'receive'. Without pages, only the tracker is
+        measured.
         """
         with subscriber_node() as (node, executor):
-            listener = Listener(node, 1)
+            listener = Listener(node, targets) if targets else None
             self._camera.start()
-            self._spin(executor, lambda: bool(listener.inference))
+            self._spin(executor, lambda: not listener or bool(listener.inference))
             address = self._start(server).removeprefix('open ').strip() if pages else ''
             busy = {pid: cpu_seconds(pid) for pid in self._pids()}
             start = time.monotonic()
             if pages:
-                viewer = self._popen(['-m', MODULE, 'view', address, str(pages)])
+                viewer = self._popen(['-m', MODULE, kind, address, str(pages)])
                 self._spin(executor, lambda: viewer.poll() is not None)
                 assert viewer.stdout
                 drawn = json.loads(viewer.stdout.read())
@@ -255,12 +258,42 @@ def cpu_seconds(pid: int) -> float:
     return float(times.user + times.system)
 
 
-def measure(server: Sequence[str], pages: int) -> Usage:
+def receive(address: str, pages: int) -> None:
+    """Do what pages do, without drawing; print what the first has received: as `view` prints it.
+
+    A browser on the same machine takes the tracker's CPU, which one on another machine does not.
+    """
+    received: list[tuple[int, float]] = []
+
+    async def one(session: aiohttp.ClientSession, keep: bool) -> None:
+        async with session.ws_connect(address + 'ws', headers={'Origin': address[:-1]}) as socket:
+            async for item in socket:
+                if item.type != aiohttp.WSMsgType.BINARY:
+                    continue
+                stamp, sequence, _, _ = FRAME_HEADER.unpack_from(item.data)
+                await socket.send_json({'type': 'ack', 'sequence': sequence})
+                if keep:
+                    received.append((stamp, time.time_ns()))
+
+    async def all_pages() -> None:
+        async with aiohttp.ClientSession() as session:
+            tasks = [asyncio.create_task(one(session, not number)) for number in range(pages)]
+            await asyncio.sleep(WARM_UP)
+            received.clear()
+            await asyncio.sleep(SECONDS)
+            for task in tasks:
+                task.cancel()
+
+    asyncio.run(all_pages())
+    print(json.dumps([(stamp, now / 1e6) for stamp, now in received]))
+
+
+def measure(kind: str, server: Sequence[str], pages: int, targets: int) -> Usage:
     """See `Measurement.run`."""
     with tempfile.TemporaryDirectory() as folder:
         measurement = Measurement(Path(folder))
         try:
-            return measurement.run(server, pages)
+            return measurement.run(kind, server, pages, targets)
         finally:
             measurement.close()
 
@@ -272,8 +305,8 @@ def main(arguments: Sequence[str]) -> None:
         with suppress(KeyboardInterrupt):
             serve_mjpeg()
         return
-    if arguments[:1] == ['view']:
-        view(arguments[1], int(arguments[2]))
+    if arguments:
+        {'view': view, 'receive': receive}[arguments[0]](arguments[1], int(arguments[2]))
         return
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     use_profile()
@@ -281,20 +314,24 @@ def main(arguments: Sequence[str]) -> None:
     print(
         f'{SIZE[0]}x{SIZE[1]}, bgr8, {RATE}/s; milliseconds: median / 95th percentile; CPU: cores'
     )
-    print('| | camera to picture | pictures/s | camera to detections | CPU of server | of node |')
-    print('|---|---|---|---|---|---|')
-    for name, server, pages in (
-        ('no server', (), 0),
-        ('console, 1 page', console, 1),
-        ('console, 4 pages', console, 4),
-        ('MJPEG, 1 page', ['-m', MODULE, 'mjpeg'], 1),
-        ('MJPEG, 4 pages', ['-m', MODULE, 'mjpeg'], 4),
+    print('| | targets | picture | pictures/s | detections | CPU: server | node |')
+    print('|---|---|---|---|---|---|---|')
+    mjpeg = ['-m', MODULE, 'mjpeg']
+    for name, targets, kind, server, pages in (
+        ('no server', 1, '', (), 0),
+        ('console, 1 client that only receives', 1, 'receive', console, 1),
+        ('console, 4 clients that only receive', 1, 'receive', console, 4),
+        ('console, 1 page', 0, 'view', console, 1),
+        ('MJPEG, 1 page', 0, 'view', mjpeg, 1),
+        ('console, 1 page', 1, 'view', console, 1),
+        ('MJPEG, 1 page', 1, 'view', mjpeg, 1),
     ):
-        usage = measure(server, pages)
-        drawn = _statistics(usage.drawn) if usage.drawn else '-'
-        rate = f'{len(usage.drawn) / SECONDS:.1f}'
+        usage = measure(kind, server, pages, targets)
+        drawn, detections = (
+            _statistics(values) if values else '-' for values in (usage.drawn, usage.detections)
+        )
         print(
-            f'| {name} | {drawn} | {rate} | {_statistics(usage.detections)} '
+            f'| {name} | {targets} | {drawn} | {len(usage.drawn) / SECONDS:.1f} | {detections} '
             f'| {usage.server:.2f} | {usage.node:.2f} |',
             flush=True,
         )
