@@ -216,9 +216,8 @@ class Measurement:
             cores = [(cpu_seconds(pid) - before) / seconds for pid, before in busy.items()]
         published = self._camera.published
         latencies = [at - published[number] for number, at in drawn if number in published]
-        return Usage(
-            latencies, listener.latencies[-int(RATE * SECONDS) :], sum(cores[1:]), cores[0]
-        )
+        detections = listener.latencies[-int(RATE * SECONDS) :] if listener else []
+        return Usage(latencies, detections, sum(cores[1:]), cores[0])
 
     def close(self) -> None:
         """End all processes."""

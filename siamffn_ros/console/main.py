@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from siamffn_model.errors import SiamFFNError
 from siamffn_ros.console.backend import RosBackend
 from siamffn_ros.context import ros_context, ros_errors
 
+NICE = 10  # added to the priority: on a machine that is busy, the tracker goes first
+
 
 def main(args: list[str] | None = None) -> int:
     """Serve the console until SIGINT or SIGTERM; return the exit status."""
     arguments = sys.argv if args is None else args
     logging.basicConfig(level=logging.INFO, format='%(message)s')
+    os.nice(NICE)
     try:
         with require_extra('console', 'the console'):
             from siamffn_model.console.server import run
