@@ -335,21 +335,23 @@ def test_random_messages_and_requests(monkeypatch: pytest.MonkeyPatch) -> None:
         async with open_console() as console:
             watching = await console.page()
             forgetting = asyncio.create_task(forget_messages(watching))
-            await attack(console, random, 1000)
+            await attack(console, random, 500)
             tracemalloc.start()
             await asyncio.sleep(LINGERING)
             gc.collect()
             before = tracemalloc.get_traced_memory()[0]
-            await attack(console, random, 9000)
+            await attack(console, random, 9500)
             await asyncio.sleep(LINGERING)
             gc.collect()
             grown = tracemalloc.get_traced_memory()[0] - before
             tracemalloc.stop()
             assert grown < 3e5
             forgetting.cancel()
+            await asyncio.wait([forgetting])
             console.backend.frame(9)
             await watching.until(lambda: watching.frames)
             forgetting.cancel()
+            await asyncio.wait([forgetting])
             console.backend.frame(9)
             await watching.until(lambda: watching.frames)
 

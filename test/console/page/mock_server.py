@@ -204,7 +204,7 @@ class MockServer:
         if number is not None and self.answering:
             target_id = request.fields.get('target_id') or 'target_1'
             values = {} if self.refusal else {'target_id': target_id, 'path': 'bag.mcap'}
-            await socket.send_str(protocol.reply_message(number, self.refusal, **values))
+            await socket.send_str(protocol.reply_message(number, self.refusal, values))
         with self._arrived:
             if request.type == 'ack':
                 self.acknowledged.append(request.fields['sequence'])
