@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from siamffn_model.atomic_io import atomic_write
+from siamffn_model.atomic_io import write_bytes
 
 PART = 16 * 2**20  # largest size of a file in bytes
 PARTS = 4  # for weights and checkpoint together, beside four other files
@@ -26,8 +26,7 @@ def store(data: bytes, path: Path) -> None:
     count = _count_parts(len(data))
     names = [path] if count == 1 else [_part(path, number) for number in range(count)]
     for number, name in enumerate(names):
-        with atomic_write(name) as partial:
-            partial.write_bytes(data[number * PART : (number + 1) * PART])
+        write_bytes(name, data[number * PART : (number + 1) * PART])
     for old in _existing(path):
         if old not in names:
             old.unlink()

@@ -16,7 +16,7 @@ import gpu_files
 import gpu_processes
 import gpu_report
 
-from siamffn_model.atomic_io import atomic_write, write_text
+from siamffn_model.atomic_io import write_bytes, write_text
 from siamffn_model.errors import DataError, SiamFFNError
 
 if TYPE_CHECKING:
@@ -181,8 +181,7 @@ class Run:
 def _write(path: Path, data: bytes) -> None:
     """Write a file, unless there is nothing to write."""
     if data:
-        with atomic_write(path) as partial:
-            partial.write_bytes(data)
+        write_bytes(path, data)
 
 
 def is_complete(checkpoint: bytes) -> bool:

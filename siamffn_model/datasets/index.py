@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from siamffn_model.atomic_io import atomic_write, cache_folder
+from siamffn_model.atomic_io import cache_folder, write_bytes
 from siamffn_model.datasets.index_journal import (
     Arrays,
     Skipped,
@@ -141,8 +141,7 @@ def _build(
         problem = f'no usable target; skipped: {counts or "nothing"}'
         raise training_set.layout_error(folder, problem)
     metadata = {**header, 'skipped': json.dumps(skipped)}
-    with atomic_write(path) as partial:
-        partial.write_bytes(save(arrays, {**metadata, 'sha256': _checksum(arrays, metadata)}))
+    write_bytes(path, save(arrays, {**metadata, 'sha256': _checksum(arrays, metadata)}))
     journal.unlink()
     return Index(training_set.name, folder, arrays, skipped)
 

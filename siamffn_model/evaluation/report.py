@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from siamffn_model import __version__
-from siamffn_model.atomic_io import atomic_write, write_text
+from siamffn_model.atomic_io import write_bytes, write_text
 from siamffn_model.datasets.benchmarks import Benchmark
 from siamffn_model.errors import DataError
 from siamffn_model.evaluation import plots, tables
@@ -127,8 +127,7 @@ def _render_page(
 
 def _write_jpeg(path: Path, image: Image) -> None:
     _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    with atomic_write(path) as partial:
-        partial.write_bytes(data.tobytes())
+    write_bytes(path, data.tobytes())
 
 
 def _base64(path: Path) -> str:

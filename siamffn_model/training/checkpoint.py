@@ -55,28 +55,35 @@ def read_checkpoint(
             f'{path} belongs to an unfinished training: continue it with --resume, remove the '
             'file, or choose another folder with --out'
         )
-    if not data:
-        return None
-    return _load(data, path, {**recipe.model_dump(), **origin}, world.device)
+    return _load(data, path, recipe, origin, world.device) if data else None
 
 
 def _load(
-    data: bytes, path: Path, current: Mapping[str, Any], device: torch.device
+    data: bytes, path: Path, recipe: Recipe, origin: Mapping[str, str], device: torch.device
 ) -> dict[str, Any]:
-    """Return the state in the bytes of a checkpoint; `current` is the present recipe and origin."""
+    """Return the state in the bytes of a checkpoint after a check of its recipe and origin."""
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-        saved = {**state['recipe'], **state['origin']}
+        saved, saved_origin = state['recipe'], state['origin']
     except Exception as error:  # torch.load raises various types for a damaged file
         raise DataError(
             f'{path} is damaged ({type(error).__name__}): restore it from a backup, '
             'or remove it and start again'
         ) from error
-    changed = [k for k in current if k not in CHANGEABLE and current[k] != saved.get(k)]
-    if changed:
-        differences = ', '.join(f'{k} was {saved.get(k)!r}, is {current[k]!r}' for k in changed)
+    # One after the other: both have a teacher, its weights in the loss and its files.
+    changes = _changes(saved, recipe.model_dump()) + _changes(saved_origin, origin)
+    if changes:
         raise ConfigError(
-            f'{path} belongs to another training ({differences}): use the same recipe, start '
-            'weights and teacher, or choose another folder with --out'
+            f'{path} belongs to another training ({", ".join(changes)}): use the same recipe, '
+            'start weights and teacher, or choose another folder with --out'
         )
     return state
+
+
+def _changes(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Return what has changed and must not."""
+    return [
+        f'{key} was {saved.get(key)!r}, is {value!r}'
+        for key, value in current.items()
+        if key not in CHANGEABLE and value != saved.get(key)
+    ]

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from siamffn_model.distributed import World
 from siamffn_model.networks.zoo import create_model
+from siamffn_model.signals import END_SIGNALS
 from siamffn_model.training.device_pairs import open_device_pairs
 from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe import Recipe
@@ -98,6 +99,6 @@ def _batch_indices(recipe: Recipe, world: World, step: int) -> Iterable[Any]:
 
 
 def _init_worker(_: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *END_SIGNALS):
         signal.signal(number, signal.SIG_IGN)  # the parent process decides when to stop
     torch.set_num_threads(1)

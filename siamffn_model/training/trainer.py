@@ -66,10 +66,10 @@ def train(
     a recipe that has one, see `load_teacher`.
 
     Training writes log.jsonl, TensorBoard files and, while it runs, checkpoint.pt. With `resume`,
-    it continues from the checkpoint with the same result as an uninterrupted run. SIGINT and
-    SIGTERM end it after the current step with a checkpoint (`KeyboardInterrupt`). Processes that
-    torchrun starts train together; after a failure of one, torchrun restarts all of them and they
-    continue from the checkpoint.
+    it continues from the checkpoint with the same result as an uninterrupted run. SIGINT,
+    SIGTERM and SIGHUP end it after the current step with a checkpoint (`KeyboardInterrupt`).
+    Processes that torchrun starts train together; after a failure of one, torchrun restarts all of
+    them and they continue from the checkpoint.
 
     Raises `ConfigError` if the number of processes does not divide the batch size, if an
     unfinished checkpoint exists without `resume` or belongs to another training, if the device has

@@ -51,7 +51,7 @@ def play(
 
     Raises `DataError` for a missing or damaged bag or one without messages, `ConfigError` for a
     topic without messages and for a rule that is not valid, `DependencyError` for a message type
-    that is not installed, and `KeyboardInterrupt` after SIGINT or SIGTERM.
+    that is not installed, and `KeyboardInterrupt` after SIGINT, SIGTERM or SIGHUP.
     """
     rules = [word for rule in remap for word in ('-r', rule)]
     with open_bag(path) as bag, ros_context(['--ros-args', *rules]), catch_signals() as stopped:

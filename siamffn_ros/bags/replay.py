@@ -156,7 +156,8 @@ def play_and_record(
     Raises `DataError` for a bag that cannot be used or has no box for the first image,
     `ConfigError` if the topic has to be given, `BoxError` if the node refuses the box,
     `ProcessError` with the end of its log if the node ends, does not start in time or publishes
-    nothing, and `KeyboardInterrupt` after SIGINT or SIGTERM, when both processes have ended.
+    nothing, and `KeyboardInterrupt` after SIGINT, SIGTERM or SIGHUP, when both processes have
+    ended.
     """
     images = read_image_topic(source, topic)
     box = box or true_box(source, images.first)

@@ -67,6 +67,7 @@ def test_other_signals_end_track_as_ctrl_c_does(
     monkeypatch: pytest.MonkeyPatch,
     number: signal.Signals,
 ) -> None:
+    signal.signal(number, signal.SIG_DFL)  # also where `nohup` runs the tests
     update, before = Tracker.update, signal.getsignal(number)
     calls: list[int] = []
 

@@ -9,6 +9,7 @@ import torch
 
 from siamffn_model.distributed import World
 from siamffn_model.errors import ConfigError, DataError
+from siamffn_model.training.checkpoint import read_checkpoint, write_checkpoint
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.recipe_reader import read_recipe
 from siamffn_model.training.trainer import Trainer, train
@@ -26,6 +27,18 @@ def smoke_recipe(*changes: str) -> Recipe:
 def test_resuming_without_a_checkpoint_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'checkpoint.pt is missing, so there is nothing to resume'):
         train(smoke_recipe(), {}, tmp_path, 'cpu', resume=True)
+
+
+def test_the_teacher_and_its_weights_are_both_compared(tmp_path: Path) -> None:
+    recipe, origin = smoke_recipe('teacher.scores=1'), {'start': 'ImageNet', 'teacher': 'A'}
+    write_checkpoint(tmp_path, {'recipe': recipe.model_dump(), 'origin': origin})
+    assert read_checkpoint(tmp_path, recipe, origin, WORLD, resume=True)
+    for other, other_origin, change in (
+        (smoke_recipe('teacher.scores=2'), origin, "teacher was {.*'scores': 1.0"),
+        (recipe, {**origin, 'teacher': 'B'}, "teacher was 'A', is 'B'"),
+    ):
+        with pytest.raises(ConfigError, match=change):
+            read_checkpoint(tmp_path, other, other_origin, WORLD, resume=True)
 
 
 @pytest.mark.slow
