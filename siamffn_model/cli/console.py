@@ -39,6 +39,7 @@ def console(
     """
     with require_extra('console', 'siamffn console'):
         from siamffn_model.console.server import run
+    from siamffn_model.console.address import listen
     from siamffn_model.console.video_backend import VideoBackend
     from siamffn_model.imaging.live_source import is_live
     from siamffn_model.imaging.sources import open_frames
@@ -46,9 +47,10 @@ def console(
 
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     frames = source if is_live(source) else open_frames(source)
+    listening = listen(host, port)  # before the model is loaded
     backend = VideoBackend(
         frames,
         lambda: load_model(model, weights, device, runtime),
         TrackerSettings(**overrides),
     )
-    run(backend, host, port, open_log=lambda address: click.echo(f'open {address}'))
+    run(backend, listening, open_log=lambda address: click.echo(f'open {address}'))

@@ -14,10 +14,11 @@ from siamffn_model.console.backend import Result
 from siamffn_model.console.picture import LEVELS
 from siamffn_model.console.protocol import result_message
 from siamffn_model.console.stream import Stream
-from siamffn_model.errors import ImageError
+from siamffn_model.errors import ConfigError, ImageError
 
 MAX_IN_FLIGHT = 2  # images that were sent and not yet acknowledged
 MAX_TEXTS = 100  # messages that wait to be sent; older ones are dropped
+MAX_RATE = 300  # messages of a page in a second; it acknowledges each image
 SEND_TIMEOUT = 10.0  # seconds without progress after which a page is disconnected
 RESULT_PERIOD = 0.1  # seconds between results that are sent without their image
 SLOW, FAST = 0.25, 0.1  # seconds of a round trip that lower and raise the quality
@@ -138,6 +139,17 @@ class Client:
         self._result_stamp = -1  # of the last result that was sent
         self._result_time = 0.0
         self._wake = asyncio.Event()
+        self._second = 0.0  # begin of the second in which messages are counted
+        self._received = 0  # messages in it
+
+    def count_message(self) -> None:
+        """Count a message of the page; raises `ConfigError` if there are too many."""
+        now = time.monotonic()
+        if now - self._second >= 1:
+            self._second, self._received = now, 0
+        self._received += 1
+        if self._received > MAX_RATE:
+            raise ConfigError(f'more than {MAX_RATE} messages in a second: reload the page')
 
     def watch(self, tracker: str, stream: Stream | None) -> None:
         """Send the images and results of this tracker from now on."""

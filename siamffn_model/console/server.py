@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import itertools
 import logging
 import secrets
@@ -19,8 +18,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from siamffn_model.console import protocol
+from siamffn_model.console.address import is_loopback, is_own_host, reachable
 from siamffn_model.console.backend import Backend, CameraFrame, Result, TrackerInfo
 from siamffn_model.console.client import Client
 from siamffn_model.console.protocol import Request
@@ -34,6 +35,7 @@ MAX_CLIENTS = 8
 MAX_PENDING = 8  # requests of a page that are not yet answered
 REQUEST_TIMEOUT = 10.0  # seconds for the back end to answer
 HEARTBEAT = 5.0  # seconds between pings, which find pages that are gone
+CLOSE_TIMEOUT = 1.0  # seconds for a page to confirm that its connection is closed
 SEQUENCE_BITS = 32
 HEADERS = {
     'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -79,8 +81,10 @@ class ConsoleServer:
         ticker.cancel()
         for task in self._tasks:
             task.cancel()
-        for client in list(self._clients.values()):
-            await client.socket.close(code=1001, message=b'the server ends')
+        sockets = [client.socket for client in self._clients.values()]
+        await asyncio.gather(
+            *(each.close(code=1001, message=b'the server ends') for each in sockets)
+        )
         await self._loop.run_in_executor(None, self._backend.close)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -117,7 +121,10 @@ class ConsoleServer:
         if request.headers.get('Origin') is None:
             raise web.HTTPForbidden(text='no origin: a browser is required\n')
         page = web.WebSocketResponse(
-            heartbeat=HEARTBEAT, max_msg_size=protocol.MAX_TEXT, compress=False
+            timeout=CLOSE_TIMEOUT,
+            heartbeat=HEARTBEAT,
+            max_msg_size=protocol.MAX_TEXT,
+            compress=False,
         )
         if not page.can_prepare(request):
             raise web.HTTPBadRequest(text='a WebSocket is required\n')
@@ -162,6 +169,7 @@ class ConsoleServer:
         """Handle the messages of a page until it is gone or sends what is not allowed."""
         async for item in client.socket:
             try:
+                client.count_message()
                 if item.type != WSMsgType.TEXT:
                     raise ConfigError('a message is not text: reload the page')
                 self._handle(client, protocol.parse(item.data))
@@ -275,7 +283,7 @@ class ConsoleServer:
         return [client for client in self._clients.values() if client.tracker == tracker]
 
     def _event(self, tracker: str, text: str, operator: str = '') -> None:
-        LOG.info('%s: %s%s', tracker, text, f' ({operator})' if operator else '')
+        LOG.info('%s: %s%s', tracker, _line(text), f' ({operator})' if operator else '')
         line = protocol.message('event', text=text, operator=operator, time=time.time())
         for client in self._watchers(tracker):
             client.send(line)
@@ -362,6 +370,11 @@ class ConsoleServer:
             client.wake()
 
 
+def _line(text: str) -> str:
+    """Return a text without line breaks and control characters, which file names may contain."""
+    return ''.join(each if each.isprintable() else '\ufffd' for each in text)
+
+
 async def _result(future: Future[Any]) -> Any:
     """Await a future of the back end; raises `SiamFFNError`."""
     try:
@@ -370,29 +383,9 @@ async def _result(future: Future[Any]) -> Any:
         raise NotReadyError('the tracker does not answer: check that it is active') from None
 
 
-def is_own_host(host: str) -> bool:
-    """Return whether a Host header names this machine by an address or its own name.
-
-    Any other name may belong to a page that has pointed it here (DNS rebinding).
-    """
-    try:
-        name = urlsplit(f'//{host}').hostname or ''
-    except ValueError:
-        return False
-    own = socket.gethostname().lower()
-    if name in {'localhost', own, f'{own}.local'}:
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def run(
     backend: Backend,
-    host: str = '127.0.0.1',
-    port: int = 8080,
+    listening: socket.socket,
     token: str | None = None,
     open_log: Callable[[str], None] = print,
 ) -> None:
@@ -400,53 +393,44 @@ def run(
 
     Args:
         backend: the trackers; it is closed at the end.
-        host: address to listen on.
-        port: port to listen on; 0 for any that is free.
-        token: text that pages must present; None for a random one, unless `host` is this machine's
-            own loopback address.
-        open_log: receives the address of the page.
-
-    Raises `ConfigError` if the address cannot be used.
+        listening: what `listen` returned; it is closed at the end.
+        token: text that pages must present; None for a random one, unless only programs on this
+            machine can reach the socket.
+        open_log: receives each address of the page.
     """
-    if token is None and not _is_loopback(host):
+    if token is None and not is_loopback(listening):
         token = secrets.token_urlsafe(16)
-    asyncio.run(_serve(backend, host, port, token, open_log))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == 'localhost' or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    asyncio.run(_serve(backend, listening, token, open_log))
 
 
 async def _serve(
-    backend: Backend, host: str, port: int, token: str | None, open_log: Callable[[str], None]
+    backend: Backend,
+    listening: socket.socket,
+    token: str | None,
+    open_log: Callable[[str], None],
 ) -> None:
     server = ConsoleServer(backend, token)
-    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=1.0)
+    logger = LOG.getChild('http')
+    logger.addFilter(_name_refusal)
+    runner = web.AppRunner(server.application(), access_log=None, logger=logger)
     await runner.setup()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ConfigError(
-                f'{host}:{port} cannot be used ({error.strerror}): choose another address or port'
-            ) from None
-        address = runner.addresses[0]
-        query = f'/?token={token}' if token else '/'
-        open_log(f'http://{_reachable(host)}:{address[1]}{query}')
+        await web.SockSite(runner, listening).start()
+        for address in reachable(listening):
+            open_log(f'http://{address}/' + (f'?token={token}' if token else ''))
         await stop.wait()
     finally:
         await runner.cleanup()
 
 
-def _reachable(host: str) -> str:
-    """Return the host of an address that a browser can open."""
-    if host in {'0.0.0.0', '::'}:
-        return socket.gethostname()
-    return f'[{host}]' if ':' in host else host
+def _name_refusal(record: logging.LogRecord) -> bool:
+    """Let a request that is not HTTP be one line in the log, without a traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.levelno, record.levelname = logging.WARNING, 'WARNING'
+        record.msg, record.args = 'a request is refused: %s', (type(error).__name__,)
+        record.exc_info = None
+    return True

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from statistics import median
 
 from siamffn_model.console.backend import CameraFrame, Result
 from siamffn_model.console.picture import Picture
@@ -14,6 +15,7 @@ RESULT_TIMEOUT = 0.15  # seconds that an image waits for its targets
 KEPT_PICTURES = 10  # images that wait for their targets, at most
 CATCH_UP_SECONDS = 10.0  # that a late target may take until it is in the results
 PERIOD = 1.0  # seconds over which the figures are taken
+MAX_RATE = 1000  # images in a period that are counted
 
 
 class Stream:
@@ -29,8 +31,8 @@ class Stream:
         self._operators: dict[str, tuple[str, float]] = {}  # with the time of the last sight
         self.recording = ''
         self._pictures: deque[Picture] = deque(maxlen=KEPT_PICTURES)
-        self._arrivals: deque[float] = deque()
-        self._latencies: deque[float] = deque(maxlen=30)
+        self._arrivals: deque[float] = deque(maxlen=MAX_RATE)
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=MAX_RATE)  # with the time
         self._received = 0
 
     @property
@@ -53,11 +55,11 @@ class Stream:
     def add_result(self, result: Result) -> None:
         """Add the targets of an image."""
         self.result = result
+        now = time.monotonic()
         for picture in self._pictures:
             if picture.stamp == result.stamp:
                 picture.result = result
-                self._latencies.append(time.monotonic() - picture.arrival)
-        now = time.monotonic()
+                self._latencies.append((now, now - picture.arrival))
         for target in result.targets:
             if target.id in self._operators:
                 self._operators[target.id] = self._operators[target.id][0], now
@@ -88,16 +90,23 @@ class Stream:
                 return picture
         return None
 
-    def figures(self) -> Mapping[str, float]:
-        """Return frames/s, images received and left out by the tracker, and its latency in ms."""
-        now = time.monotonic()
-        while self._arrivals and self._arrivals[0] < now - PERIOD:
+    def figures(self) -> Mapping[str, float | None]:
+        """Return the figures of the last second.
+
+        `fps`, `received` images, how many of them the tracker has left out (`dropped`), and its
+        latency in ms; None where nothing has arrived.
+        """
+        oldest = time.monotonic() - PERIOD
+        while self._arrivals and self._arrivals[0] < oldest:
             self._arrivals.popleft()
-        latencies = sorted(self._latencies)
+        while self._latencies and self._latencies[0][0] < oldest:
+            self._latencies.popleft()
+        latencies = [seconds for _, seconds in self._latencies]
         targets = self.result.targets if self.result else ()
+        dropped = max((target.dropped for target in targets), default=0)
         return {
             'fps': round(len(self._arrivals) / PERIOD, 1),
             'received': self._received,
-            'dropped': max((target.dropped for target in targets), default=0),
-            'latency_ms': round(1000 * latencies[len(latencies) // 2], 1) if latencies else 0.0,
+            'dropped': dropped if self._arrivals else None,
+            'latency_ms': round(1000 * median(latencies), 1) if latencies else None,
         }

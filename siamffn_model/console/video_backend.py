@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from siamffn_model.console.backend import Answer, CameraFrame, Listener, Result, Target, TrackerInfo
-from siamffn_model.errors import ConfigError, SiamFFNError
+from siamffn_model.errors import ConfigError, DataError, SiamFFNError
 from siamffn_model.imaging.crop import search_region
 from siamffn_model.imaging.frames import Frames
 from siamffn_model.imaging.geometry import Box
@@ -33,8 +34,8 @@ Wanted = TypeVar('Wanted')
 class VideoBackend:
     """One tracker in this process; a `Backend`.
 
-    A video is played at its rate again and again, with each target from the image on in which it
-    was given.
+    A video is played at its rate again and again. In each turn a target is LOST until the image in
+    which it was given, and starts there again.
 
     Args:
         source: a video or folder, or the name of a live source.
@@ -50,8 +51,14 @@ class VideoBackend:
         self._source = source
         self._camera = source if isinstance(source, str) else source.path.name
         self._paused = False
+        self._problem = ''  # of the source
+        self._complaint = ''  # the last problem that was reported as an event
+        self._repeated = False
+        self._ids = itertools.count(1)
         self._stamps: dict[int, int] = {}  # number of each image of the video by its stamp
+        self._number = 0  # of the newest
         self._given: dict[str, tuple[int, Box]] = {}  # number of the image and box of each target
+        self._waiting: set[str] = set()  # targets whose image has not yet come in this turn
         self._listener: Listener
         self._closed = threading.Event()
         self._pipeline = TrackingPipeline(
@@ -76,35 +83,40 @@ class VideoBackend:
 
     def init(self, tracker: str, box: Box, stamp: int, target_id: str) -> Future[Answer]:
         """See `Backend`."""
-        future = self._pipeline.init(box, stamp, target_id)
+        future = self._pipeline.init(box, stamp, target_id or self._new_id())
         return _map(future, lambda name: self._remember(Answer(name, box), stamp))
 
     def init_point(
         self, tracker: str, point: tuple[float, float], radius: float, stamp: int, target_id: str
     ) -> Future[Answer]:
         """See `Backend`."""
-        future = self._pipeline.init_point(point, radius, stamp, target_id)
+        future = self._pipeline.init_point(point, radius, stamp, target_id or self._new_id())
         return _map(future, lambda answer: self._remember(Answer(*answer), stamp))
 
+    def _new_id(self) -> str:
+        """Return an id that no target has, also none that waits for its image."""
+        return next(name for number in self._ids if (name := str(number)) not in self._given)
+
     def _remember(self, answer: Answer, stamp: int) -> Answer:
-        if not isinstance(self._source, str):
-            self._given[answer.target_id] = self._stamps.get(stamp, 0), answer.box
+        self._given[answer.target_id] = self._stamps.get(stamp, self._number), answer.box
+        self._waiting.discard(answer.target_id)
         return answer
 
     def stop(self, tracker: str, target_id: str) -> Future[None]:
         """See `Backend`."""
+        waits = target_id in self._waiting
         for name in [target_id] if target_id else list(self._given):
             self._given.pop(name, None)
-        return _map(self._pipeline.stop(target_id), lambda _: None)
+            self._waiting.discard(name)
+        future = self._pipeline.stop(target_id)
+        return _done() if waits else _map(future, lambda _: None)
 
     def pause(self, tracker: str, paused: bool) -> Future[None]:
         """See `Backend`."""
         self._paused = paused
         self._pipeline.enable(not paused)
         self._report()
-        future: Future[None] = Future()
-        future.set_result(None)
-        return future
+        return _done()
 
     def record(self, tracker: str, images: bool) -> Future[Path]:
         """See `Backend`."""
@@ -121,8 +133,9 @@ class VideoBackend:
             self._thread.join()
         self._pipeline.close()
 
-    def _report(self, problem: str = '') -> None:
-        self._listener.on_trackers([TrackerInfo(TRACKER, self._camera, problem, self._paused)])
+    def _report(self) -> None:
+        info = TrackerInfo(TRACKER, self._camera, self._problem, self._paused)
+        self._listener.on_trackers([info])
 
     # --- in the thread of the source
 
@@ -134,48 +147,67 @@ class VideoBackend:
                     self._push(number, image)
                     if self._closed.is_set():
                         return
+                if isinstance(self._source, str):
+                    raise DataError(f'{self._source} has ended: it is opened again')
             except SiamFFNError as error:
-                self._report(str(error))
-                self._listener.on_event(TRACKER, str(error))
-                self._closed.wait(RETRY_SECONDS)
+                self._fail(str(error))
             else:
                 self._restart()
 
     def _images(self) -> Iterator[tuple[int, Image]]:
         """Yield each image with its number when it is due; a live source delivers it then."""
         if isinstance(self._source, str):
-            for number, image in enumerate(read_live(self._source)):
-                if number == 0:
-                    self._report()
-                yield number, image
+            yield from enumerate(read_live(self._source))
             return
-        start = time.monotonic()
+        start, due = time.monotonic(), 0.0
         for frame in self._source.read():
             if self._closed.wait(max(start + frame.time - time.monotonic(), 0)):
                 return
             yield frame.number, frame.image
+            due = frame.time + 1 / self._source.fps
+        self._closed.wait(max(start + due - time.monotonic(), 0))
 
     def _push(self, number: int, image: Image) -> None:
+        if self._problem:
+            self._problem = ''
+            self._report()
         stamp = time.time_ns()
+        self._number = number
         self._stamps[stamp] = number
+        while next(iter(self._stamps)) < stamp - BUFFER_SECONDS * 1e9:
+            del self._stamps[next(iter(self._stamps))]
         self._listener.on_frame(TRACKER, CameraFrame(stamp, lambda: image))
         self._pipeline.push(Frame(stamp, lambda: image, image.nbytes, stamp, time.monotonic()))
-        for name, (first, box) in list(self._given.items()):
-            if first == number:
-                self._pipeline.init(box, stamp, name)
+        for name in self._waiting.copy():
+            if name in self._given and self._given[name][0] == number:
+                future = self._pipeline.init(self._given[name][1], stamp, name)
+                future.add_done_callback(lambda _, name=name: self._waiting.discard(name))
+
+    def _fail(self, problem: str) -> None:
+        """Report why there are no images, the same reason as an event only once."""
+        self._problem = problem
+        self._report()
+        if problem != self._complaint:
+            self._complaint = problem
+            self._listener.on_event(TRACKER, problem)
+        self._closed.wait(RETRY_SECONDS)
 
     def _restart(self) -> None:
-        """Remove the targets, which the first images do not show where they were in the last."""
-        oldest = time.time_ns() - BUFFER_SECONDS * 1e9
-        self._stamps = {stamp: n for stamp, n in self._stamps.items() if stamp > oldest}
+        """Stop the targets, which the first image does not show where the last one did."""
+        if len(set(self._stamps.values())) == 1:
+            return  # a single image
+        self._waiting.update(self._given)
         self._pipeline.stop()
-        self._listener.on_event(TRACKER, f'{self._camera} has ended and starts again')
+        if not self._repeated:
+            self._repeated = True
+            self._listener.on_event(TRACKER, f'{self._camera} has ended and is repeated')
 
     # --- in the tracker's thread
 
     def _on_result(self, frame: Frame, targets: tuple[TargetStatus, ...]) -> None:
         current = [_target(each) for each in targets if each.frame_number == frame.number]
-        self._listener.on_result(TRACKER, Result(frame.stamp, current))
+        waiting = [_waiting(each) for each in self._waiting - {each.id for each in targets}]
+        self._listener.on_result(TRACKER, Result(frame.stamp, current + waiting))
 
     def _on_error(self, error: Exception) -> None:
         self._listener.on_event(TRACKER, f'an image was not tracked: {error}')
@@ -194,6 +226,17 @@ def _target(status: TargetStatus) -> Target:
         status.dropped,
         status.last_ms,
     )
+
+
+def _waiting(target_id: str) -> Target:
+    """Return the target that waits for the image of the video in which it was given."""
+    return Target(target_id, State.LOST, None, None, 0.0, 1, 0, 0.0)
+
+
+def _done() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future
 
 
 def _map(future: Future[Given], function: Callable[[Given], Wanted]) -> Future[Wanted]:

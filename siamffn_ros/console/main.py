@@ -12,6 +12,7 @@ from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
 from siamffn_model.cli.options import require_extra
+from siamffn_model.console.address import listen
 from siamffn_model.errors import SiamFFNError
 from siamffn_ros.console.backend import RosBackend
 from siamffn_ros.context import ros_context, ros_errors
@@ -34,8 +35,9 @@ def main(args: list[str] | None = None) -> int:
                 node.get_parameter(name).value for name in ('host', 'port', 'record_folder')
             )
             try:
+                listening = listen(host, port)
                 # Not the log of ROS, whose readers would learn the token in the address.
-                run(RosBackend(node, Path(folder)), host, port, open_log=_print_address)
+                run(RosBackend(node, Path(folder)), listening, open_log=_print_address)
             finally:
                 node.destroy_node()
             return 0

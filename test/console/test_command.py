@@ -33,10 +33,13 @@ def test_the_page_is_served_until_a_signal(sequence: Path, number: int) -> None:
     assert address.startswith('http://127.0.0.1:')
     with urllib.request.urlopen(address) as page:
         assert page.status == 200 and b'<html' in page.read()
+    with pytest.raises(urllib.error.HTTPError, match='400'):
+        urllib.request.urlopen(address + 'x' * 9000)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0
     assert 'Traceback' not in errors
+    assert errors.count('a request is refused: LineTooLong') == 1
 
 
 def test_another_host_needs_the_token_that_is_printed(sequence: Path) -> None:
@@ -48,8 +51,9 @@ def test_another_host_needs_the_token_that_is_printed(sequence: Path) -> None:
     )
     assert process.stdout
     address = process.stdout.readline().strip()
-    assert '/?token=' in address
-    port = address.partition('/?token=')[0].rpartition(':')[2]
+    host, _, token = address.partition('/?token=')
+    assert host.startswith('open http://') and len(token) > 20
+    port = host.rpartition(':')[2]
     with pytest.raises(urllib.error.HTTPError, match='401'):
         urllib.request.urlopen(f'http://127.0.0.1:{port}/')
     process.terminate()
@@ -62,6 +66,6 @@ def test_errors_are_one_line(sequence: Path, tmp_path: Path) -> None:
     assert 'no.mp4: no such file or folder' in missing.stderr
     with socket.create_server(('127.0.0.1', 0)) as server:
         port = server.getsockname()[1]
-        used = siamffn('console', sequence, '--port', port, '--device', 'cpu')
-    assert used.exit_code == 2
+        used = siamffn('console', sequence, '--port', port, '--weights', tmp_path / 'no.pt')
+    assert used.exit_code == 2  # before the model is loaded
     assert f'127.0.0.1:{port} cannot be used' in used.stderr

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from siamffn_model.console import video_backend as module
-from siamffn_model.console.backend import CameraFrame, Result, TrackerInfo
+from siamffn_model.console.backend import CameraFrame, Result, Target, TrackerInfo
 from siamffn_model.console.video_backend import TRACKER, VideoBackend
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import BoxError, DataError, ImageError
@@ -52,8 +54,12 @@ class Reports:
     def on_event(self, tracker: str, text: str) -> None:
         self.events.append(text)
 
+    def targets(self, name: str) -> list[Target]:
+        results = list(self.results.values())
+        return [target for result in results for target in result.targets if target.id == name]
+
     def states(self) -> list[State]:
-        return [target.state for result in self.results.values() for target in result.targets]
+        return [target.state for result in list(self.results.values()) for target in result.targets]
 
 
 @pytest.fixture
@@ -71,28 +77,64 @@ def open_backend(model: Runtime) -> Iterator[Callable[[Any], tuple[VideoBackend,
         backend.close()
 
 
-def test_a_target_is_given_again_in_each_turn(
+def test_a_target_waits_for_its_image_in_each_turn(
     open_backend: Any, sequence: Path, clip: Scene
 ) -> None:
-    """The video starts again at once; the target waits for the image in which it was given."""
+    """The video is repeated; the target is LOST until the image in which it was given."""
     backend, reports = open_backend(open_frames(sequence))
     assert reports.trackers == [TrackerInfo(TRACKER, sequence.name)]
-    number = until(lambda: len(reports.stamps), 'an image') - 1
-    box = clip.boxes[number]
-    answer = backend.init(TRACKER, box, reports.stamps[number], '').result(30)
+    until(lambda: len(reports.stamps) > 5, 'some images')
+    box = clip.boxes[5]
+    answer = backend.init(TRACKER, box, reports.stamps[5], '').result(30)
     assert answer == ('1', box)
-    until(lambda: len(reports.events) >= 2, 'two turns')
-    turn = len(reports.stamps)
-    until(lambda: len(reports.stamps) > turn + 25, 'most of a turn')
-    tracked = [result for result in reports.results.values() if result.targets]
-    assert set(reports.states()) <= {State.TRACKING, State.UNCERTAIN}
-    last = tracked[-1]
-    position = reports.stamps.index(last.stamp) % len(clip.boxes)
-    assert iou(last.targets[0].box, clip.boxes[position]) > 0.5
-    backend.stop(TRACKER, '').result(30)
-    until(lambda: len(reports.events) >= 4, 'two more turns')
+    until(lambda: reports.targets('1'), 'the first result')
+    first = min(stamp for stamp, result in reports.results.items() if result.targets)
+    until(lambda: len(reports.stamps) > 2 * len(clip.boxes) + 25, 'most of the third turn')
+    waiting = 0
+    for stamp in sorted(stamp for stamp in reports.results.copy() if stamp >= first):
+        (target,) = reports.results[stamp].targets  # in every image
+        position = reports.stamps.index(stamp) % len(clip.boxes)
+        if target.box:
+            assert iou(target.box, clip.boxes[position]) > 0.5
+        else:
+            assert (target.state, target.search) == (State.LOST, None)
+            assert position <= 6
+            waiting += 1
+    assert waiting
+    assert reports.events == [f'{sequence.name} has ended and is repeated']
+
+
+def test_a_target_is_stopped_while_it_waits(open_backend: Any, sequence: Path, clip: Scene) -> None:
+    backend, reports = open_backend(open_frames(sequence))
+    last = len(clip.boxes) - 2
+    until(lambda: len(reports.stamps) > last, 'almost a turn')
+    for name in ('1', '2'):
+        answer = backend.init(TRACKER, clip.boxes[last], reports.stamps[last], '').result(30)
+        assert answer.target_id == name
+    until(lambda: State.LOST in reports.states(), 'the next turn')
+    assert backend.init(TRACKER, clip.boxes[0], 0, '').result(30).target_id == '3'
+    backend.stop(TRACKER, '1').result(30)
+    backend.stop(TRACKER, '2').result(30)
     newest = max(reports.results)
-    assert not reports.results[newest].targets
+    turn = len(reports.stamps) + len(clip.boxes)
+    until(lambda: len(reports.stamps) > turn, 'another turn')
+    until(lambda: max(reports.results) > newest, 'a result')
+    later = [result for stamp, result in reports.results.copy().items() if stamp > newest]
+    assert {target.id for result in later[1:] for target in result.targets} == {'3'}
+
+
+def test_a_folder_of_one_image_is_shown_all_the_time(
+    open_backend: Any, tmp_path: Path, clip: Scene
+) -> None:
+    cv2.imwrite(str(tmp_path / '0.png'), clip.images[0])
+    backend, reports = open_backend(open_frames(tmp_path))
+    until(lambda: reports.stamps, 'an image')
+    backend.init(TRACKER, clip.boxes[0], 0, '').result(30)
+    until(lambda: len(reports.targets('1')) > 10, 'ten results')
+    assert set(reports.states()) == {State.TRACKING}
+    intervals = np.diff(reports.stamps) / 1e9
+    assert intervals.mean() > 0.9 / 30  # at the rate of a folder
+    assert reports.events == []
 
 
 def test_a_click_and_a_refusal(open_backend: Any, sequence: Path, clip: Scene) -> None:
@@ -137,8 +179,10 @@ def test_a_live_source_that_fails_is_opened_again(
     monkeypatch.setattr(module, 'RETRY_SECONDS', 0.01)
     _, reports = open_backend('rtsp://camera')
     until(lambda: len(turns) > 2, 'three attempts')
-    assert reports.events[0].startswith('rtsp://camera cannot be read')
-    assert 'no images come: check the cable' in reports.events
+    assert reports.events == [
+        'rtsp://camera cannot be read: check its address',
+        'no images come: check the cable',  # once, though it comes again and again
+    ]
     assert reports.stamps
 
 
