@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -181,7 +182,10 @@ class VideoBackend:
         for name in self._waiting.copy():
             if name in self._given and self._given[name][0] == number:
                 future = self._pipeline.init(self._given[name][1], stamp, name)
-                future.add_done_callback(lambda _, name=name: self._waiting.discard(name))
+                future.add_done_callback(partial(self._begin, name))
+
+    def _begin(self, name: str, _: Future[str]) -> None:
+        self._waiting.discard(name)
 
     def _fail(self, problem: str) -> None:
         """Report why there are no images, the same reason as an event only once."""

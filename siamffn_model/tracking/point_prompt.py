@@ -88,7 +88,7 @@ def _check(point: tuple[float, float], radius: float, width: int, height: int) -
             f'point ({x:g}, {y:g}) is outside the {width}x{height} image: give x, y in pixels, '
             'counted from 0'
         )
-    if not 0 <= radius <= max(width, height):
+    if radius != 0 and not 1 <= radius <= max(width, height):  # also if it is not a number
         raise BoxError(
             f'radius {radius:g} is not allowed: give about half the size of the object in pixels, '
             'or 0 if it is unknown'

@@ -68,7 +68,7 @@ def test_a_point_outside_the_image_is_refused(model: Runtime, point: tuple[float
         find_box(model, np.zeros((240, 320, 3), np.uint8), point)
 
 
-@pytest.mark.parametrize('radius', [-1, 321, math.nan, math.inf])
+@pytest.mark.parametrize('radius', [-1, 1e-9, 321, math.nan, math.inf])
 def test_a_radius_that_no_object_has_is_refused(model: Runtime, radius: float) -> None:
     with pytest.raises(BoxError, match=r'radius .* is not allowed'):
         find_box(model, np.zeros((240, 320, 3), np.uint8), (5, 5), radius)

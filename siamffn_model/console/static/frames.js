@@ -8,6 +8,7 @@
 const WAIT_MS = 150; // for a result; longer for a tracker with fewer than 13 results a second
 const MAX_WAIT_MS = 1000;
 const MAX_STILL_MS = 500; // the picture moves at least so often, with or without boxes
+const SILENT_MS = 2000; // without an image, more for a slow camera
 const MAX_FRAMES = 12; // decoded images that wait
 const MAX_DECODING = 3;
 const MAX_RESULTS = 64;
@@ -34,6 +35,8 @@ export class FrameQueue {
     this.results = new Map(); // by stamp
     this.last = null; // the newest result
     this.lastResult = this.lastShown = -Infinity;
+    this.lastImage = performance.now();
+    this.imageInterval = 0; // smoothed
     this.interval = 0; // between results, smoothed
     this.decoding = 0;
     this.era = (this.era ?? 0) + 1;
@@ -51,8 +54,16 @@ export class FrameQueue {
     return performance.now() - this.lastResult;
   }
 
+  /** Milliseconds since the newest image; 0 if the next one is not overdue. */
+  get imageSilence() {
+    const silence = performance.now() - this.lastImage;
+    return silence < Math.max(SILENT_MS, 3 * this.imageInterval) ? 0 : silence;
+  }
+
   /** Decode an image and queue it. */
   async push({ jpeg, ...frame }) {
+    this.imageInterval += 0.2 * (performance.now() - this.lastImage - this.imageInterval);
+    this.lastImage = performance.now();
     if (document.hidden || this.decoding >= MAX_DECODING) return;
     const era = this.era;
     const arrived = performance.now();

@@ -22,7 +22,7 @@ const CHANGES = {
   uncertain: ['is UNCERTAIN', 'warn'],
 };
 
-const state = { everConnected: false, reason: '', trackers: [], tracker: null, recording: false };
+const state = { everConnected: false, reason: '', trackers: [], tracker: null, fps: null, recording: false };
 const log = new Log(byId('log'), byId('announcer'));
 const targets = new Targets(onTargetChange);
 const frames = new FrameQueue(() => picture.invalidate());
@@ -30,7 +30,7 @@ const connection = new Connection({ onOpen, onClosed, onFrame, onMessage });
 const picture = new Picture(byId('picture'), targets, scene, onResize);
 const requests = new Requests(connection, targets, picture, log, refresh);
 const input = new BoxInput(picture, frames, targets, {
-  onGive: (given) => requests.give(given),
+  onGive: (given) => requests.give(given, state.tracker.paused),
   onSelect: select,
   onChange: refresh,
   isEnabled: () => connection.connected && Boolean(state.tracker),
@@ -53,7 +53,7 @@ function scene() {
     frame,
     result: frames.resultOf(frame),
     draft: draft?.box ? [{ box: draft.box, label: size }] : [],
-    pending: [...requests.pending],
+    pending: requests.marks,
     refused: requests.refused?.box || requests.refused?.point ? [requests.refused] : [],
   };
 }
@@ -66,10 +66,12 @@ function refresh() {
 
 /** Show the present state beside and above the picture. */
 function showState() {
-  const present = { ...state, connection, targets, frames, input };
+  const imageSilence = state.fps === 0 ? frames.imageSilence : 0; // the server has none, either
+  const present = { ...state, connection, frames, input, imageSilence };
   status.showNotice(status.chooseNotice(present));
+  document.body.classList.toggle('stale', imageSilence > 0);
   refreshToolbar(present);
-  list.refresh(connection.connected);
+  list.refresh(connection.connected, status.standstill(present));
   byId('count').textContent = targets.byId.size || '';
   byId('no-targets').hidden = targets.byId.size > 0;
   requests.place();
@@ -98,10 +100,18 @@ function onClosed(reason) {
     log.report('Connection lost', { level: 'bad' });
   }
   state.reason = reason;
+  state.fps = null;
   status.showConnection(state.everConnected ? 'Reconnecting' : 'Connecting', 'bad');
   status.clearStats();
-  input.cancel();
+  dropDraft('the connection is lost');
   refresh();
+}
+
+/** End drawing, and say that it was in vain. */
+function dropDraft(why) {
+  const box = input.draft?.box;
+  input.cancel();
+  if (box) requests.refuse({ box }, `The box was not sent: ${why}.`);
 }
 
 function onFrame(frame) {
@@ -120,10 +130,13 @@ function onTrackers({ trackers, selected }) {
   state.tracker = trackers.find((tracker) => tracker.name === selected) ?? null;
   status.showTrackers(trackers, selected);
   if (before !== undefined && before !== state.tracker?.name) {
-    input.cancel();
+    dropDraft('another tracker is watched');
     frames.reset();
     targets.clear();
+    requests.forget();
+    status.clearStats();
   }
+  if (!state.tracker?.paused) requests.forget();
   frames.paused = Boolean(state.tracker?.paused);
   frames.update();
   const wanted = sessionStorage.getItem('tracker'); // after a lost connection, or a new start
@@ -140,6 +153,7 @@ function onResult(result) {
 
 function onStats(stats) {
   status.showStats(stats);
+  state.fps = stats.fps;
   state.recording = Boolean(stats.recording);
 }
 
@@ -163,6 +177,11 @@ function select(id) {
 
 function stop(id) {
   if (id) requests.send('stop', { target_id: id }, `Stop ${id}`);
+}
+
+function stopAll() {
+  requests.forget();
+  requests.send('stop', { target_id: '' }, 'Stop all');
 }
 
 async function togglePause() {
@@ -195,7 +214,7 @@ bindToolbar({
   record: toggleRecord,
   fullscreen: toggleFullscreen,
   'show-keys': () => byId('keys').showModal(),
-  'stop-all': () => requests.send('stop', { target_id: '' }, 'Stop all'),
+  'stop-all': stopAll,
 });
 bindKeys({
   ' ': () => { togglePause(); },

@@ -24,11 +24,12 @@ export function drawFrame(context, { frame, result, targets, view, unit }) {
     const style = { colour: targets.colour(each.id), state: each.state, unit, selected };
     drawBox(context, toCanvas(region, view), style);
   }
+  const labels = []; // which do not cover each other
   for (const each of result?.targets ?? []) { // above all boxes
     const region = each.box ?? each.search;
     if (!region) continue;
     const text = labelOf(each, targets.byId.get(each.id));
-    const style = { colour: targets.colour(each.id), unit };
+    const style = { colour: targets.colour(each.id), unit, labels };
     drawLabel(context, toCanvas(region, view), text, view, style);
   }
   context.restore();
@@ -79,18 +80,25 @@ function drawCorners(context, [x, y, w, h], unit) {
   }
 }
 
-/** Write a label above a box; below it, or inside it, where there is no space. */
-export function drawLabel(context, [x, y, w, h], text, view, { colour, unit }) {
+/**
+ * Write a label above a box; below it, or inside it, where there is no space or another one of
+ * `labels`, to which it is added.
+ */
+export function drawLabel(context, [x, y, w, h], text, view, { colour, unit, labels = [] }) {
   const height = 20 * unit;
   const gap = 5 * unit;
   context.save();
   context.font = `600 ${12.5 * unit}px ${FONT}`;
   context.textBaseline = 'middle';
   const width = context.measureText(text).width + 18 * unit;
-  let top = y - gap - height;
-  if (top < view.y) top = y + h + gap;
-  if (top + height > view.y + view.height) top = Math.max(y, view.y) + gap;
   const left = Math.max(view.x, Math.min(x - unit, view.x + view.width - width));
+  const inside = Math.max(y, view.y) + gap;
+  const isFree = (top) => top >= view.y && top + height <= view.y + view.height && !labels.some(
+    (other) => Math.abs(other.top - top) < height
+      && left < other.left + other.width && other.left < left + width,
+  );
+  const top = [y - gap - height, y + h + gap, inside].find(isFree) ?? inside;
+  labels.push({ left, top, width });
   context.fillStyle = 'rgba(10, 13, 17, 0.82)';
   context.beginPath();
   context.roundRect(left, top, width, height, 3 * unit);

@@ -11,19 +11,30 @@ export class Requests {
   constructor(connection, targets, picture, log, onChange) {
     Object.assign(this, { connection, targets, picture, log, onChange });
     this.pending = new Set(); // of {box | point, label}
+    this.paused = new Map(); // by id: those that were given in a pause and start after it
     this.refused = null; // {box | point}, or {} for a refusal that belongs to no place
+  }
+
+  /** What to draw: the boxes and points that have no result yet. */
+  get marks() {
+    return [...this.pending, ...this.paused.values()];
+  }
+
+  /** Forget what was given in a pause. */
+  forget() {
+    this.paused.clear();
   }
 
   /** Send a request; a refusal is shown and logged. Returns the reply. */
   async send(type, fields, what) {
     this.clearRefusal();
     const reply = await this.connection.request(type, fields);
-    if (!reply.ok) this.#refuse({}, `${what}: ${reply.message}`);
+    if (!reply.ok) this.refuse({}, `${what}: ${reply.message}`);
     return reply;
   }
 
   /** Give a target by a box or a point on a frame; the id is empty for a new one. */
-  async give({ frame, id, box, point }) {
+  async give({ frame, id, box, point }, paused) {
     this.clearRefusal();
     const label = id ? `re-initialising ${id}` : 'starting';
     const mark = { box, point, label };
@@ -35,8 +46,16 @@ export class Requests {
       ? await this.connection.request('init', { ...fields, box })
       : await this.connection.request('point', { ...fields, point: [point.x, point.y], radius: 0 });
     this.pending.delete(mark);
-    if (reply.ok) this.targets.given(reply.target_id, image);
-    else this.#refuse(mark, reply.message);
+    if (reply.ok) {
+      this.targets.given(reply.target_id, image);
+      if (paused) {
+        const label = `${reply.target_id} starts after the pause`;
+        this.paused.set(reply.target_id, { box: reply.box, label });
+        this.log.report(label);
+      }
+    } else {
+      this.refuse(mark, reply.message);
+    }
     this.onChange();
   }
 
@@ -49,7 +68,8 @@ export class Requests {
     return true;
   }
 
-  #refuse(mark, message) {
+  /** Show and log a refusal where its box or point is; at the bottom of the picture for {}. */
+  refuse(mark, message) {
     this.clearRefusal();
     this.refused = { box: mark.box, point: mark.point };
     setText(byId('refusal'), message);

@@ -49,8 +49,21 @@ export function showNotice(notice) {
   setText(line, notice[1]);
 }
 
+/** Whether the tracker, which has targets, has sent no result for long. */
+function isSilent(frames) {
+  return Boolean(frames.last?.targets.length) && frames.silence > SILENT_MS;
+}
+
+/** Return why the states of the targets are not those of now, in two words; empty if they are. */
+export function standstill({ connection, tracker, frames, imageSilence }) {
+  if (!connection.connected || imageSilence) return 'not live';
+  if (tracker?.paused) return 'paused';
+  return isSilent(frames) ? 'not live' : '';
+}
+
 /** Choose the notice on the picture. */
-export function chooseNotice({ connection, everConnected, reason, tracker, input, frames }) {
+export function chooseNotice(present) {
+  const { connection, everConnected, reason, tracker, input, frames, imageSilence } = present;
   if (!connection.connected) {
     const why = reason ? ` (${reason})` : '';
     if (!everConnected) return ['warn', `Connecting to the server…${why}`];
@@ -64,10 +77,14 @@ export function chooseNotice({ connection, everConnected, reason, tracker, input
     return ['info', `${what}. Picture frozen: ${keys}Escape cancels.`];
   }
   if (armed) return ['info', `Draw a new box for ${armed}. Escape cancels.`];
+  if (frames.current && imageSilence) {
+    const why = tracker.problem ? ` (${tracker.problem})` : '';
+    return ['bad', `No image for ${duration(imageSilence)}: this is the last one${why}`];
+  }
   if (tracker.problem) return ['warn', tracker.problem];
   if (!frames.current) return ['info', `Waiting for the first image of ${tracker.camera}`];
   if (tracker.paused) return ['info', 'Tracking is paused'];
-  if (frames.last?.targets.length && frames.silence > SILENT_MS) {
+  if (isSilent(frames)) {
     return ['warn', `No result from the tracker for ${duration(frames.silence)}`];
   }
   return null;

@@ -12,8 +12,11 @@ export class TargetList {
     this.rows = new Map(); // by id
   }
 
-  /** Show the targets as they are now; `connected` enables the buttons. */
-  refresh(connected) {
+  /**
+   * Show the targets as they are now; `connected` enables the buttons. A `standstill` is shown
+   * instead of their states.
+   */
+  refresh(connected, standstill) {
     const all = this.targets.all;
     for (const [id, row] of this.rows) {
       if (!this.targets.byId.has(id)) {
@@ -25,7 +28,7 @@ export class TargetList {
       const row = this.rows.get(target.id) ?? this.#createRow(target.id);
       const there = this.list.children[index];
       if (there !== row.item) this.list.insertBefore(row.item, there ?? null);
-      this.#update(row, target, connected);
+      this.#update(row, target, connected, standstill);
     });
   }
 
@@ -62,16 +65,16 @@ export class TargetList {
     return row;
   }
 
-  #update(row, target, connected) {
+  #update(row, target, connected, standstill) {
     const selected = this.targets.selected === target.id;
-    row.item.dataset.state = target.state;
+    row.item.dataset.state = standstill || target.state;
     row.item.style.setProperty('--colour', this.targets.colour(target.id));
     row.pick.setAttribute('aria-pressed', String(selected));
     row.redraw.disabled = row.stop.disabled = !connected;
     setText(row.key, String(target.number));
-    setText(row.state, target.state);
-    setText(row.score, target.score.toFixed(2));
-    setText(row.note, noteOf(target));
+    setText(row.state, standstill || target.state);
+    setText(row.score, standstill ? '–' : target.score.toFixed(2));
+    setText(row.note, noteOf(target, standstill));
     if (target.thumbnail && row.thumb.firstChild !== target.thumbnail) {
       row.thumb.replaceChildren(target.thumbnail);
     }
@@ -89,11 +92,13 @@ function action(name, label, onClick) {
   return button;
 }
 
-function noteOf(target) {
+function noteOf(target, standstill) {
   const since = performance.now() - target.lostAt;
   const lost = target.lostAt === null ? '' : `lost for ${duration(since)}`;
+  const before = standstill && `last ${target.state}`;
   const given = target.operator ? `given by ${target.operator}` : '';
-  return [lost, given].filter(Boolean).join(', ') || `${target.ms.toFixed(0)} ms per image`;
+  const parts = [standstill ? before : lost, given].filter(Boolean);
+  return parts.join(', ') || `${target.ms.toFixed(0)} ms per image`;
 }
 
 /** Draw the scores, 0 to 1, from left to right; where the target was lost there is a bar below. */

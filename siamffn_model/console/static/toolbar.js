@@ -10,11 +10,10 @@ function label(button, text) {
 }
 
 /** Enable what is possible now; show whether tracking is paused and whether it is recorded. */
-export function refreshToolbar({ connection, tracker, targets, frames, recording }) {
+export function refreshToolbar({ connection, tracker, frames, recording }) {
   for (const control of document.querySelectorAll('[data-request]')) {
     const needsTracker = control.id !== 'name' && control.id !== 'tracker';
-    const empty = control.dataset.request === 'targets' && !targets.byId.size;
-    control.disabled = !connection.connected || (needsTracker && !tracker) || empty;
+    control.disabled = !connection.connected || (needsTracker && !tracker);
   }
   byId('snapshot').disabled = !frames.current;
   const paused = Boolean(tracker?.paused);

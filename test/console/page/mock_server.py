@@ -203,7 +203,8 @@ class MockServer:
         number = request.fields.get('request')
         if number is not None and self.answering:
             target_id = request.fields.get('target_id') or 'target_1'
-            values = {} if self.refusal else {'target_id': target_id, 'path': 'bag.mcap'}
+            answer = {'target_id': target_id, 'box': [390, 95, 20, 20], 'path': 'bag.mcap'}
+            values = {} if self.refusal else answer
             await socket.send_str(protocol.reply_message(number, self.refusal, values))
         with self._arrived:
             if request.type == 'ack':

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from siamffn_model.console.backend import TrackerInfo
-from siamffn_model.console.protocol import message
+from siamffn_model.console.protocol import message, trackers_message
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking import State
 
@@ -32,6 +32,15 @@ MEASURE = """(y) => {
     if (g > 200 && r < 120 && b < 110) green.push(x);
   }
   return [blue, green];
+}"""
+
+WHITE = """([x, y, w, h]) => {
+  const canvas = document.getElementById('picture');
+  const scale = Math.min(canvas.width / 640, canvas.height / 360);
+  const left = (canvas.width - 640 * scale) / 2, top = (canvas.height - 360 * scale) / 2;
+  const area = [left + x * scale, top + y * scale, w * scale, h * scale].map(Math.round);
+  const { data } = canvas.getContext('2d').getImageData(...area);
+  return data.some((_, i) => i % 4 === 0 && Math.min(data[i], data[i + 1], data[i + 2]) > 200);
 }"""
 
 
@@ -148,6 +157,19 @@ def test_escape_cancels_drawing(console: Console) -> None:
     console.page.mouse.up()
     console.page.keyboard.press('Space')
     console.server.wait_for('pause')  # sent after anything that the drag might have sent
+    assert not [each for each in console.server.requests if each.type in ('init', 'point')]
+
+
+@pytest.mark.parametrize('button', ['right', 'middle'])
+def test_other_buttons_of_the_mouse_give_no_target(console: Console, button: Any) -> None:
+    console.show(0)
+    console.page.mouse.click(*console.at(400, 100), button=button)
+    console.page.mouse.move(*console.at(100, 100))
+    console.page.mouse.down(button=button)
+    console.page.mouse.move(*console.at(200, 200), steps=3)
+    console.page.mouse.up(button=button)
+    console.page.keyboard.press('Space')
+    console.server.wait_for('pause')
     assert not [each for each in console.server.requests if each.type in ('init', 'point')]
 
 
@@ -278,10 +300,20 @@ def test_a_lost_connection_is_visible_and_heals(browser: Any, server: MockServer
     server.stop()
     console.page.wait_for_selector('#notice:has-text("Connection lost")')
     console.page.wait_for_selector('#refusal:has-text("connection was lost")')
+    console.page.wait_for_selector('.target .state:has-text("not live")')
     enabled = console.page.locator('[data-request]:enabled, .actions button:enabled')
     assert enabled.count() == 0
     console.drag((200, 100), (260, 140))  # has no effect
     server.answering = True
+    server.start()
+    console.page.wait_for_selector('#connection[data-level=ok]')
+    console.show(2)
+    console.page.mouse.move(*console.at(100, 100))
+    console.page.mouse.down()
+    console.page.mouse.move(*console.at(200, 200), steps=3)
+    server.stop()
+    console.page.wait_for_selector('#refusal:has-text("The box was not sent")')
+    console.page.mouse.up()
     server.start()
     console.page.wait_for_selector('#connection[data-level=ok]')
     console.show(1, target('car', around(1)))  # its sequence number is below that of before
@@ -292,6 +324,35 @@ def test_a_lost_connection_is_visible_and_heals(browser: Any, server: MockServer
     assert not [each for each in server.requests if each.type == 'init']
     console.context.close()
     assert [line for line in console.problems if 'ERR_CONNECTION_REFUSED' not in line] == []
+
+
+def test_a_camera_that_has_stopped_is_visible(console: Console) -> None:
+    console.show(0, target('car', around(0)))
+    console.server.stats = {'fps': 0.0, 'dropped': None, 'latency_ms': None}
+    console.page.wait_for_selector('#notice:has-text("No image for")')
+    console.page.wait_for_selector('.target .state:has-text("not live")')
+    text = re.sub(r'\s+', ' ', console.page.locator('.figures').inner_text())
+    assert text == 'Latency \u2013 Frames/s 0.0 Dropped \u2013'
+    console.server.stats = {'fps': 30.0, 'dropped': 0, 'latency_ms': 30.0}
+    console.show(1, target('car', around(1)))
+    console.page.wait_for_selector('.target .state:has-text("TRACKING")')
+    console.server.send(trackers_message((), ''))
+    console.page.wait_for_selector('#notice:has-text("No tracker is running")')
+    assert console.page.locator('.target').count() == 0
+
+
+def test_a_target_that_is_given_in_a_pause_is_shown(console: Console) -> None:
+    console.show(0, target('car', around(0)))
+    console.server.send_trackers(TrackerInfo('/siamffn', '/camera', paused=True))
+    console.page.wait_for_selector('.target .state:has-text("paused")')
+    console.page.mouse.click(*console.at(400, 100))
+    console.page.wait_for_selector('#log:has-text("target_1 starts after the pause")')
+    edge = [387, 98, 6, 14]  # left side of its box
+    console.wait_until(lambda: console.page.evaluate(WHITE, edge))
+    console.server.send_trackers(TrackerInfo('/siamffn', '/camera'))
+    console.show(1, target('target_1', Box(390, 95, 20, 20)))
+    console.page.wait_for_selector('.target .state:has-text("TRACKING")')
+    console.wait_until(lambda: not console.page.evaluate(WHITE, edge))
 
 
 def test_texts_of_the_server_are_no_html(console: Console) -> None:
