@@ -71,6 +71,7 @@ class ConsoleServer:
         application.router.add_get('/', self._page)
         application.router.add_get('/ws', self._websocket)
         application.router.add_static('/static', STATIC)
+        application.on_shutdown.append(self._disconnect)
         application.cleanup_ctx.append(self._lifetime)
         return application
 
@@ -81,12 +82,14 @@ class ConsoleServer:
         ticker.cancel()
         for task in self._tasks:
             task.cancel()
+        await self._loop.run_in_executor(None, self._backend.close)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _disconnect(self, _: web.Application) -> None:
         sockets = [client.socket for client in self._clients.values()]
         await asyncio.gather(
             *(each.close(code=1001, message=b'the server ends') for each in sockets)
         )
-        await self._loop.run_in_executor(None, self._backend.close)
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     # --- HTTP
 

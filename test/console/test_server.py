@@ -486,13 +486,15 @@ async def keep_lags(page: Page, lags: list[float]) -> None:
         page.messages.clear()
 
 
-def test_the_back_end_is_closed_with_the_server() -> None:
-    backends = []
-
+def test_pages_and_back_end_are_closed_with_the_server(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         async with open_console() as console:
-            await console.page()
-            backends.append(console.backend)
-        assert backends[0].closed
+            page = await console.page()
+            closing = asyncio.create_task(console.server.close())
+            with pytest.raises(ConnectionError, match='1001 the server ends'):
+                await page.message('never')
+            await closing
+            assert console.backend.closed
 
     run(scenario)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
