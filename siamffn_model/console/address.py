@@ -28,7 +28,7 @@ def listen(host: str, port: int) -> socket.socket:
         both = host == '::' and socket.has_dualstack_ipv6()
         return socket.create_server(address[:2], family=family, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, 'strerror', None) or 'no such host'
+        reason = str(getattr(error, 'strerror', 'no such host')).partition(' (')[0]
         raise ConfigError(
             f'{host}:{port} cannot be used ({reason}): choose another address or port'
         ) from None

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from siamffn_model.console.backend import Result
 from siamffn_model.console.picture import LEVELS
-from siamffn_model.console.protocol import result_message
+from siamffn_model.console.protocol import message, result_message
 from siamffn_model.console.stream import Stream
 from siamffn_model.errors import ConfigError, ImageError
 
@@ -124,6 +124,7 @@ class Client:
         tracker: name of the tracker that is watched; empty for none.
         stream: that of the tracker.
         pending: number of requests that are not yet answered.
+        points: number of those that search for an object, which takes the tracker's time.
     """
 
     def __init__(self, number: int, socket: web.WebSocketResponse) -> None:
@@ -131,13 +132,14 @@ class Client:
         self.name = f'operator {number}'
         self.tracker = ''
         self.stream: Stream | None = None
-        self.pending = 0
+        self.pending = self.points = 0
         self.quality = Quality()
         self._texts: deque[str] = deque(maxlen=MAX_TEXTS)
         self._in_flight: dict[int, Sent] = {}  # by sequence number
         self._sequence = 0  # of the last image that was sent
         self._result_stamp = -1  # of the last result that was sent
         self._result_time = 0.0
+        self._complaint = ''  # why an image could not be shown
         self._wake = asyncio.Event()
         self._second = 0.0  # begin of the second in which messages are counted
         self._received = 0  # messages in it
@@ -200,20 +202,23 @@ class Client:
         self._sequence = picture.sequence
         level = self.quality.level
         try:
-            message = await asyncio.shield(picture.message(level))  # others wait for it, too
-        except ImageError:
-            return  # the tracker reports it
+            data = await asyncio.shield(picture.message(level))  # others wait for it, too
+        except ImageError as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                self.send(message('event', text=self._complaint, operator='', time=time.time()))
+            return
         await self._send_result(stream, picture.result or stream.result)
-        size = len(message)
+        size = len(data)
         in_flight = size + sum(sent.size for sent in self._in_flight.values())
         self._in_flight[picture.sequence] = Sent(time.monotonic(), level, size, in_flight)
-        await _send(self.socket.send_bytes(message))
+        await _send(self.socket.send_bytes(data))
 
     async def _send_result(self, stream: Stream, result: Result | None) -> None:
         if result is None or result.stamp == self._result_stamp:
             return
         self._result_stamp, self._result_time = result.stamp, time.monotonic()
-        await _send(self.socket.send_str(result_message(result, stream.operators)))
+        await _send(self.socket.send_str(result_message(result, stream.operators, stream.starting)))
 
 
 async def _send(sending: Awaitable[None]) -> None:

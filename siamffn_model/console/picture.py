@@ -39,6 +39,7 @@ LEVELS = (
     Level(480, 50, 0.03),
     Level(320, 40, 0.012),
 )
+MAX_SIDE = 65_500  # pixels; of a JPEG
 BYTES = 400_000  # of an image of the best level, at most, if a JPEG is passed through
 
 
@@ -84,6 +85,8 @@ class Picture:
         if self._image is None:
             self._image = self._frame.decode()
         height, width = self._image.shape[:2]
+        if max(width, height) > MAX_SIDE:
+            raise ImageError(f'an image of {width}x{height} pixels is too large to be shown')
         return pack_frame(
             self.stamp, self.sequence, (width, height), encode_jpeg(self._image, level)
         )

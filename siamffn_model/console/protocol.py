@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from siamffn_model.console.backend import Result, Target, TrackerInfo
 from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.tracking import State
 
 FRAME_HEADER = struct.Struct('<qIHH')  # stamp, sequence number, width and height of the camera
 MAX_TEXT = 4096  # bytes of a message from a page
@@ -43,10 +44,25 @@ def trackers_message(trackers: tuple[TrackerInfo, ...], selected: str) -> str:
     return _dump('trackers', trackers=[each._asdict() for each in trackers], selected=selected)
 
 
-def result_message(result: Result, operators: Mapping[str, str]) -> str:
-    """Return the message with all targets in one image; `operators` maps ids to who gave them."""
+def result_message(
+    result: Result, operators: Mapping[str, str], starting: Collection[str] = ()
+) -> str:
+    """Return the message with all targets in one image.
+
+    `operators` maps ids to who gave them; `starting` are the ids of targets that were given and
+    have not yet reached this image.
+    """
     targets = [_target(each, operators.get(each.id, '')) for each in result.targets]
+    present = {each.id for each in result.targets}
+    targets += [
+        _starting(name, operators.get(name, '')) for name in starting if name not in present
+    ]
     return _dump('result', stamp=str(result.stamp), targets=targets)
+
+
+def _starting(name: str, operator: str) -> dict[str, object]:
+    target = _target(Target(name, State.IDLE, None, None, 0.0, 0, 0, 0.0), operator)
+    return target | {'state': 'STARTING'}
 
 
 def _target(target: Target, operator: str) -> dict[str, object]:

@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from aiohttp import WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -30,10 +30,11 @@ from siamffn_model.errors import ConfigError, NotReadyError, SiamFFNError
 
 LOG = logging.getLogger('siamffn.console')
 STATIC = Path(__file__).parent / 'static'
-COOKIE = 'siamffn_token'
 MAX_CLIENTS = 8
 MAX_PENDING = 8  # requests of a page that are not yet answered
 REQUEST_TIMEOUT = 10.0  # seconds for the back end to answer
+SILENCE = 5.0  # seconds; a connection without a request is closed after once to twice that
+MAX_PATH = 200  # bytes of the path of a request
 HEARTBEAT = 5.0  # seconds between pings, which find pages that are gone
 CLOSE_TIMEOUT = 1.0  # seconds for a page to confirm that its connection is closed
 SEQUENCE_BITS = 32
@@ -64,6 +65,7 @@ class ConsoleServer:
         self._clients: dict[int, Client] = {}
         self._numbers, self._sequence = itertools.count(1), itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._served: WeakSet[object] = WeakSet()  # connections that have sent a request
 
     def application(self) -> web.Application:
         """Return the web application."""
@@ -74,6 +76,16 @@ class ConsoleServer:
         application.on_shutdown.append(self._disconnect)
         application.cleanup_ctx.append(self._lifetime)
         return application
+
+    async def close_silent(self, server: web.Server) -> None:
+        """Close the connections that send no request: each takes a file descriptor."""
+        silent: set[object] = set()
+        while True:
+            await asyncio.sleep(SILENCE)
+            for connection in server.connections:
+                if connection in silent and connection.transport not in self._served:
+                    connection.force_close()
+            silent = set(server.connections)
 
     async def _lifetime(self, _: web.Application) -> Any:
         self._backend.open(self)
@@ -98,12 +110,15 @@ class ConsoleServer:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Refuse other hosts, other origins and pages without the token."""
-        if not is_own_host(request.host):
+        self._served.add(request.transport)
+        if not is_own_host(request.headers.get('Host', '')):
             raise web.HTTPForbidden(text='unknown host: open the address that the console prints\n')
         origin = request.headers.get('Origin')
-        if origin is not None and urlsplit(origin).netloc != request.host:
+        if origin not in (None, f'http://{request.host}', f'https://{request.host}'):
             raise web.HTTPForbidden(text='another origin: open the address of the console itself\n')
-        given = request.query.get('token') or request.cookies.get(COOKIE, '')
+        if len(request.rel_url.raw_path) > MAX_PATH:
+            raise web.HTTPNotFound(text='no such page\n')
+        given = request.query.get('token') or request.cookies.get(_cookie(request), '')
         if self._token and not hmac.compare_digest(given.encode(), self._token.encode()):
             raise web.HTTPUnauthorized(text='no valid token: open the address with ?token=...\n')
         response = await handler(request)
@@ -114,7 +129,7 @@ class ConsoleServer:
     async def _page(self, request: web.Request) -> web.StreamResponse:
         if 'token' in request.query and self._token:
             redirect = web.Response(status=303, headers={'Location': '/'})
-            redirect.set_cookie(COOKIE, self._token, httponly=True, samesite='Strict')
+            redirect.set_cookie(_cookie(request), self._token, httponly=True, samesite='Strict')
             return redirect
         return web.FileResponse(STATIC / 'index.html')
 
@@ -129,9 +144,10 @@ class ConsoleServer:
             max_msg_size=protocol.MAX_TEXT,
             compress=False,
         )
-        if not page.can_prepare(request):
-            raise web.HTTPBadRequest(text='a WebSocket is required\n')
-        await page.prepare(request)
+        try:
+            await page.prepare(request)
+        except ValueError:
+            raise web.HTTPBadRequest(text='a WebSocket is required\n') from None
         if len(self._clients) >= MAX_CLIENTS:
             await page.close(code=1013, message=b'8 pages are open: close one of them')
             return page
@@ -149,7 +165,10 @@ class ConsoleServer:
         return page
 
     async def _run(self, client: Client) -> None:
-        await client.run()
+        try:
+            await client.run()
+        except Exception:
+            LOG.exception('internal error: page %d is disconnected', client.number)
         await client.socket.close()
 
     def _greet(self, client: Client) -> None:
@@ -194,8 +213,12 @@ class ConsoleServer:
         elif client.pending >= MAX_PENDING:
             text = f'{MAX_PENDING} requests are not yet answered: wait for them'
             client.send(protocol.reply_message(fields['request'], text))
+        elif request.type == 'point' and client.points:
+            text = 'the last click is not yet answered: wait for it'
+            client.send(protocol.reply_message(fields['request'], text))
         else:
             client.pending += 1
+            client.points += request.type == 'point'
             task = asyncio.create_task(self._answer(client, request))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -217,6 +240,7 @@ class ConsoleServer:
             )
         finally:
             client.pending -= 1
+            client.points -= request.type == 'point'
 
     async def _perform(self, client: Client, request: Request) -> Mapping[str, object]:
         kind, fields, tracker = request.type, request.fields, client.tracker
@@ -236,12 +260,13 @@ class ConsoleServer:
                 )
             )
             answer = await _result(future)
-            stream.set_operator(answer.target_id, client.name)
+            stream.give(answer.target_id, client.name)
             self._event(tracker, f'target {answer.target_id} is given', client.name)
             return {'target_id': answer.target_id, 'box': list(answer.box)}
         if kind == 'stop':
             target_id = fields['target_id']
             await _result(self._backend.stop(tracker, target_id))
+            stream.forget(target_id)
             self._event(
                 tracker,
                 f'target {target_id} is stopped' if target_id else 'all targets are stopped',
@@ -301,16 +326,15 @@ class ConsoleServer:
         while True:
             await asyncio.sleep(1)
             for client in self._clients.values():
-                if stream := client.stream:
-                    figures = stream.figures()
-                    client.send(
-                        protocol.message(
-                            'stats',
-                            **figures,
-                            clients=len(self._clients),
-                            recording=stream.recording,
-                        )
+                stream = client.stream or Stream()
+                client.send(
+                    protocol.message(
+                        'stats',
+                        **stream.figures(),
+                        clients=len(self._clients),
+                        recording=stream.recording,
                     )
+                )
 
     # --- the back end's reports, in any thread
 
@@ -373,6 +397,12 @@ class ConsoleServer:
             client.wake()
 
 
+def _cookie(request: web.Request) -> str:
+    """Return the name of the cookie with the token: of this port, as cookies belong to a host."""
+    assert request.transport
+    return f'siamffn_token_{request.transport.get_extra_info("sockname")[1]}'
+
+
 def _line(text: str) -> str:
     """Return a text without line breaks and control characters, which file names may contain."""
     return ''.join(each if each.isprintable() else '\ufffd' for each in text)
@@ -422,9 +452,12 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         await web.SockSite(runner, listening).start()
+        assert runner.server
+        closing = asyncio.create_task(server.close_silent(runner.server))
         for address in reachable(listening):
             open_log(f'http://{address}/' + (f'?token={token}' if token else ''))
         await stop.wait()
+        closing.cancel()
     finally:
         await runner.cleanup()
 
@@ -432,7 +465,7 @@ async def _serve(
 def _name_refusal(record: logging.LogRecord) -> bool:
     """Let a request that is not HTTP be one line in the log, without a traceback."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError):
+    if isinstance(error, HttpProcessingError | web.RequestPayloadError):
         record.levelno, record.levelname = logging.WARNING, 'WARNING'
         record.msg, record.args = 'a request is refused: %s', (type(error).__name__,)
         record.exc_info = None

@@ -29,6 +29,8 @@ class Stream:
     def __init__(self) -> None:
         self.result: Result | None = None
         self._operators: dict[str, tuple[str, float]] = {}  # with the time of the last sight
+        self._starting: dict[str, float] = {}  # times when targets were given
+        self._missed: set[str] = set()  # those of them that were not in the result after that
         self.recording = ''
         self._pictures: deque[Picture] = deque(maxlen=KEPT_PICTURES)
         self._arrivals: deque[float] = deque(maxlen=MAX_RATE)
@@ -41,8 +43,8 @@ class Stream:
         return bool(self.result and self.result.targets)
 
     def add_frame(self, frame: CameraFrame, sequence: int, pool: Executor) -> Picture | None:
-        """Add an image; return None if its stamp is that of the image before."""
-        if self._pictures and self._pictures[-1].stamp == frame.stamp:
+        """Add an image; return None if its stamp is that of the image before, and not 0."""
+        if self._pictures and self._pictures[-1].stamp == frame.stamp != 0:
             return None
         if self._pictures and frame.stamp < self._pictures[-1].stamp:
             self._pictures.clear()  # time has jumped back
@@ -60,6 +62,10 @@ class Stream:
             if picture.stamp == result.stamp:
                 picture.result = result
                 self._latencies.append((now, now - picture.arrival))
+        present = {target.id for target in result.targets}
+        for name in self._missed & present:
+            self.forget(name)
+        self._missed.update(self._starting.keys() - present)
         for target in result.targets:
             if target.id in self._operators:
                 self._operators[target.id] = self._operators[target.id][0], now
@@ -70,8 +76,22 @@ class Stream:
         oldest = time.monotonic() - CATCH_UP_SECONDS
         return {name: who for name, (who, seen) in self._operators.items() if seen > oldest}
 
-    def set_operator(self, target_id: str, operator: str) -> None:
+    @property
+    def starting(self) -> list[str]:
+        """The ids of targets that were given and may still have to reach the newest image."""
+        oldest = time.monotonic() - CATCH_UP_SECONDS
+        return [name for name, given in self._starting.items() if given > oldest]
+
+    def forget(self, target_id: str) -> None:
+        """Take that a target has started or was stopped; all if the id is empty."""
+        for name in [target_id] if target_id else list(self._starting):
+            self._starting.pop(name, None)
+            self._missed.discard(name)
+
+    def give(self, target_id: str, operator: str) -> None:
         """Take who has given a target."""
+        self.forget(target_id)
+        self._starting[target_id] = time.monotonic()
         self._operators = {
             name: entry for name, entry in self._operators.items() if name in self.operators
         }

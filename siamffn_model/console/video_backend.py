@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from siamffn_model.console.backend import Answer, CameraFrame, Listener, Result, Target, TrackerInfo
 from siamffn_model.errors import ConfigError, DataError, SiamFFNError
@@ -30,6 +29,13 @@ BUFFER_SECONDS, BUFFER_MEGABYTES = 10.0, 1000.0  # of images for boxes that arri
 RETRY_SECONDS = 2.0  # until a source that has failed is opened again
 Given = TypeVar('Given')
 Wanted = TypeVar('Wanted')
+
+
+class _Place(NamedTuple):
+    """An image of a repeated video: how often the video has ended before, and its number."""
+
+    turn: int
+    number: int
 
 
 class VideoBackend:
@@ -55,11 +61,13 @@ class VideoBackend:
         self._problem = ''  # of the source
         self._complaint = ''  # the last problem that was reported as an event
         self._repeated = False
+        self._lock = threading.Lock()  # a target is not started after it was stopped
         self._ids = itertools.count(1)
-        self._stamps: dict[int, int] = {}  # number of each image of the video by its stamp
-        self._number = 0  # of the newest
-        self._given: dict[str, tuple[int, Box]] = {}  # number of the image and box of each target
-        self._waiting: set[str] = set()  # targets whose image has not yet come in this turn
+        self._turn = 0
+        self._newest = _Place(0, 0)
+        self._stamps: dict[int, _Place] = {}  # of the last images
+        self._given: dict[str, tuple[_Place, Box]] = {}  # where each target was started last
+        self._waiting: set[str] = set()  # targets that have not yet been found in this turn
         self._listener: Listener
         self._closed = threading.Event()
         self._pipeline = TrackingPipeline(
@@ -99,17 +107,19 @@ class VideoBackend:
         return next(name for number in self._ids if (name := str(number)) not in self._given)
 
     def _remember(self, answer: Answer, stamp: int) -> Answer:
-        self._given[answer.target_id] = self._stamps.get(stamp, self._number), answer.box
-        self._waiting.discard(answer.target_id)
+        with self._lock:
+            self._given[answer.target_id] = self._stamps.get(stamp, self._newest), answer.box
+            self._waiting.discard(answer.target_id)
         return answer
 
     def stop(self, tracker: str, target_id: str) -> Future[None]:
         """See `Backend`."""
         waits = target_id in self._waiting
-        for name in [target_id] if target_id else list(self._given):
-            self._given.pop(name, None)
-            self._waiting.discard(name)
-        future = self._pipeline.stop(target_id)
+        with self._lock:
+            for name in [target_id] if target_id else list(self._given):
+                self._given.pop(name, None)
+                self._waiting.discard(name)
+            future = self._pipeline.stop(target_id)
         return _done() if waits else _map(future, lambda _: None)
 
     def pause(self, tracker: str, paused: bool) -> Future[None]:
@@ -173,19 +183,16 @@ class VideoBackend:
             self._problem = ''
             self._report()
         stamp = time.time_ns()
-        self._number = number
-        self._stamps[stamp] = number
+        self._newest = self._stamps[stamp] = _Place(self._turn, number)
         while next(iter(self._stamps)) < stamp - BUFFER_SECONDS * 1e9:
             del self._stamps[next(iter(self._stamps))]
         self._listener.on_frame(TRACKER, CameraFrame(stamp, lambda: image))
         self._pipeline.push(Frame(stamp, lambda: image, image.nbytes, stamp, time.monotonic()))
-        for name in self._waiting.copy():
-            if name in self._given and self._given[name][0] == number:
-                future = self._pipeline.init(self._given[name][1], stamp, name)
-                future.add_done_callback(partial(self._begin, name))
-
-    def _begin(self, name: str, _: Future[str]) -> None:
-        self._waiting.discard(name)
+        with self._lock:
+            for name, (place, box) in self._given.items():
+                if place.turn < self._turn and place.number == number:
+                    self._given[name] = self._newest, box
+                    self._pipeline.init(box, stamp, name)
 
     def _fail(self, problem: str) -> None:
         """Report why there are no images, the same reason as an event only once."""
@@ -198,10 +205,10 @@ class VideoBackend:
 
     def _restart(self) -> None:
         """Stop the targets, which the first image does not show where the last one did."""
-        if len(set(self._stamps.values())) == 1:
+        if self._newest.number == 0:
             return  # a single image
-        self._waiting.update(self._given)
-        self._pipeline.stop()
+        self._turn += 1
+        self._pipeline.stop().add_done_callback(lambda _: self._waiting.update(self._given))
         if not self._repeated:
             self._repeated = True
             self._listener.on_event(TRACKER, f'{self._camera} has ended and is repeated')
@@ -209,9 +216,12 @@ class VideoBackend:
     # --- in the tracker's thread
 
     def _on_result(self, frame: Frame, targets: tuple[TargetStatus, ...]) -> None:
-        current = [_target(each) for each in targets if each.frame_number == frame.number]
-        waiting = [_waiting(each) for each in self._waiting - {each.id for each in targets}]
-        self._listener.on_result(TRACKER, Result(frame.stamp, current + waiting))
+        found = {each.id: _target(each) for each in targets if each.frame_number == frame.number}
+        self._waiting -= found.keys()
+        for name in self._given.copy():
+            if name in self._waiting:
+                found[name] = _waiting(name)
+        self._listener.on_result(TRACKER, Result(frame.stamp, tuple(found.values())))
 
     def _on_error(self, error: Exception) -> None:
         self._listener.on_event(TRACKER, f'an image was not tracked: {error}')

@@ -11,7 +11,7 @@ import cv2
 from siamffn_model.errors import DataError, ImageError
 from siamffn_model.imaging.image import Image
 
-LIVE_SOURCE = re.compile(r'[a-z]+:/.*|/dev/video\d+|\d+')  # a stream's address, or a camera
+LIVE_SOURCE = re.compile(r'[a-z]+:/.*|/dev/video\d+|\d+', re.I)  # a stream's address, or a camera
 TIMEOUT = 5.0  # seconds for a stream to open, and to deliver the next image
 LOW_DELAY = {'rtsp_transport': 'tcp', 'fflags': 'nobuffer', 'flags': 'low_delay'}
 

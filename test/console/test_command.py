@@ -33,8 +33,26 @@ def test_the_page_is_served_until_a_signal(sequence: Path, number: int) -> None:
     assert address.startswith('http://127.0.0.1:')
     with urllib.request.urlopen(address) as page:
         assert page.status == 200 and b'<html' in page.read()
-    with pytest.raises(urllib.error.HTTPError, match='400'):
-        urllib.request.urlopen(address + 'x' * 9000)
+    port = int(address.rstrip('/').rpartition(':')[2])
+    silent = [socket.create_connection(('127.0.0.1', port), timeout=30) for _ in range(3)]
+    start = f'Host: 127.0.0.1:{port}\r\n'
+    key = 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \xff\r\nOrigin: http://127.0.0.1:'
+    upgrade = f'{start}Connection: Upgrade\r\nUpgrade: websocket\r\n{key}{port}\r\n'
+    compressed = f'{start}Content-Encoding: gzip\r\nContent-Length: 3\r\n'
+    for request, status in (
+        (f'GET /{"x" * 9000} HTTP/1.1\r\n{start}\r\n', 400),
+        (f'GET /static/{"a" * 300} HTTP/1.1\r\n{start}\r\n', 404),
+        (f'GET / HTTP/1.1\r\n{start}Origin: http://[\r\n\r\n', 403),
+        ('GET / HTTP/1.0\r\n\r\n', 403),
+        (f'GET /ws HTTP/1.1\r\n{upgrade}\r\n', 400),
+        (f'POST / HTTP/1.1\r\n{compressed}\r\nabc', 405),
+    ):
+        with socket.create_connection(('127.0.0.1', port), timeout=30) as connection:
+            connection.sendall(request.encode('latin-1'))
+            assert int(connection.recv(1000).split()[1]) == status, request
+    for connection in silent:
+        assert connection.recv(1) == b''  # closed by the server
+        connection.close()
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 0

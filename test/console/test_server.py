@@ -224,6 +224,8 @@ def test_pages_beyond_eight_are_refused() -> None:
         ({'Origin': 'http://evil.example'}, 403),
         ({'Origin': 'null'}, 403),
         ({'Host': '[::1'}, 403),
+        ({'Origin': 'http://['}, 403),
+        ({'Origin': 'http://a\u2100b'}, 403),
         ({}, 200),
     ],
 )
@@ -264,7 +266,9 @@ def test_a_token_is_required_and_becomes_a_cookie() -> None:
                 assert (page.status, page.headers['Location']) == (303, '/')
                 cookie = page.headers['Set-Cookie']
                 assert 'HttpOnly' in cookie and 'SameSite=Strict' in cookie
-            headers = {'Cookie': 'siamffn_token=secret', 'Origin': console.origin}
+            name = f'siamffn_token_{console.server.port}'  # another console has another cookie
+            assert cookie.startswith(f'{name}=secret;')
+            headers = {'Cookie': f'{name}=secret', 'Origin': console.origin}
             await console.page(headers=headers)
 
     run(scenario)
@@ -340,6 +344,95 @@ def test_the_figures_are_those_of_the_last_second() -> None:
             assert stats['latency_ms'] >= 0
             stats = await page.message('stats', fps=0.0)
             assert (stats['received'], stats['dropped'], stats['latency_ms']) == (1, None, None)
+
+    run(scenario)
+
+
+def test_a_target_that_was_given_is_starting_until_it_is_found() -> None:
+    """Also one that is given again: results in between are not those of a stopped target."""
+
+    async def states(page: Page, number: int) -> list[tuple[str, str]]:
+        result = await page.message('result', stamp=str(number * 10**6))
+        return [(each['id'], each['state']) for each in result['targets']]
+
+    async def scenario() -> None:
+        async with open_console() as console:
+            page, other, backend = await console.page(), await console.page(), console.backend
+            give = {'stamp': '0', 'box': [10, 20, 30, 40], 'target_id': '1'}
+            await page.request('init', **give)
+            backend.result(1)
+            assert await states(page, 1) == await states(other, 1) == [('1', 'STARTING')]
+            backend.result(2, [target('1')])
+            assert await states(page, 2) == [('1', 'TRACKING')]
+            await page.request('init', **give)
+            backend.result(3, [target('1')])  # an image before the one it was given in
+            assert await states(page, 3) == [('1', 'TRACKING')]
+            backend.result(4)
+            assert await states(page, 4) == [('1', 'STARTING')]
+            await page.request('stop', target_id='1')
+            backend.result(5)
+            assert await states(page, 5) == []
+            await page.request('init', **give)
+            backend.result(6)
+            backend.result(7, [target('1')])
+            backend.result(8)  # stopped by somebody else
+            assert await states(page, 8) == []
+
+    run(scenario)
+
+
+def test_pages_without_a_tracker_stay_connected() -> None:
+    """They reconnect if they receive nothing for long."""
+
+    async def scenario() -> None:
+        async with open_console() as console:
+            page = await console.page()
+            console.backend.listener.on_trackers([])
+            await page.message('trackers', selected='')
+            page.messages.clear()
+            assert (await page.message('stats'))['fps'] == 0
+
+    run(scenario)
+
+
+def test_images_without_stamps_are_shown() -> None:
+    async def scenario() -> None:
+        async with open_console() as console:
+            page = await console.page()
+            for _ in range(3):
+                console.backend.frame(0)
+                count = len(page.frames)
+                await page.until(lambda count=count: len(page.frames) > count)
+
+    run(scenario)
+
+
+def test_an_image_that_is_too_large_is_named_once() -> None:
+    async def scenario() -> None:
+        async with open_console() as console:
+            page = await console.page()
+            image = np.zeros((10, 70_000, 3), np.uint8)
+            for stamp in (1, 2, 3):
+                frame = CameraFrame(stamp, lambda: image)
+                console.backend.listener.on_frame(LEFT, frame)
+                await page.request('stop', target_id='')
+            console.backend.frame(1)
+            await page.until(lambda: page.frames)
+            texts = [each['text'] for each in page.messages if each['type'] == 'event']
+            assert texts.count('an image of 70000x10 pixels is too large to be shown') == 1
+
+    run(scenario)
+
+
+def test_one_click_at_a_time() -> None:
+    async def scenario() -> None:
+        async with open_console() as console:
+            page = await console.page()
+            console.backend.answers = False
+            fields = {'stamp': '0', 'point': [5, 5], 'radius': 0, 'target_id': ''}
+            await page.send('point', request=100, **fields)
+            reply = await page.request('point', **fields)
+            assert reply['message'] == 'the last click is not yet answered: wait for it'
 
     run(scenario)
 

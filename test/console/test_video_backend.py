@@ -187,7 +187,13 @@ def test_a_live_source_that_fails_is_opened_again(
 
 
 def test_names_of_live_sources(tmp_path: Path) -> None:
-    for source in ('0', '/dev/video2', 'rtsp://192.168.1.10/stream', 'http://robot:8080/'):
+    for source in (
+        '0',
+        '/dev/video2',
+        'RTSP://camera/',
+        'rtsp://192.168.1.10/stream',
+        'http://robot:8080/',
+    ):
         assert is_live(source), source
     for source in ('video.mp4', 'folder', './0', '/data/0.mp4'):
         assert not is_live(source), source

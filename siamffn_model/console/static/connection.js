@@ -107,6 +107,15 @@ export class Connection {
     this.retryTimer = setTimeout(() => this.open(), pause);
     this.attempts += 1;
     this.listener.onClosed(reason);
+    if (!reason) this.#askWhy();
+  }
+
+  /** A console that was started again may have another token. */
+  async #askWhy() {
+    const response = await fetch('/', { method: 'HEAD', cache: 'no-store' }).catch(() => null); // not running
+    if (response?.status === 401 && !this.connected) {
+      this.listener.onClosed('the token is no longer valid: open the address that the console prints now');
+    }
   }
 
   /** Counts checks, not time: a page that was stopped for a while has messages to read first. */

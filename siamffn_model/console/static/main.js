@@ -15,7 +15,7 @@ import { bindToolbar, refreshToolbar, saveSnapshot, toggleFullscreen } from './t
 
 const REFRESH_MS = 250; // of figures in the list; states are shown at once
 const CHANGES = {
-  started: ['is tracked', 'info'],
+  started: ['starts', 'info'],
   stopped: ['has been stopped', 'info'],
   lost: ['is LOST', 'bad'],
   found: ['is found again', 'info'],
@@ -28,9 +28,9 @@ const targets = new Targets(onTargetChange);
 const frames = new FrameQueue(() => picture.invalidate());
 const connection = new Connection({ onOpen, onClosed, onFrame, onMessage });
 const picture = new Picture(byId('picture'), targets, scene, onResize);
-const requests = new Requests(connection, targets, picture, log, refresh);
+const requests = new Requests(connection, targets, picture, log, obstacle, refresh);
 const input = new BoxInput(picture, frames, targets, {
-  onGive: (given) => requests.give(given, state.tracker.paused),
+  onGive: (given) => requests.give(given),
   onSelect: select,
   onChange: refresh,
   isEnabled: () => connection.connected && Boolean(state.tracker),
@@ -64,9 +64,20 @@ function refresh() {
   picture.invalidate();
 }
 
+/** Milliseconds without an image; 0 if the server receives some, or the next is not overdue. */
+function silence() {
+  return state.fps === 0 ? frames.imageSilence : 0;
+}
+
+/** Return what a target that is given now waits for; empty if it starts at once. */
+function obstacle() {
+  if (silence()) return 'when images come';
+  return state.tracker?.paused ? 'after the pause' : '';
+}
+
 /** Show the present state beside and above the picture. */
 function showState() {
-  const imageSilence = state.fps === 0 ? frames.imageSilence : 0; // the server has none, either
+  const imageSilence = silence();
   const present = { ...state, connection, frames, input, imageSilence };
   status.showNotice(status.chooseNotice(present));
   document.body.classList.toggle('stale', imageSilence > 0);
@@ -99,7 +110,7 @@ function onClosed(reason) {
   if (state.reason === '' && state.everConnected && byId('connection').dataset.level === 'ok') {
     log.report('Connection lost', { level: 'bad' });
   }
-  state.reason = reason;
+  state.reason = reason || state.reason; // the last attempt may know less
   state.fps = null;
   status.showConnection(state.everConnected ? 'Reconnecting' : 'Connecting', 'bad');
   status.clearStats();
@@ -136,7 +147,6 @@ function onTrackers({ trackers, selected }) {
     requests.forget();
     status.clearStats();
   }
-  if (!state.tracker?.paused) requests.forget();
   frames.paused = Boolean(state.tracker?.paused);
   frames.update();
   const wanted = sessionStorage.getItem('tracker'); // after a lost connection, or a new start
@@ -147,6 +157,7 @@ function onTrackers({ trackers, selected }) {
 }
 
 function onResult(result) {
+  requests.forget();
   targets.update(result);
   frames.addResult(result);
 }

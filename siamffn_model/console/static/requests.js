@@ -7,22 +7,25 @@ const REFUSAL_MS = 8000;
 const GAP = 8; // CSS pixels between a box and its refusal
 
 export class Requests {
-  /** `onChange()` is called when something is to be drawn. */
-  constructor(connection, targets, picture, log, onChange) {
-    Object.assign(this, { connection, targets, picture, log, onChange });
+  /**
+   * `obstacle()` says when a target that is given now starts, if not at once. `onChange()` is called
+   * when something is to be drawn.
+   */
+  constructor(connection, targets, picture, log, obstacle, onChange) {
+    Object.assign(this, { connection, targets, picture, log, obstacle, onChange });
     this.pending = new Set(); // of {box | point, label}
-    this.paused = new Map(); // by id: those that were given in a pause and start after it
+    this.held = new Map(); // by id: those that were given and can start only later
     this.refused = null; // {box | point}, or {} for a refusal that belongs to no place
   }
 
   /** What to draw: the boxes and points that have no result yet. */
   get marks() {
-    return [...this.pending, ...this.paused.values()];
+    return [...this.pending, ...this.held.values()];
   }
 
-  /** Forget what was given in a pause. */
+  /** Forget what was to start later: results come again. */
   forget() {
-    this.paused.clear();
+    this.held.clear();
   }
 
   /** Send a request; a refusal is shown and logged. Returns the reply. */
@@ -34,7 +37,7 @@ export class Requests {
   }
 
   /** Give a target by a box or a point on a frame; the id is empty for a new one. */
-  async give({ frame, id, box, point }, paused) {
+  async give({ frame, id, box, point }) {
     this.clearRefusal();
     const label = id ? `re-initialising ${id}` : 'starting';
     const mark = { box, point, label };
@@ -48,9 +51,10 @@ export class Requests {
     this.pending.delete(mark);
     if (reply.ok) {
       this.targets.given(reply.target_id, image);
-      if (paused) {
-        const label = `${reply.target_id} starts after the pause`;
-        this.paused.set(reply.target_id, { box: reply.box, label });
+      const obstacle = this.obstacle();
+      if (obstacle) {
+        const label = `${reply.target_id} starts ${obstacle}`;
+        this.held.set(reply.target_id, { box: reply.box, label });
         this.log.report(label);
       }
     } else {

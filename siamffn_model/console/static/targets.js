@@ -69,7 +69,7 @@ export class Targets {
     const now = performance.now();
     if (target.state !== 'LOST') target.lostAt = null;
     else target.lostAt ??= now;
-    if (now - target.sampled >= SAMPLE_MS) {
+    if (target.state !== 'STARTING' && now - target.sampled >= SAMPLE_MS) {
       target.sampled = now;
       target.history.push({ score: target.score, state: target.state });
       if (target.history.length > HISTORY) target.history.shift();

@@ -63,6 +63,7 @@ class MockServer:
         acknowledged: sequence numbers that the page has acknowledged.
         refusal: if not empty, the next requests are refused with it.
         answering: whether requests are answered.
+        token_is_wrong: whether everything is refused.
         stats: the figures that are sent regularly.
     """
 
@@ -71,6 +72,7 @@ class MockServer:
         self.acknowledged: list[int] = []
         self.refusal = ''
         self.answering = True
+        self.token_is_wrong = False
         self.stats: dict[str, object] = {
             'fps': 30.0,
             'received': 9,
@@ -151,7 +153,7 @@ class MockServer:
     # --- in the thread of the loop
 
     async def _start(self) -> None:
-        app = web.Application()
+        app = web.Application(middlewares=[self._guard])
         app.router.add_get('/', self._page)
         app.router.add_get('/ws', self._connect)
         app.router.add_static('/static/', STATIC)
@@ -172,6 +174,13 @@ class MockServer:
 
     async def _add_policy(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers['Content-Security-Policy'] = POLICY
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if self.token_is_wrong:
+            raise web.HTTPUnauthorized
+        response: web.StreamResponse = await handler(request)
+        return response
 
     async def _page(self, request: web.Request) -> web.FileResponse:
         return web.FileResponse(STATIC / 'index.html')

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from siamffn_model.console.backend import TrackerInfo
-from siamffn_model.console.protocol import message, trackers_message
+from siamffn_model.console.backend import Result, TrackerInfo
+from siamffn_model.console.protocol import message, result_message, trackers_message
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking import State
 
@@ -331,6 +331,8 @@ def test_a_camera_that_has_stopped_is_visible(console: Console) -> None:
     console.server.stats = {'fps': 0.0, 'dropped': None, 'latency_ms': None}
     console.page.wait_for_selector('#notice:has-text("No image for")')
     console.page.wait_for_selector('.target .state:has-text("not live")')
+    console.page.mouse.click(*console.at(400, 100))
+    console.page.wait_for_selector('#log:has-text("target_1 starts when images come")')
     text = re.sub(r'\s+', ' ', console.page.locator('.figures').inner_text())
     assert text == 'Latency \u2013 Frames/s 0.0 Dropped \u2013'
     console.server.stats = {'fps': 30.0, 'dropped': 0, 'latency_ms': 30.0}
@@ -353,6 +355,32 @@ def test_a_target_that_is_given_in_a_pause_is_shown(console: Console) -> None:
     console.show(1, target('target_1', Box(390, 95, 20, 20)))
     console.page.wait_for_selector('.target .state:has-text("TRACKING")')
     console.wait_until(lambda: not console.page.evaluate(WHITE, edge))
+
+
+def test_a_target_that_starts_again_stays_in_the_list(console: Console) -> None:
+    console.show(0, target('car', around(0), processed=9), target('van', Box(300, 200, 60, 60)))
+    console.page.keyboard.press('1')
+    starting = result_message(
+        Result(stamp_of(1), [target('van', Box(300, 200, 60, 60))]), {}, ['car']
+    )
+    console.server.send(starting)
+    console.server.send_image(1)
+    console.page.wait_for_selector('.target:has-text("car") .state:has-text("STARTING")')
+    assert console.page.locator('.pick[aria-pressed=true]:has-text("car")').count() == 1
+    console.show(2, target('car', around(2)), target('van', Box(300, 200, 60, 60)))
+    console.page.wait_for_selector('.target:has-text("car") .state:has-text("TRACKING")')
+    assert console.page.locator('.pick[aria-pressed=true]:has-text("car")').count() == 1
+    assert 'stopped' not in console.page.locator('#log').inner_text()
+
+
+def test_a_new_token_is_named(browser: Any, server: MockServer) -> None:
+    console = Console(browser, server)
+    server.stop()
+    console.page.wait_for_selector('#notice:has-text("Connection lost")')
+    server.token_is_wrong = True
+    server.start()
+    console.page.wait_for_selector('#notice:has-text("open the address that the console prints")')
+    console.context.close()
 
 
 def test_texts_of_the_server_are_no_html(console: Console) -> None:
