@@ -112,9 +112,11 @@ export class Connection {
 
   /** A console that was started again may have another token. */
   async #askWhy() {
-    const response = await fetch('/', { method: 'HEAD', cache: 'no-store' }).catch(() => null); // not running
+    const options = { method: 'HEAD', cache: 'no-store' };
+    const response = await fetch('/', options).catch(() => null); // null: it is not running
     if (response?.status === 401 && !this.connected) {
-      this.listener.onClosed('the token is no longer valid: open the address that the console prints now');
+      const remedy = 'open the address that the console prints now';
+      this.listener.onClosed(`the token is no longer valid: ${remedy}`);
     }
   }
 

@@ -8,8 +8,8 @@ const GAP = 8; // CSS pixels between a box and its refusal
 
 export class Requests {
   /**
-   * `obstacle()` says when a target that is given now starts, if not at once. `onChange()` is called
-   * when something is to be drawn.
+   * `obstacle()` says when a target that is given now starts, if not at once. `onChange()` is
+   * called when something is to be drawn.
    */
   constructor(connection, targets, picture, log, obstacle, onChange) {
     Object.assign(this, { connection, targets, picture, log, obstacle, onChange });

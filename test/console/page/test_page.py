@@ -285,7 +285,7 @@ def test_images_are_acknowledged_and_not_decoded_while_hidden(console: Console) 
     console.server.send_image(1)
     console.page.keyboard.press('Space')
     console.server.wait_for('pause')
-    assert console.server.acknowledged == [1, 2]
+    console.wait_until(lambda: console.server.acknowledged == [1, 2])
     console.page.evaluate('document.hidden = false')
     console.show(2)
 
