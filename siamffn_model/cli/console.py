@@ -38,7 +38,7 @@ def console(
     or folder DIR of images is repeated. Ctrl-C ends the server.
     """
     with require_extra('console', 'siamffn console'):
-        from siamffn_model.console.server import run
+        from siamffn_model.console.serving import run
     from siamffn_model.console.address import listen
     from siamffn_model.console.video_backend import VideoBackend
     from siamffn_model.imaging.live_source import is_live

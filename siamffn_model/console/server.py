@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import itertools
 import logging
-import secrets
-import signal
-import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
 
 from aiohttp import WSMsgType, web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from siamffn_model.console import protocol
-from siamffn_model.console.address import is_loopback, is_own_host, reachable
+from siamffn_model.console.access import Access
 from siamffn_model.console.backend import Backend, CameraFrame, Result, TrackerInfo
 from siamffn_model.console.client import Client
 from siamffn_model.console.protocol import Request
@@ -33,19 +27,9 @@ STATIC = Path(__file__).parent / 'static'
 MAX_CLIENTS = 8
 MAX_PENDING = 8  # requests of a page that are not yet answered
 REQUEST_TIMEOUT = 10.0  # seconds for the back end to answer
-SILENCE = 5.0  # seconds; a connection without a request is closed after once to twice that
-MAX_PATH = 200  # bytes of the path of a request
 HEARTBEAT = 5.0  # seconds between pings, which find pages that are gone
 CLOSE_TIMEOUT = 1.0  # seconds for a page to confirm that its connection is closed
 SEQUENCE_BITS = 32
-HEADERS = {
-    'Content-Security-Policy': "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-    'X-Content-Type-Options': 'nosniff',
-    'Referrer-Policy': 'no-referrer',
-    'Cache-Control': 'no-store',
-}
 
 
 class ConsoleServer:
@@ -53,11 +37,11 @@ class ConsoleServer:
 
     Args:
         backend: the trackers.
-        token: text that pages must present; None for none.
+        access: decides who may connect.
     """
 
-    def __init__(self, backend: Backend, token: str | None = None) -> None:
-        self._backend, self._token = backend, token
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend, self._access = backend, access
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(1, 'encoding')
         self._streams: dict[str, Stream] = {}
@@ -65,27 +49,16 @@ class ConsoleServer:
         self._clients: dict[int, Client] = {}
         self._numbers, self._sequence = itertools.count(1), itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._served: WeakSet[object] = WeakSet()  # connections that have sent a request
 
     def application(self) -> web.Application:
         """Return the web application."""
-        application = web.Application(middlewares=[self._guard])
+        application = web.Application(middlewares=[self._access.guard])
         application.router.add_get('/', self._page)
         application.router.add_get('/ws', self._websocket)
         application.router.add_static('/static', STATIC)
         application.on_shutdown.append(self._disconnect)
         application.cleanup_ctx.append(self._lifetime)
         return application
-
-    async def close_silent(self, server: web.Server) -> None:
-        """Close the connections that send no request: each takes a file descriptor."""
-        silent: set[object] = set()
-        while True:
-            await asyncio.sleep(SILENCE)
-            for connection in server.connections:
-                if connection in silent and connection.transport not in self._served:
-                    connection.force_close()
-            silent = set(server.connections)
 
     async def _lifetime(self, _: web.Application) -> Any:
         self._backend.open(self)
@@ -105,33 +78,8 @@ class ConsoleServer:
 
     # --- HTTP
 
-    @web.middleware
-    async def _guard(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        """Refuse other hosts, other origins and pages without the token."""
-        self._served.add(request.transport)
-        if not is_own_host(request.headers.get('Host', '')):
-            raise web.HTTPForbidden(text='unknown host: open the address that the console prints\n')
-        origin = request.headers.get('Origin')
-        if origin not in (None, f'http://{request.host}', f'https://{request.host}'):
-            raise web.HTTPForbidden(text='another origin: open the address of the console itself\n')
-        if len(request.rel_url.raw_path) > MAX_PATH:
-            raise web.HTTPNotFound(text='no such page\n')
-        given = request.query.get('token') or request.cookies.get(_cookie(request), '')
-        if self._token and not hmac.compare_digest(given.encode(), self._token.encode()):
-            raise web.HTTPUnauthorized(text='no valid token: open the address with ?token=...\n')
-        response = await handler(request)
-        if not response.prepared:
-            response.headers.update(HEADERS)
-        return response
-
     async def _page(self, request: web.Request) -> web.StreamResponse:
-        if 'token' in request.query and self._token:
-            redirect = web.Response(status=303, headers={'Location': '/'})
-            redirect.set_cookie(_cookie(request), self._token, httponly=True, samesite='Strict')
-            return redirect
-        return web.FileResponse(STATIC / 'index.html')
+        return self._access.enter(request) or web.FileResponse(STATIC / 'index.html')
 
     # --- WebSocket
 
@@ -397,12 +345,6 @@ class ConsoleServer:
             client.wake()
 
 
-def _cookie(request: web.Request) -> str:
-    """Return the name of the cookie with the token: of this port, as cookies belong to a host."""
-    assert request.transport
-    return f'siamffn_token_{request.transport.get_extra_info("sockname")[1]}'
-
-
 def _line(text: str) -> str:
     """Return a text without line breaks and control characters, which file names may contain."""
     return ''.join(each if each.isprintable() else '\ufffd' for each in text)
@@ -414,59 +356,3 @@ async def _result(future: Future[Any]) -> Any:
         return await asyncio.wait_for(asyncio.wrap_future(future), REQUEST_TIMEOUT)
     except (asyncio.TimeoutError, CancelledError):
         raise NotReadyError('the tracker does not answer: check that it is active') from None
-
-
-def run(
-    backend: Backend,
-    listening: socket.socket,
-    token: str | None = None,
-    open_log: Callable[[str], None] = print,
-) -> None:
-    """Serve until SIGINT or SIGTERM.
-
-    Args:
-        backend: the trackers; it is closed at the end.
-        listening: what `listen` returned; it is closed at the end.
-        token: text that pages must present; None for a random one, unless only programs on this
-            machine can reach the socket.
-        open_log: receives each address of the page.
-    """
-    if token is None and not is_loopback(listening):
-        token = secrets.token_urlsafe(16)
-    asyncio.run(_serve(backend, listening, token, open_log))
-
-
-async def _serve(
-    backend: Backend,
-    listening: socket.socket,
-    token: str | None,
-    open_log: Callable[[str], None],
-) -> None:
-    server = ConsoleServer(backend, token)
-    logger = LOG.getChild('http')
-    logger.addFilter(_name_refusal)
-    runner = web.AppRunner(server.application(), access_log=None, logger=logger)
-    await runner.setup()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        await web.SockSite(runner, listening).start()
-        assert runner.server
-        closing = asyncio.create_task(server.close_silent(runner.server))
-        for address in reachable(listening):
-            open_log(f'http://{address}/' + (f'?token={token}' if token else ''))
-        await stop.wait()
-        closing.cancel()
-    finally:
-        await runner.cleanup()
-
-
-def _name_refusal(record: logging.LogRecord) -> bool:
-    """Let a request that is not HTTP be one line in the log, without a traceback."""
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, HttpProcessingError | web.RequestPayloadError):
-        record.levelno, record.levelname = logging.WARNING, 'WARNING'
-        record.msg, record.args = 'a request is refused: %s', (type(error).__name__,)
-        record.exc_info = None
-    return True

@@ -27,7 +27,7 @@ def main(args: list[str] | None = None) -> int:
     os.nice(NICE)
     try:
         with require_extra('console', 'the console'):
-            from siamffn_model.console.server import run
+            from siamffn_model.console.serving import run
         with ros_context(arguments[1:]):
             with ros_errors():
                 node = make_node()

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 from aiohttp.test_utils import TestServer
 
+from siamffn_model.console.access import Access
 from siamffn_model.console.protocol import FRAME_HEADER
 from siamffn_model.console.server import ConsoleServer
 
@@ -98,7 +99,7 @@ class Console:
 @asynccontextmanager
 async def open_console(token: str | None = None) -> AsyncIterator[Console]:
     backend = FakeBackend()
-    server = TestServer(ConsoleServer(backend, token).application(), host='127.0.0.1')
+    server = TestServer(ConsoleServer(backend, Access(token)).application(), host='127.0.0.1')
     await server.start_server()
     async with aiohttp.ClientSession() as session:
         yield Console(server, session, backend)
