@@ -110,7 +110,7 @@ class Stream:
                 return picture
         return None
 
-    def figures(self) -> Mapping[str, float | None]:
+    def figures(self) -> dict[str, float | None]:
         """Return the figures of the last second.
 
         `fps`, `received` images, how many of them the tracker has left out (`dropped`), and its

@@ -333,21 +333,6 @@ def test_an_event_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> No
     ]
 
 
-def test_the_figures_are_those_of_the_last_second() -> None:
-    async def scenario() -> None:
-        async with open_console() as console:
-            page = await console.page()
-            console.backend.frame(1)
-            console.backend.result(1, [target('1')])
-            stats = await page.message('stats')
-            assert (stats['fps'], stats['received'], stats['dropped']) == (1.0, 1, 1)
-            assert stats['latency_ms'] >= 0
-            stats = await page.message('stats', fps=0.0)
-            assert (stats['received'], stats['dropped'], stats['latency_ms']) == (1, None, None)
-
-    run(scenario)
-
-
 def test_a_target_that_was_given_is_starting_until_it_is_found() -> None:
     """Also one that is given again: results in between are not those of a stopped target."""
 
