@@ -1,0 +1,136 @@
+"""The requests to track and to stop, of all ground stations: one at a time, each executed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pymavlink.dialects.v20 import common as mavlink
+
+from siamffn_model.errors import NotReadyError, SiamFFNError
+
+REPEAT = 4.0  # seconds; QGroundControl repeats a command after 3 s without an acknowledgement
+PROGRESS = 1.0  # seconds between two acknowledgements that a request is in progress
+MAX_REQUESTS = 32  # that are remembered
+BUSY = mavlink.MAV_RESULT_TEMPORARILY_REJECTED
+
+
+class Sender(NamedTuple):
+    """The system id and the component id of who has sent a message."""
+
+    system: int
+    component: int
+
+
+@dataclass
+class Request:
+    """A command to track or to stop.
+
+    Attributes:
+        parameters: of the command; a copy has the same sender, command and parameters.
+        start: starts what is requested.
+        received: time of the last copy.
+        progress: time of the last acknowledgement.
+        future: of `start`, once it has been called.
+        result: MAV_RESULT; None before it is known.
+        error: why it was refused; empty if it was not.
+    """
+
+    sender: Sender
+    command: int
+    parameters: tuple[float, ...]
+    start: Callable[[], Future[Any]]
+    received: float
+    progress: float = 0.0
+    future: Future[Any] | None = None
+    result: int | None = None
+    error: str = ''
+
+    def is_copy_of(self, other: Request) -> bool:
+        """Return whether both are the same command of the same sender."""
+        mine = (self.sender, self.command, self.parameters)
+        return mine == (other.sender, other.command, other.parameters)
+
+
+class RequestQueue:
+    """Executes one request after the other; the newest replaces those that wait.
+
+    A command to track that arrives again within `REPEAT` is a copy, as of a ground station that has
+    missed the acknowledgement. It is answered, but not executed again: its box was drawn on an
+    earlier image. If another command came in between, it is refused.
+    """
+
+    def __init__(self) -> None:
+        self._requests: list[Request] = []  # oldest first
+        self._running: Request | None = None
+        self._waiting: Request | None = None
+        self._replaced: list[Request] = []
+
+    def is_last(self, request: Request) -> bool:
+        """Return whether no other request came after this one."""
+        return self._requests[-1] is request
+
+    def add(self, request: Request, once: bool) -> int | None:
+        """Add a request; return the result of an earlier copy, None if there is nothing to answer.
+
+        Args:
+            request: to be executed.
+            once: whether a copy is not executed again.
+        """
+        earlier = self._find(request) if once else None
+        if earlier is None:
+            self._remember(request)
+            if self._waiting:
+                self._waiting.result = BUSY
+                self._replaced.append(self._waiting)
+            self._waiting = request
+            return None
+        earlier.received = request.received
+        if not self.is_last(earlier):
+            return BUSY
+        return earlier.result if earlier.result is not None else mavlink.MAV_RESULT_IN_PROGRESS
+
+    def _find(self, request: Request) -> Request | None:
+        return next(
+            (
+                each
+                for each in reversed(self._requests)
+                if each.is_copy_of(request) and request.received - each.received < REPEAT
+            ),
+            None,
+        )
+
+    def _remember(self, request: Request) -> None:
+        request.progress = request.received
+        self._requests = [*self._requests[1 - MAX_REQUESTS :], request]
+
+    def step(self, now: float) -> list[tuple[Request, int]]:
+        """Start the next request if the last one is done; return what to acknowledge now."""
+        answers = [(each, BUSY) for each in self._replaced]
+        self._replaced.clear()
+        if (running := self._running) and running.future and running.future.done():
+            running.result, running.error = _result(running.future)
+            answers.append((running, running.result))
+            self._running = None
+        if self._running is None and self._waiting:
+            self._running, self._waiting = self._waiting, None
+            self._running.future = self._running.start()
+        for each in (self._running, self._waiting):
+            if each and now - each.progress >= PROGRESS:
+                each.progress = now
+                answers.append((each, mavlink.MAV_RESULT_IN_PROGRESS))
+        return answers
+
+
+def _result(future: Future[Any]) -> tuple[int, str]:
+    """Return the MAV_RESULT of a request that is done, and why it was refused."""
+    error = future.exception()
+    if error is None:
+        return mavlink.MAV_RESULT_ACCEPTED, ''
+    if isinstance(error, NotReadyError):
+        return mavlink.MAV_RESULT_TEMPORARILY_REJECTED, str(error)
+    if isinstance(error, SiamFFNError):
+        return mavlink.MAV_RESULT_FAILED, str(error)
+    return mavlink.MAV_RESULT_FAILED, f'internal error: {error!r}'
