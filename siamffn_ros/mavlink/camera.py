@@ -243,7 +243,8 @@ class CameraComponent:
             self._on_result(request, result, now)
         self._observe(now)
         if now >= self._next_heartbeat:
-            self._next_heartbeat = now + HEARTBEAT_PERIOD
+            due = self._next_heartbeat + HEARTBEAT_PERIOD
+            self._next_heartbeat = due if due > now else now + HEARTBEAT_PERIOD
             outgoing.append(Outgoing(messages.heartbeat()))
         outgoing += self._status(now)
         outgoing += [Outgoing(each) for each in self._texts]
@@ -278,13 +279,11 @@ class CameraComponent:
         """Return the tracking status if it is time; the end of tracking does not wait."""
         if not self._intervals:
             return []
-        corners = self._corners()
-        due = now - self._last_status >= min(self._intervals.values())
-        if not due and not (self._shown and corners is None):
+        corners, interval = self._corners(), min(self._intervals.values())
+        due = self._last_status + interval
+        if now < due and not (self._shown and corners is None):
             return []
-        # Sent at equal intervals, also if this call is late.
-        late = now - self._last_status - min(self._intervals.values())
-        self._last_status = now - (late if 0 <= late < MIN_INTERVAL else 0)
+        self._last_status = due if due <= now < due + interval else now
         self._shown = corners is not None
         return [Outgoing(messages.tracking_status(corners))]
 

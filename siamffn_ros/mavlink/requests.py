@@ -11,9 +11,10 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from siamffn_model.errors import NotReadyError, SiamFFNError
 
-REPEAT = 4.0  # seconds; QGroundControl repeats a command after 3 s without an acknowledgement
+REPEAT = 4.0  # seconds; QGroundControl repeats a command 3 s after it, or its acknowledgement
 PROGRESS = 1.0  # seconds between two acknowledgements that a request is in progress
 MAX_REQUESTS = 32  # that are remembered
+IN_PROGRESS = mavlink.MAV_RESULT_IN_PROGRESS
 BUSY = mavlink.MAV_RESULT_TEMPORARILY_REJECTED
 
 
@@ -31,8 +32,7 @@ class Request:
     Attributes:
         parameters: of the command; a copy has the same sender, command and parameters.
         start: starts what is requested.
-        received: time of the last copy.
-        progress: time of the last acknowledgement.
+        time: of its last copy or acknowledgement, in seconds.
         future: of `start`, once it has been called.
         result: MAV_RESULT; None before it is known.
         error: why it was refused; empty if it was not.
@@ -42,8 +42,7 @@ class Request:
     command: int
     parameters: tuple[float, ...]
     start: Callable[[], Future[Any]]
-    received: float
-    progress: float = 0.0
+    time: float
     future: Future[Any] | None = None
     result: int | None = None
     error: str = ''
@@ -57,9 +56,10 @@ class Request:
 class RequestQueue:
     """Executes one request after the other; the newest replaces those that wait.
 
-    A command to track that arrives again within `REPEAT` is a copy, as of a ground station that has
-    missed the acknowledgement. It is answered, but not executed again: its box was drawn on an
-    earlier image. If another command came in between, it is refused.
+    A command to track that arrives again within `REPEAT` of the last copy or acknowledgement is a
+    copy, as of a ground station that has missed the acknowledgement. It is answered, but not
+    executed again: its box was drawn on an earlier image. If another command came in between, it is
+    refused.
     """
 
     def __init__(self) -> None:
@@ -81,47 +81,48 @@ class RequestQueue:
         """
         earlier = self._find(request) if once else None
         if earlier is None:
-            self._remember(request)
+            self._requests = [*self._requests[1 - MAX_REQUESTS :], request]
             if self._waiting:
                 self._waiting.result = BUSY
                 self._replaced.append(self._waiting)
             self._waiting = request
             return None
-        earlier.received = request.received
+        earlier.time = request.time
         if not self.is_last(earlier):
             return BUSY
-        return earlier.result if earlier.result is not None else mavlink.MAV_RESULT_IN_PROGRESS
+        return IN_PROGRESS if earlier.result is None else earlier.result
 
     def _find(self, request: Request) -> Request | None:
         return next(
             (
                 each
                 for each in reversed(self._requests)
-                if each.is_copy_of(request) and request.received - each.received < REPEAT
+                if each.is_copy_of(request) and request.time - each.time < REPEAT
             ),
             None,
         )
-
-    def _remember(self, request: Request) -> None:
-        request.progress = request.received
-        self._requests = [*self._requests[1 - MAX_REQUESTS :], request]
 
     def step(self, now: float) -> list[tuple[Request, int]]:
         """Start the next request if the last one is done; return what to acknowledge now."""
         answers = [(each, BUSY) for each in self._replaced]
         self._replaced.clear()
-        if (running := self._running) and running.future and running.future.done():
+        while (running := self._next()) and running.future and running.future.done():
             running.result, running.error = _result(running.future)
+            running.time = now
             answers.append((running, running.result))
             self._running = None
+        for each in (self._running, self._waiting):
+            if each and now - each.time >= PROGRESS:
+                each.time = now
+                answers.append((each, IN_PROGRESS))
+        return answers
+
+    def _next(self) -> Request | None:
+        """Return the request that is executed; start the one that waits if there is none."""
         if self._running is None and self._waiting:
             self._running, self._waiting = self._waiting, None
             self._running.future = self._running.start()
-        for each in (self._running, self._waiting):
-            if each and now - each.progress >= PROGRESS:
-                each.progress = now
-                answers.append((each, mavlink.MAV_RESULT_IN_PROGRESS))
-        return answers
+        return self._running
 
 
 def _result(future: Future[Any]) -> tuple[int, str]:
