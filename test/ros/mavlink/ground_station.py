@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
+import random
+import time
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,15 +19,33 @@ from siamffn_ros.mavlink.camera_messages import CameraDescription
 
 VEHICLE, CAMERA = 1, 100
 SIZE = 1280, 720
+COMMANDS = 512, 511, 521, 522, 525, 527, 2004, 2005, 2010, 2504, 2505
+NUMBERS = 0, 1, -1, 0.2, 0.4, 0.9, 259, 269, 275, 500_000, math.nan, math.inf, 1e38
 URI = 'rtsp://127.0.0.1:8554/front'
 
 
 class Station:
-    """A MAVLink component that packs its messages and parses those of others."""
+    """A MAVLink component that packs its messages.
 
-    def __init__(self, system: int = 255, component: int = 190) -> None:
+    Args:
+        key: with which messages are signed; empty: not at all.
+        ahead: seconds by which the time in its signatures is ahead.
+    """
+
+    def __init__(
+        self, system: int = 255, component: int = 190, key: bytes = b'', ahead: float = 0.0
+    ) -> None:
         self.address = system, component
-        self._packer = mavlink.MAVLink(None, system, component)
+        self._key, self._ahead = key, ahead
+        self._packer = self.parser()
+
+    def parser(self) -> Any:
+        """Return a parser that accepts only messages that are signed with the same key."""
+        codec = mavlink.MAVLink(None, *self.address)
+        if self._key:
+            codec.signing.secret_key, codec.signing.sign_outgoing = self._key, True
+            codec.signing.timestamp = int((time.time() + self._ahead - 1420070400) * 1e5)
+        return codec
 
     def pack(self, message: Any) -> bytes:
         """Return the bytes of a message, numbered."""
@@ -49,6 +70,17 @@ class Station:
         )
 
 
+def heartbeat(autopilot: bool = True) -> Any:
+    """Return the heartbeat of an autopilot, or of another component."""
+    kind = mavlink.MAV_AUTOPILOT_PX4 if autopilot else mavlink.MAV_AUTOPILOT_INVALID
+    return mavlink.MAVLink_heartbeat_message(mavlink.MAV_TYPE_QUADROTOR, kind, 0, 0, 4, 3)
+
+
+def text(words: str) -> Any:
+    """Return a message with a text."""
+    return mavlink.MAVLink_statustext_message(mavlink.MAV_SEVERITY_INFO, words.encode())
+
+
 def parse(data: bytes) -> Any:
     """Return the only message in these bytes."""
     (message,) = mavlink.MAVLink(None).parse_buffer(data)
@@ -60,6 +92,27 @@ def received(outgoing: Outgoing, sequence: int = 0) -> Any:
     packer = mavlink.MAVLink(None, VEHICLE, CAMERA)
     packer.seq = sequence
     return parse(outgoing.message.pack(packer))
+
+
+class RandomMessages:
+    """Messages of every kind, with random values; half of them commands to the camera."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._kinds = list(mavlink.mavlink_map.values())
+        self._stations = [Station(255, 190), Station(1, 1), Station(7, 42)]
+
+    def next(self) -> bytes:
+        """Return the bytes of a message."""
+        choose = self._random.choice
+        station = choose(self._stations)
+        if self._random.random() < 0.5:
+            target = choose((VEHICLE, VEHICLE, 0, 9)), choose((CAMERA, CAMERA, 0, 1))
+            parameters = [choose((choose(NUMBERS), self._random.random())) for _ in range(7)]
+            command = choose((*COMMANDS, self._random.randrange(65536)))
+            return station.command(command, *parameters, system=target[0], component=target[1])
+        kind = choose(self._kinds)
+        return station.pack_payload(kind, self._random.randbytes(kind.unpacker.size))
 
 
 class KeptTargets:
