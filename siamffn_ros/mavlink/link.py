@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pymavlink.dialects.v20 import common as mavlink
 
@@ -26,6 +25,16 @@ DEFAULT_SYSTEM = 1  # of a vehicle that is not known yet, and has to be addresse
 SIGNING_EPOCH = 1420070400  # 2015-01-01 in Unix time, from which signatures count 10 us
 
 
+class Logger(Protocol):
+    """A logger of Python or of ROS."""
+
+    def info(self, message: str) -> object:
+        """Log what has recovered."""
+
+    def warning(self, message: str) -> object:
+        """Log what is wrong."""
+
+
 class Link:
     """A MAVLink 2 connection of one component.
 
@@ -38,7 +47,7 @@ class Link:
         system_id: of the vehicle; 0 to take it from the heartbeat of the autopilot.
         signing_key: see `read_signing_key`; messages that are not signed so are ignored. Empty: no
             signatures.
-        log: receives lines on what goes wrong or recovers.
+        logger: receives lines on what goes wrong or recovers.
         now: time in seconds, as for all methods.
 
     Raises `ConfigError` for a URL that is not valid, or a UDP address that cannot be used.
@@ -50,11 +59,11 @@ class Link:
         component_id: int,
         system_id: int,
         signing_key: bytes,
-        log: Callable[[str], object],
+        logger: Logger,
         now: float,
     ) -> None:
         check_url(url)
-        self._url, self._component_id, self._log = url, component_id, log
+        self._url, self._component_id, self._logger = url, component_id, logger
         self._given_system, self._found_system = system_id, 0
         self._signing = _signing(signing_key)
         self._signed: dict[tuple[int, int, int], int] = {}  # time stamps of valid signatures
@@ -138,7 +147,7 @@ class Link:
             return
         if sender == (self.system_id, self._component_id) and not self._warned_of_twin:
             self._warned_of_twin = True
-            self._log(
+            self._logger.warning(
                 f'another component is {sender.system}/{sender.component}, too: set component_id '
                 'to one that no other camera of this vehicle has'
             )
@@ -150,13 +159,13 @@ class Link:
         if known and sender.system != known and (self._given_system or not silent):
             return  # another vehicle
         if self._found_system != sender.system or self._hinted:
-            self._log(f'vehicle {sender.system} found')
+            self._logger.info(f'vehicle {sender.system} found')
         self._found_system, self._heard, self._hinted = sender.system, now, False
 
     def _check_vehicle(self, now: float) -> None:
         if now - self._heard > HINT_AFTER and not self._hinted:
             self._hinted = True
-            self._log(
+            self._logger.warning(
                 f'no heartbeat of an autopilot on {self._url} for {HINT_AFTER:g} s: check the '
                 'address, and that the autopilot or router sends to it'
             )
@@ -199,7 +208,7 @@ class Link:
             except OSError as error:
                 self._fail(error, now)
             else:
-                self._log(f'{self._url} is open again')
+                self._logger.info(f'{self._url} is open again')
                 self._problem = ''
         return self.transport
 
@@ -210,7 +219,9 @@ class Link:
         self._next_open = now + REOPEN_PERIOD
         if str(error) != self._problem:
             self._problem = str(error)
-            self._log(f'{self._url} has failed ({error}): trying again every {REOPEN_PERIOD:g} s')
+            self._logger.warning(
+                f'{self._url} has failed ({error}): trying again every {REOPEN_PERIOD:g} s'
+            )
 
 
 def read_signing_key(path: str) -> bytes:

@@ -56,7 +56,13 @@ class RunningLink:
     def __init__(self, url: str, system: int = 0, key: bytes = b'') -> None:
         self.now = 100.0
         self.log: list[str] = []
-        self.link = Link(url, CAMERA, system, key, self.log.append, self.now)
+        self.link = Link(url, CAMERA, system, key, self, self.now)
+
+    def info(self, message: str) -> None:
+        """Keep a line of the log."""
+        self.log.append(message)
+
+    warning = info
 
     def poll(self, seconds: float = 0.0) -> list[Any]:
         """Let the time pass and return the messages."""

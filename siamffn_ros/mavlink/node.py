@@ -1,0 +1,117 @@
+"""The node `mavlink_camera`: one tracker as a MAVLink camera."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.clock import Clock
+from rclpy.node import Node
+
+from siamffn_model.console.backend import Target
+from siamffn_model.errors import ConfigError
+from siamffn_ros.mavlink.camera import CameraComponent, Outgoing
+from siamffn_ros.mavlink.camera_messages import MAX_URI_LENGTH, STREAM_TYPES, CameraDescription
+from siamffn_ros.mavlink.link import Link, read_signing_key
+from siamffn_ros.mavlink.tracker import TrackerTargets
+
+PERIOD = 0.02  # seconds between two looks at the connection
+PARAMETERS = {  # name: default, range, description
+    'url': (
+        'udpin:127.0.0.1:14540',
+        None,
+        'Connection: udpin:HOST:PORT, udpout:HOST:PORT or serial:DEVICE:BAUD.',
+    ),
+    'tracker': ('tracker', None, 'Name of the tracker node; relative names are in our namespace.'),
+    'component_id': (100, (100, 105), 'MAVLink component id of this camera.'),
+    'system_id': (0, (0, 255), "The vehicle's MAVLink system id; 0: that in its heartbeat."),
+    'video_latency': (
+        0.0,
+        (0.0, 10.0),
+        'Seconds from an image until the box drawn on it arrives; 0: boxes are for the newest one.',
+    ),
+    'video_uri': ('', None, 'rtsp://, udp:// or tcp:// address of the video; empty: none.'),
+    'signing_file': ('', None, 'File with the passphrase of signed messages; empty: unsigned.'),
+}
+
+
+class MavlinkCamera(Node):
+    """Connects a tracker node to a vehicle and its ground stations.
+
+    Raises `ConfigError` for parameters that cannot be used, and exceptions of rclpy for values of
+    other types or out of range.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('mavlink_camera')
+        for name, (default, limits, description) in PARAMETERS.items():
+            self.declare_parameter(name, default, _descriptor(description, limits))
+        values = {name: self.get_parameter(name).value for name in PARAMETERS}
+        tracker = _absolute(self, values['tracker'])
+        camera = CameraDescription(tracker.lstrip('/'), _checked_uri(values['video_uri']))
+        self._link = Link(
+            values['url'],
+            values['component_id'],
+            values['system_id'],
+            read_signing_key(values['signing_file']),
+            self.get_logger(),
+            time.monotonic(),
+        )
+        self._targets = TrackerTargets(self, tracker, values['video_latency'], self._on_result)
+        self._camera = CameraComponent(self._targets, camera, values['component_id'])
+        # The system's clock: with use_sim_time the node's own clock may stand still.
+        self.create_timer(PERIOD, self._exchange, clock=Clock())
+
+    def _exchange(self) -> None:
+        """Answer what has arrived, and send what is due."""
+        now = time.monotonic()
+        messages = self._link.poll(now)
+        self._camera.system_id = self._link.system_id
+        for message in messages:
+            self._send(self._camera.handle(message, now), now)
+        self._send(self._camera.tick(now), now)
+
+    def _on_result(self, target: Target | None, stamp: int) -> None:
+        """Take the target of an image; only a target that is followed concerns anybody here."""
+
+    def _send(self, outgoing: Iterable[Outgoing], now: float) -> None:
+        for each in outgoing:
+            self._link.send(each, now)
+
+    def close(self) -> None:
+        """Close the connection, and end what was asked of the tracker."""
+        self._targets.close()
+        self._link.close()
+
+
+def _descriptor(description: str, limits: tuple[float, float] | None) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=description, read_only=True)
+    if limits and isinstance(limits[0], int):
+        descriptor.integer_range = [IntegerRange(from_value=limits[0], to_value=limits[1], step=1)]
+    elif limits:
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=limits[0], to_value=limits[1], step=0.0)
+        ]
+    return descriptor
+
+
+def _absolute(node: Node, name: str) -> str:
+    """Return the full name of a node; raises `ConfigError` for an empty one."""
+    if not name.strip('/'):
+        raise ConfigError('tracker is empty: give the name of the tracker node, such as /tracker')
+    return name if name.startswith('/') else f'{node.get_namespace().rstrip("/")}/{name}'
+
+
+def _checked_uri(uri: str) -> str:
+    """Return an address that fits into a message; raises `ConfigError` for any other."""
+    if uri and (
+        uri.partition('://')[0] not in STREAM_TYPES
+        or not uri.isascii()
+        or len(uri) >= MAX_URI_LENGTH
+    ):
+        raise ConfigError(
+            f'video_uri {uri!r} is not an rtsp://, udp:// or tcp:// address of less than '
+            f'{MAX_URI_LENGTH} ASCII characters: give one, or none'
+        )
+    return uri
