@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import socket
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -92,6 +94,44 @@ def received(outgoing: Outgoing, sequence: int = 0) -> Any:
     packer = mavlink.MAVLink(None, VEHICLE, CAMERA)
     packer.seq = sequence
     return parse(outgoing.message.pack(packer))
+
+
+class Peer:
+    """A MAVLink component with a UDP socket of its own."""
+
+    def __init__(self, port: int, system: int, component: int) -> None:
+        self.station = Station(system, component)
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(('127.0.0.1', 0))
+        self.socket.settimeout(0)
+        self.remote = '127.0.0.1', port
+
+    def send(self, data: bytes) -> None:
+        """Send a datagram."""
+        self.socket.sendto(data, self.remote)
+
+    def datagrams(self) -> Iterator[bytes]:
+        """Yield the datagrams that have arrived."""
+        while True:
+            try:
+                yield self.socket.recv(65535)
+            except BlockingIOError:
+                return
+
+    def received(self) -> list[Any]:
+        """Return the messages that have arrived."""
+        return [parse(data) for data in self.datagrams()]
+
+    def texts(self) -> list[str]:
+        """Return the texts that have arrived."""
+        return [each.text for each in self.received()]
+
+
+def free_port() -> int:
+    """Return a UDP port that is free."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(('127.0.0.1', 0))
+        return int(probe.getsockname()[1])
 
 
 class RandomMessages:

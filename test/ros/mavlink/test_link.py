@@ -20,34 +20,18 @@ from siamffn_ros.mavlink.camera import Outgoing
 from siamffn_ros.mavlink.link import Link, read_signing_key
 from siamffn_ros.mavlink.requests import Sender
 
-from .ground_station import CAMERA, VEHICLE, RandomMessages, Station, heartbeat, text
+from .ground_station import (
+    CAMERA,
+    VEHICLE,
+    Peer,
+    RandomMessages,
+    Station,
+    free_port,
+    heartbeat,
+    text,
+)
 
 MEGABYTE = 2**20
-
-
-class Peer:
-    """A MAVLink component with a UDP socket of its own."""
-
-    def __init__(self, port: int, system: int, component: int) -> None:
-        self.station = Station(system, component)
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(('127.0.0.1', 0))
-        self.socket.settimeout(0)
-        self.remote = '127.0.0.1', port
-
-    def send(self, data: bytes) -> None:
-        """Send a datagram."""
-        self.socket.sendto(data, self.remote)
-
-    def received(self) -> list[str]:
-        """Return the texts that have arrived."""
-        found = []
-        while True:
-            try:
-                data = self.socket.recv(65535)
-            except BlockingIOError:
-                return found
-            found += [each.text for each in mavlink.MAVLink(None).parse_buffer(data)]
 
 
 class RunningLink:
@@ -112,13 +96,6 @@ def peer() -> Iterator[Callable[..., Peer]]:
         each.socket.close()
 
 
-def free_port() -> int:
-    """Return a UDP port that is free."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(('127.0.0.1', 0))
-        return int(probe.getsockname()[1])
-
-
 def test_the_heartbeat_of_the_autopilot_gives_the_system_id(start: Any, peer: Any) -> None:
     running = start()
     ground, other, autopilot = peer(running, 255, 190), peer(running, 9, 25), peer(running, 42, 1)
@@ -131,7 +108,7 @@ def test_the_heartbeat_of_the_autopilot_gives_the_system_id(start: Any, peer: An
     running.wait_for(1)
     assert running.link.system_id == 42
     running.send('ready')
-    assert [ground.received(), other.received(), autopilot.received()] == [['ready']] * 3
+    assert [ground.texts(), other.texts(), autopilot.texts()] == [['ready']] * 3
 
 
 def test_another_vehicle_takes_over_only_when_the_first_is_silent(start: Any, peer: Any) -> None:
@@ -165,7 +142,7 @@ def test_an_answer_goes_to_its_receiver_only(start: Any, peer: Any) -> None:
     running.wait_for(3)
     running.send('answer', Sender(254, 190))
     running.send('to a component behind one of them', Sender(253, 190))
-    assert [each.received() for each in peers] == [
+    assert [each.texts() for each in peers] == [
         ['to a component behind one of them'],
         ['answer', 'to a component behind one of them'],
         ['to a component behind one of them'],
@@ -179,7 +156,7 @@ def test_an_autopilot_that_restarts_is_followed_to_its_new_port(start: Any, peer
         autopilot.send(autopilot.station.pack(heartbeat()))
         running.wait_for(1)
         running.send('answer', Sender(1, 1))
-        assert autopilot.received() == ['answer']
+        assert autopilot.texts() == ['answer']
     assert len(running.link._peers) == 16
     running.now += 100
     running.send('to all')

@@ -1,0 +1,250 @@
+"""The node mavlink_camera and a tracker node as processes; pymavlink is autopilot and operator."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from siamffn_model.datasets.synthetic import Scene
+from siamffn_model.imaging.geometry import Box, iou
+from siamffn_ros.mavlink.pixels import to_box, to_corners
+from siamffn_ros.messages.conversions import to_box as to_pixels
+
+from .ground_station import CAMERA, VEHICLE, Peer, acknowledgements, free_port, heartbeat, texts
+
+if TYPE_CHECKING:
+    from test.ros.conftest import Peer as User
+
+COMMAND = [sys.executable, '-m', 'siamffn_ros.mavlink.main', '--ros-args']
+POINT, RECTANGLE, STOP, INTERVAL, REQUEST = 2004, 2005, 2010, 511, 512
+GCS = 255, 190
+ACCEPTED, DENIED, UNSUPPORTED = 0, 2, 3
+SECOND = 1_000_000_000
+PERIOD = SECOND // 30
+LATENCY = 0.5  # seconds
+TIMEOUT = 40.0  # seconds; these tests do not measure speed
+
+
+class Operator(Peer):
+    """A ground station, beside an autopilot that it hears, too.
+
+    Attributes:
+        messages: of the camera, oldest first.
+    """
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, *GCS)
+        self.autopilot = Peer(port, VEHICLE, 1)
+        self.messages: list[Any] = []
+        self._beat = 0.0
+
+    def look(self) -> None:
+        """Send the heartbeats and take what has arrived."""
+        if time.monotonic() - self._beat > 0.5:
+            self._beat = time.monotonic()
+            self.autopilot.send(self.autopilot.station.pack(heartbeat()))
+            self.send(self.station.pack(heartbeat(autopilot=False)))
+        self.messages += self.received()
+        list(self.autopilot.datagrams())
+
+    def wait_for(self, condition: Callable[[Any], object], what: str) -> Any:
+        """Return the first message of this kind that has arrived since the last call."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            self.look()
+            while self.messages:
+                message = self.messages.pop(0)
+                if condition(message):
+                    return message
+            time.sleep(0.005)
+        raise AssertionError(f'no {what}')
+
+    def ask(self, command: int, *parameters: float, answer: int = -1) -> tuple[int, Any]:
+        """Send a command; return its result, and the message with the id `answer`."""
+        self.messages.clear()
+        self.send(self.station.command(command, *parameters))
+        acknowledgement = self.wait_for(
+            lambda each: each.get_type() == 'COMMAND_ACK' and each.result != 5,
+            f'acknowledgement of {command}',
+        )
+        assert acknowledgements([acknowledgement]) == [(command, acknowledgement.result, GCS)]
+        message = None
+        if answer >= 0:
+            message = self.wait_for(lambda each: each.get_msgId() == answer, f'message {answer}')
+        return acknowledgement.result, message
+
+    def status(self) -> Any:
+        """Return the next tracking status."""
+        return self.wait_for(lambda each: each.get_msgId() == 275, 'tracking status')
+
+
+@pytest.fixture(scope='module')
+def operator(live_peer: User, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """An operator whose camera has been started, and has an image."""
+    port, log = free_port(), tmp_path_factory.mktemp('mavlink') / 'log'
+    parameters = {'url': f'udpin:127.0.0.1:{port}', 'video_latency': LATENCY}
+    words = [word for item in parameters.items() for word in ('-p', '{}:={}'.format(*item))]
+    with log.open('wb') as output:
+        process = subprocess.Popen([*COMMAND, *words], stdout=output, stderr=output)
+    operator = Operator(port)
+    try:
+        operator.wait_for(lambda each: each.get_type() == 'HEARTBEAT', 'heartbeat')
+        image, stamps = np.zeros((240, 320, 3), np.uint8), itertools.count(1)
+
+        def has_image() -> bool:
+            live_peer.send(image, next(stamps))
+            return operator.ask(REQUEST, 259, answer=259)[1].resolution_h == 320
+
+        live_peer.until(has_image, 'the size of the picture')
+        yield operator
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIMEOUT) == 0
+        assert 'internal error' not in log.read_text()
+    finally:
+        process.kill()
+        operator.socket.close()
+        operator.autopilot.socket.close()
+
+
+def test_the_sequence_of_qgroundcontrol(operator: Operator, user: User, clip: Scene) -> None:
+    beat = operator.wait_for(lambda each: each.get_type() == 'HEARTBEAT', 'heartbeat')
+    assert (beat.get_srcSystem(), beat.get_srcComponent()) == (VEHICLE, CAMERA)
+    for command, id_ in ((REQUEST, 259), (521, 259), *((REQUEST, n) for n in (260, 261, 262))):
+        result, message = operator.ask(command, 1 if command == 521 else id_, answer=id_)
+        assert result == ACCEPTED and message.get_srcComponent() == CAMERA
+    assert operator.ask(REQUEST, 269)[0] == UNSUPPORTED, 'there is no video'
+    assert operator.ask(400, 1)[0] == UNSUPPORTED
+
+    start = 5000 * SECOND
+    user.track(clip.images[0], start)
+    size = clip.images[0].shape[1], clip.images[0].shape[0]
+    corners = to_corners(clip.boxes[0], size)
+    assert operator.ask(RECTANGLE, *corners[:3], 1.5)[0] == DENIED
+    assert operator.ask(RECTANGLE, *corners)[0] == ACCEPTED
+    assert operator.ask(INTERVAL, 275, 500_000)[0] == ACCEPTED
+    for n in range(1, 12):
+        user.track(clip.images[n], start + n * PERIOD)
+    truth, stamps = clip.boxes[11], itertools.count(start + 12 * PERIOD, PERIOD)
+
+    def shown() -> Box | None:
+        """Return the box in the next status, after another image like the last one."""
+        user.track(clip.images[11], next(stamps))
+        status = operator.status()
+        if not status.tracking_status:
+            return None
+        return to_box(
+            (status.rec_top_x, status.rec_top_y, status.rec_bottom_x, status.rec_bottom_y), size
+        )
+
+    box = user.until(lambda: (found := shown()) and iou(found, truth) > 0.5 and found, 'the box')
+    published = [
+        to_pixels(detection.bbox)
+        for array in user.detections.values()
+        for detection in array.detections
+    ]
+    assert min(np.abs(np.subtract(each, box)).max() for each in published) < 1
+    assert [target.target_id for target in user.list_targets()] == ['mavlink']
+
+    assert operator.ask(STOP)[0] == ACCEPTED
+    assert user.list_targets() == []
+    user.track(clip.images[11], next(stamps))
+    assert operator.status().tracking_status == 0
+    assert operator.ask(INTERVAL, 275, -1)[0] == ACCEPTED
+    assert operator.ask(STOP)[0] == ACCEPTED, 'again, though nothing is tracked'
+
+
+def test_a_point_becomes_a_box(operator: Operator, user: User, clip: Scene) -> None:
+    start = 6000 * SECOND
+    user.track(clip.images[0], start)
+    box = clip.boxes[0]
+    height, width = clip.images[0].shape[:2]
+    assert operator.ask(POINT, box.cx / width, box.cy / height, 0.02)[0] == ACCEPTED
+    (target,) = user.list_targets()
+    assert iou(to_pixels(target.bbox), box) > 0.4
+
+
+def test_what_the_tracker_refuses_is_told(operator: Operator, user: User, clip: Scene) -> None:
+    user.track(clip.images[0], 7000 * SECOND)
+    result, text = operator.ask(RECTANGLE, 0.5, 0.5, 0.501, 0.501, answer=253)
+    assert result == 4, 'MAV_RESULT_FAILED'
+    assert 'too small' in ''.join(texts([text, *operator.messages]))
+
+
+class MovingTarget:
+    """Images in which a target moves to and fro by a tenth of the picture in `LATENCY`."""
+
+    def __init__(self, clip: Scene) -> None:
+        x, y, w, h = (round(value) for value in clip.boxes[0])
+        self._ground = clip.images[0]
+        self._patch = self._ground[y : y + h, x : x + w]
+        self.size = self._ground.shape[1], self._ground.shape[0]
+        self._start = time.monotonic()
+
+    def box(self, now: float) -> Box:
+        """Return the box of the target at a time of `time.monotonic`."""
+        h, w = self._patch.shape[:2]
+        path = self.size[0] - w - 20
+        way = (now - self._start) / LATENCY * self.size[0] / 10 % (2 * path)
+        return Box(10 + round(min(way, 2 * path - way)), self.size[1] - h - 10, w, h)
+
+    def image(self, now: float) -> np.ndarray:
+        """Return the image of that time."""
+        x, y, w, h = self.box(now)
+        image = self._ground.copy()
+        image[y : y + h, x : x + w] = self._patch
+        return image
+
+
+def test_a_late_box_starts_on_the_image_it_was_drawn_on(
+    operator: Operator, user: User, clip: Scene
+) -> None:
+    """The operator sees the video half a second late, and the target is elsewhere by then."""
+    target = MovingTarget(clip)
+    shift = 10_000 * SECOND - round(time.monotonic() * SECOND)  # of the camera's clock
+    sent = -1.0
+
+    def film(seconds: float) -> None:
+        """Publish 20 images/s."""
+        nonlocal sent
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < end:
+            if now - sent >= 0.05:
+                sent = now
+                user.send(target.image(now), round(now * SECOND) + shift)
+            time.sleep(0.005)
+
+    def follows() -> bool:
+        film(1.0)
+        seen = target.box(time.monotonic() - LATENCY)
+        operator.send(operator.station.command(RECTANGLE, *to_corners(seen, target.size)))
+        film(1.5)
+        stamp = max(user.statuses)
+        status, truth = user.statuses[stamp], target.box((stamp - shift) / SECOND)
+        return status.target_id == 'mavlink' and iou(to_pixels(status.bbox), truth) > 0.3
+
+    assert iou(target.box(0), target.box(LATENCY)) < 0.3, 'the wrong image would show'
+    assert any(follows() for _ in range(3)), 'more than once only if this machine was too slow'
+
+
+@pytest.mark.parametrize(
+    ('parameter', 'reason'),
+    [
+        ('url:=tcp:127.0.0.1:5760', 'udpin:HOST:PORT'),
+        ('component_id:=99', 'component_id'),
+        ('video_uri:=http://127.0.0.1/x', 'video_uri'),
+        ('signing_file:=/missing', 'signing_file'),
+        ('tracker:=/', 'tracker'),
+    ],
+)
+def test_values_that_are_not_allowed_are_one_line(parameter: str, reason: str) -> None:
+    result = subprocess.run([*COMMAND, '-p', parameter], capture_output=True, text=True)
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1 and line.startswith('error: ') and reason in line
