@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -181,19 +182,22 @@ def test_what_the_tracker_refuses_is_told(operator: Operator, user: User, clip: 
 class MovingTarget:
     """Images in which a target moves to and fro by a tenth of the picture in `LATENCY`."""
 
-    def __init__(self, clip: Scene) -> None:
-        x, y, w, h = (round(value) for value in clip.boxes[0])
-        self._ground = clip.images[0]
-        self._patch = self._ground[y : y + h, x : x + w]
-        self.size = self._ground.shape[1], self._ground.shape[0]
+    size = 320, 240
+    speed = 0.1 * 320 / LATENCY  # pixels per second
+
+    def __init__(self) -> None:
+        numbers = np.random.default_rng(0)
+        cells = numbers.integers(60, 160, (12, 16, 3)).astype(np.uint8)
+        self._ground = cv2.resize(cells, self.size, interpolation=cv2.INTER_CUBIC)
+        cells = numbers.integers(0, 255, (5, 5, 3)).astype(np.uint8)
+        self._patch = cv2.resize(cells, (30, 30), interpolation=cv2.INTER_NEAREST)
         self._start = time.monotonic()
 
     def box(self, now: float) -> Box:
         """Return the box of the target at a time of `time.monotonic`."""
-        h, w = self._patch.shape[:2]
-        path = self.size[0] - w - 20
-        way = (now - self._start) / LATENCY * self.size[0] / 10 % (2 * path)
-        return Box(10 + round(min(way, 2 * path - way)), self.size[1] - h - 10, w, h)
+        path = 270
+        way = (now - self._start) * self.speed % (2 * path)
+        return Box(10 + round(min(way, 2 * path - way)), 105, 30, 30)
 
     def image(self, now: float) -> np.ndarray:
         """Return the image of that time."""
@@ -203,11 +207,9 @@ class MovingTarget:
         return image
 
 
-def test_a_late_box_starts_on_the_image_it_was_drawn_on(
-    operator: Operator, user: User, clip: Scene
-) -> None:
+def test_a_late_box_starts_on_the_image_it_was_drawn_on(operator: Operator, user: User) -> None:
     """The operator sees the video half a second late, and the target is elsewhere by then."""
-    target = MovingTarget(clip)
+    target = MovingTarget()
     shift = 10_000 * SECOND - round(time.monotonic() * SECOND)  # of the camera's clock
     sent = -1.0
 
@@ -225,13 +227,13 @@ def test_a_late_box_starts_on_the_image_it_was_drawn_on(
         film(1.0)
         seen = target.box(time.monotonic() - LATENCY)
         operator.send(operator.station.command(RECTANGLE, *to_corners(seen, target.size)))
-        film(1.5)
+        film(2.0)
         stamp = max(user.statuses)
         status, truth = user.statuses[stamp], target.box((stamp - shift) / SECOND)
         return status.target_id == 'mavlink' and iou(to_pixels(status.bbox), truth) > 0.3
 
     assert iou(target.box(0), target.box(LATENCY)) < 0.3, 'the wrong image would show'
-    assert any(follows() for _ in range(3)), 'more than once only if this machine was too slow'
+    assert any(follows() for _ in range(5)), 'more than once only if this machine was too slow'
 
 
 @pytest.mark.parametrize(
