@@ -214,7 +214,7 @@ class CameraComponent:
         if not self._is_meant(camera):
             return Answer(DENIED)
         if self._targets.size is None:
-            self._tell(f'{self._description.name} has no image yet: is its camera running?', True)
+            self._tell(f'{self._description.name} has no image yet: check that it runs', True)
             return Answer(BUSY)
         result = self._requests.add(request, once=True)
         return None if result is None else Answer(result)

@@ -236,6 +236,14 @@ def test_a_late_box_starts_on_the_image_it_was_drawn_on(operator: Operator, user
     assert any(follows() for _ in range(5)), 'more than once only if this machine was too slow'
 
 
+def test_without_pymavlink_the_extra_is_named() -> None:
+    program = "import sys; sys.modules['pymavlink'] = None\n"
+    program += 'from siamffn_ros.mavlink.main import main; sys.exit(main([""]))'
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "pip install -e '.[mavlink]'" in result.stderr and 'Traceback' not in result.stderr
+
+
 @pytest.mark.parametrize(
     ('parameter', 'reason'),
     [
