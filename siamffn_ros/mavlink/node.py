@@ -73,7 +73,11 @@ class MavlinkCamera(Node):
         self._send(self._camera.tick(now), now)
 
     def _on_result(self, target: Target | None, stamp: int) -> None:
-        """Take the target of an image; only a target that is followed concerns anybody here."""
+        """Take the target of an image, None if there is none, and its stamp in nanoseconds.
+
+        A gimbal is controlled from here: its commands go out with `_send` while
+        `CameraComponent.following` is true.
+        """
 
     def _send(self, outgoing: Iterable[Outgoing], now: float) -> None:
         for each in outgoing:

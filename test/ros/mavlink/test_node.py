@@ -207,6 +207,7 @@ class MovingTarget:
         return image
 
 
+@pytest.mark.slow
 def test_a_late_box_starts_on_the_image_it_was_drawn_on(operator: Operator, user: User) -> None:
     """The operator sees the video half a second late, and the target is elsewhere by then."""
     target = MovingTarget()
