@@ -272,8 +272,9 @@ class CameraComponent:
             elif not lost and told not in (None, State.TRACKING):
                 self._tell('target found again', False)
         elif now - self._present >= MISSING and self._told != State.IDLE:
+            started = self._told is not None
             self._told = State.IDLE
-            self._tell('target not tracked any more', True)
+            self._tell('target not tracked any more' if started else 'no result yet', True)
 
     def _status(self, now: float) -> list[Outgoing]:
         """Return the tracking status if it is time; the end of tracking does not wait."""

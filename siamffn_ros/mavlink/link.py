@@ -16,7 +16,7 @@ from siamffn_ros.mavlink.requests import Sender
 from siamffn_ros.mavlink.transports import Address, Transport, check_url, open_transport
 
 REOPEN_PERIOD = 2.0  # seconds between two attempts to open the connection
-VEHICLE_TIMEOUT = 5.0  # seconds without a heartbeat until another vehicle may take its place
+VEHICLE_TIMEOUT = 10.0  # seconds without a heartbeat until another vehicle may take its place
 HINT_AFTER = 10.0  # seconds without a vehicle until this is logged
 PEER_TIMEOUT = 60.0  # seconds without a message until an address is forgotten
 MAX_PEERS = 16  # addresses
@@ -181,11 +181,14 @@ class Link:
         self._signing.timestamp = max(self._signing.timestamp, _signing_time())
         data = bytes(outgoing.message.pack(self._packer))
         self._packer.seq = (self._packer.seq + 1) % 256
-        try:
-            for address in self._addresses(transport, outgoing.receiver, now):
+        for address in self._addresses(transport, outgoing.receiver, now):
+            try:
                 transport.write(data, address)
-        except OSError as error:
-            self._fail(error, now)
+            except OSError as error:
+                if transport.is_serial:
+                    self._fail(error, now)
+                else:  # nobody can be reached there now; known again when heard
+                    self._peers.pop(address, None)
 
     def _addresses(
         self, transport: Transport, receiver: Sender | None, now: float

@@ -12,6 +12,7 @@ from pymavlink.dialects.v20 import common as mavlink
 from siamffn_model.errors import NotReadyError, SiamFFNError
 
 REPEAT = 4.0  # seconds; QGroundControl repeats a command 3 s after it, or its acknowledgement
+MAX_REPEAT = 10.0  # seconds; QGroundControl sends a command three times
 PROGRESS = 1.0  # seconds between two acknowledgements that a request is in progress
 MAX_REQUESTS = 32  # that are remembered
 IN_PROGRESS = mavlink.MAV_RESULT_IN_PROGRESS
@@ -32,7 +33,8 @@ class Request:
     Attributes:
         parameters: of the command; a copy has the same sender, command and parameters.
         start: starts what is requested.
-        time: of its last copy or acknowledgement, in seconds.
+        received: time in seconds.
+        time: that of the last copy or acknowledgement.
         future: of `start`, once it has been called.
         result: MAV_RESULT; None before it is known.
         error: why it was refused; empty if it was not.
@@ -42,24 +44,32 @@ class Request:
     command: int
     parameters: tuple[float, ...]
     start: Callable[[], Future[Any]]
-    time: float
+    received: float
+    time: float = 0.0
     future: Future[Any] | None = None
     result: int | None = None
     error: str = ''
 
+    def __post_init__(self) -> None:
+        self.time = self.received
+
     def is_copy_of(self, other: Request) -> bool:
-        """Return whether both are the same command of the same sender."""
+        """Return whether it is the same command of the same sender, sent again."""
         mine = (self.sender, self.command, self.parameters)
-        return mine == (other.sender, other.command, other.parameters)
+        return (
+            mine == (other.sender, other.command, other.parameters)
+            and self.received - other.time < REPEAT
+            and self.received - other.received < MAX_REPEAT
+        )
 
 
 class RequestQueue:
     """Executes one request after the other; the newest replaces those that wait.
 
-    A command to track that arrives again within `REPEAT` of the last copy or acknowledgement is a
-    copy, as of a ground station that has missed the acknowledgement. It is answered, but not
-    executed again: its box was drawn on an earlier image. If another command came in between, it is
-    refused.
+    A command to track that arrives again is a copy within `REPEAT` of the last copy or
+    acknowledgement, and `MAX_REPEAT` of the first: its sender has missed the acknowledgement. It is
+    answered, but not executed again, since its box was drawn on an earlier image. If another
+    command came in between, it is refused. What has failed is executed again.
     """
 
     def __init__(self) -> None:
@@ -79,28 +89,20 @@ class RequestQueue:
             request: to be executed.
             once: whether a copy is not executed again.
         """
-        earlier = self._find(request) if once else None
-        if earlier is None:
-            self._requests = [*self._requests[1 - MAX_REQUESTS :], request]
-            if self._waiting:
-                self._waiting.result = BUSY
-                self._replaced.append(self._waiting)
-            self._waiting = request
-            return None
-        earlier.time = request.time
-        if not self.is_last(earlier):
+        copied = (each for each in reversed(self._requests) if request.is_copy_of(each))
+        earlier = next(copied, None) if once else None
+        if earlier and not self.is_last(earlier):
+            earlier.time = request.received
             return BUSY
-        return IN_PROGRESS if earlier.result is None else earlier.result
-
-    def _find(self, request: Request) -> Request | None:
-        return next(
-            (
-                each
-                for each in reversed(self._requests)
-                if each.is_copy_of(request) and request.time - each.time < REPEAT
-            ),
-            None,
-        )
+        if earlier and earlier.result in (None, mavlink.MAV_RESULT_ACCEPTED):
+            earlier.time = request.received
+            return IN_PROGRESS if earlier.result is None else earlier.result
+        self._requests = [*self._requests[1 - MAX_REQUESTS :], request]
+        if self._waiting:
+            self._waiting.result = BUSY
+            self._replaced.append(self._waiting)
+        self._waiting = request
+        return None
 
     def step(self, now: float) -> list[tuple[Request, int]]:
         """Start the next request if the last one is done; return what to acknowledge now."""

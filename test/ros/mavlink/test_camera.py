@@ -314,7 +314,7 @@ def test_a_repeated_command_is_answered_but_executed_once(camera: Camera, statio
     assert acknowledgements(waiting) == [(RECTANGLE, IN_PROGRESS, GCS)] * 2
     camera.targets.futures[0].set_result(None)
     assert acknowledgements([each for _, each in camera.wait(1 / 32)])[0][1] == ACCEPTED
-    for _ in range(3):  # as QGroundControl does if no acknowledgement arrives
+    for _ in range(2):  # as QGroundControl does if no acknowledgement arrives
         camera.wait(3.0)
         sent = camera.send(station.command(RECTANGLE, *CORNERS))
         assert acknowledgements(sent) == [(RECTANGLE, ACCEPTED, GCS)]
@@ -322,6 +322,24 @@ def test_a_repeated_command_is_answered_but_executed_once(camera: Camera, statio
     camera.wait(5.0)
     camera.send(station.command(RECTANGLE, *CORNERS))
     assert len(camera.targets.requests) == 2, 'after a while it is a new request'
+
+
+def test_a_command_that_is_sent_all_the_time_is_executed_every_ten_seconds(
+    camera: Camera, station: Station
+) -> None:
+    for seconds in range(25):
+        camera.send(station.command(RECTANGLE, *CORNERS))
+        assert len(camera.targets.requests) == 1 + seconds // 10
+        camera.wait(1.0)
+
+
+def test_what_was_refused_is_executed_again(camera: Camera, station: Station) -> None:
+    camera.targets.answers = False
+    for count in range(3):
+        camera.send(station.command(RECTANGLE, *CORNERS))
+        camera.targets.futures[count].set_exception(ConfigError('no'))
+        answers = [each for _, each in camera.wait(1 / 32)]
+        assert acknowledgements(answers) == [(RECTANGLE, FAILED, GCS)]
 
 
 def test_another_box_or_station_is_a_new_request(camera: Camera, station: Station) -> None:

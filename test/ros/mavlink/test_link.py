@@ -121,7 +121,7 @@ def test_another_vehicle_takes_over_only_when_the_first_is_silent(start: Any, pe
         return running.link.system_id
 
     assert [beat(first), beat(second)] == [1, 1]
-    running.now += 6
+    running.now += 11
     assert beat(second) == 2
 
 
@@ -147,6 +147,19 @@ def test_an_answer_goes_to_its_receiver_only(start: Any, peer: Any) -> None:
         ['answer', 'to a component behind one of them'],
         ['to a component behind one of them'],
     ]
+
+
+def test_an_address_that_cannot_be_reached_does_not_hinder_the_others(
+    start: Any, peer: Any
+) -> None:
+    running = start()
+    vehicle = peer(running, 1, 1)
+    running.link._peers['127.0.0.1', 0] = running.now  # port 0 is an error of the system
+    vehicle.send(vehicle.station.pack(heartbeat()))
+    running.wait_for(1)
+    running.send('still there')
+    assert vehicle.texts() == ['still there']
+    assert len(running.link._peers) == 1 and running.link.transport
 
 
 def test_an_autopilot_that_restarts_is_followed_to_its_new_port(start: Any, peer: Any) -> None:
@@ -284,7 +297,7 @@ def test_random_bytes_and_messages_pass_through_and_use_no_memory(start: Any, pe
         return psutil.Process().memory_info().rss
 
     before = run(30_000)
-    assert run(100_000) - before < MEGABYTE
+    assert run(100_000) - before < 4 * MEGABYTE
     vehicle.send(vehicle.station.pack(heartbeat()))
     running.wait_for(1)
     assert running.link.system_id is not None
