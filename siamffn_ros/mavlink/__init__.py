@@ -1,0 +1,1 @@
+"""The tracker as a MAVLink camera, and control of a gimbal."""
