@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 HOLD_TIME = 1.0  # seconds for which the gimbal turns on with an UNCERTAIN target
 STOP_TIME = 1.0  # seconds for which commands to stand still are repeated
-VELOCITY_TIME = 0.15  # seconds, time constant of the filter of the target's velocity
+VELOCITY_TIME = 0.1  # seconds, time constant of the filter of the target's velocity
 MAX_STEP = 0.2  # seconds between two updates that are integrated at most
 HISTORY = 3.0  # seconds; must be above the largest `timeout`
 
@@ -63,6 +63,7 @@ class ControlSettings:
         gain: rate for each rad between the target and the centre of the image, in 1/s.
         feed_forward: fraction of the target's own angular velocity that is added.
         dead_zone: distance from the centre, in rad, up to which it is not corrected.
+        lag: time constant in seconds with which the gimbal follows a command.
         max_rate: largest rate in rad/s.
         max_acceleration: largest change of the rate in rad/s^2.
         timeout: seconds since the last image after which the gimbal stops.
@@ -70,17 +71,19 @@ class ControlSettings:
     Raises `ConfigError` for a value outside `RANGES`.
     """
 
-    gain: float = 2.5
+    gain: float = 4.0
     feed_forward: float = 1.0
     dead_zone: float = 0.005
+    lag: float = 0.1
     max_rate: float = 1.0
     max_acceleration: float = 4.0
     timeout: float = 0.5
 
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
-        'gain': (0, 20),
+        'gain': (0, 50),
         'feed_forward': (0, 1),
         'dead_zone': (0, 0.5),
+        'lag': (0, 2),
         'max_rate': (0.01, 10),
         'max_acceleration': (0.01, 100),
         'timeout': (0.1, 2),
@@ -97,9 +100,10 @@ class GimbalLaw:
     """Turn a camera so that the target moves to the centre of the image and stays there.
 
     The rate is `feed_forward` times the angular velocity of the target, plus `gain` times its
-    distance from the centre. Both are measured against where the gimbal was commanded to point when
-    the image was taken, so the delay of image and tracker is compensated: the distance is the one
-    expected now, and rotation of the camera is not mistaken for motion of the target.
+    distance from the centre. Both are measured against where the gimbal, following its commands
+    with `lag`, must have pointed when the image was taken. So the delay of image and tracker is
+    compensated: the distance is the one expected now, and rotation of the camera is not mistaken
+    for motion of the target.
 
     An UNCERTAIN target is followed with its last velocity for HOLD_TIME, without correction. After
     that, without a target, with a LOST one, and without images for `timeout`, the rate returns to
@@ -108,13 +112,13 @@ class GimbalLaw:
 
     def __init__(self, settings: ControlSettings) -> None:
         self.settings = settings
-        self._aim = np.zeros(2)
+        self.aim_at(0.0, 0.0)
         self._reset()
 
     def _reset(self) -> None:
         self._time: float | None = None  # of the last update; None while there is no command
         self._rate = np.zeros(2)
-        self._history: deque[tuple[float, Floats]] = deque()  # (time, aim)
+        self._history: deque[tuple[float, Floats]] = deque()  # (time, reached)
         self._active_until = -math.inf
         self._forget_target()
 
@@ -130,7 +134,8 @@ class GimbalLaw:
 
     def aim_at(self, yaw: float, pitch: float) -> None:
         """Set the angles in rad that the next commands continue from; for use before the first."""
-        self._aim = np.array([yaw, pitch])
+        self._aim = np.array([yaw, pitch])  # that was commanded
+        self._reached = self._aim  # where the gimbal should be after its lag
 
     def keep_near(self, yaw: float, pitch: float, distance: float) -> None:
         """Limit the angles to this distance from those that the gimbal has reached, all in rad.
@@ -153,8 +158,8 @@ class GimbalLaw:
         """
         step = min(now - self._time, MAX_STEP) if self._time is not None else 0.0
         self._time = now
-        self._aim = self._aim + step * self._rate
-        self._history.append((now, self._aim))
+        self._move(step)
+        self._history.append((now, self._reached))
         while self._history[0][0] < now - HISTORY:
             self._history.popleft()
         wanted = self._wanted_rate(now, target)
@@ -165,6 +170,15 @@ class GimbalLaw:
             return None
         self._rate = self._limited(np.zeros(2) if wanted is None else wanted, step)
         return Command(now, *self._rate.tolist(), *self._aim.tolist())
+
+    def _move(self, step: float) -> None:
+        """Continue with the last rate for a step in seconds."""
+        lag = self.settings.lag
+        before = self._aim
+        self._aim = before + step * self._rate
+        ahead = lag * self._rate  # of the commands, in the long run
+        rest = math.exp(-step / lag) if lag else 0.0
+        self._reached = self._aim - ahead + rest * (self._reached - before + ahead)
 
     def _wanted_rate(self, now: float, target: Target | None) -> Floats | None:
         """Return the rate (2) in rad/s before limits, or None for standing still."""
@@ -180,8 +194,8 @@ class GimbalLaw:
                 return None
             return s.feed_forward * self._velocity
         self._measure(target)
-        age = max(now - self._stamp, 0.0)
-        error = self._direction + age * self._velocity - self._aim
+        ahead = max(now - self._stamp, 0.0) + s.lag  # from the image until a command has its effect
+        error = self._direction + ahead * self._velocity - self._aim
         distance = np.maximum(np.abs(error) - s.dead_zone, 0)
         # From a larger speed, half the maximum acceleration could not brake to the centre.
         speed = np.minimum(s.gain * distance, np.sqrt(s.max_acceleration * distance))
@@ -191,9 +205,9 @@ class GimbalLaw:
         """Update direction and velocity of the target, unless the image has been used."""
         if target.stamp <= self._stamp:
             return
-        times, aims = zip(*self._history)
-        aim = [np.interp(target.stamp, times, axis) for axis in np.transpose(aims)]
-        direction = np.add(aim, target.bearing)
+        times, angles = zip(*self._history)
+        pointed = [np.interp(target.stamp, times, axis) for axis in np.transpose(angles)]
+        direction = np.add(pointed, target.bearing)
         if math.isfinite(self._stamp):
             elapsed = target.stamp - self._stamp
             limit = self.settings.max_rate  # a faster one cannot be followed, or is a new box

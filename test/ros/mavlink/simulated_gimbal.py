@@ -11,12 +11,15 @@ import numpy as np
 
 from siamffn_model.tracking import State
 from siamffn_ros.mavlink.bearing import Bearing
-from siamffn_ros.mavlink.gimbal import ControlSettings, GimbalLaw, Target
+from siamffn_ros.mavlink.gimbal import Command, ControlSettings, GimbalLaw, Target
 
 RATE = 30  # images in a second
 SUBSTEPS = 10  # steps of the gimbal between two images
+POSITION_GAIN = 8.0  # of the gimbal's own control of angles, 1/s
 FIELD_OF_VIEW = math.radians(60)
 
+# Moves the gimbal from a time on until the next image, and returns the command.
+Control = Callable[[float, Target | None, 'SimulatedGimbal'], Command | None]
 Motion = Callable[[float], tuple[float, float]]  # yaw and pitch of a target, rad, at a time in s
 
 
@@ -37,13 +40,19 @@ class SimulatedGimbal:
         self.angle, self.rate = np.zeros(2), np.zeros(2)
 
     def turn(self, yaw_rate: float, pitch_rate: float, seconds: float) -> None:
-        """Apply a command for some time."""
-        wanted = self.scale * np.array([yaw_rate, pitch_rate])
-        wanted = np.clip(wanted, -self.max_rate, self.max_rate)
-        step = seconds / SUBSTEPS
+        """Apply rates in rad/s for some time."""
         for _ in range(SUBSTEPS):
-            self.rate = self.rate + (wanted - self.rate) * (1 - math.exp(-step / self.lag))
-            self.angle = self.angle + step * self.rate
+            self._step(np.array([yaw_rate, pitch_rate]), seconds / SUBSTEPS)
+
+    def point(self, yaw: float, pitch: float, seconds: float) -> None:
+        """Turn to angles in rad for some time."""
+        for _ in range(SUBSTEPS):
+            self._step(POSITION_GAIN * ((yaw, pitch) - self.angle), seconds / SUBSTEPS)
+
+    def _step(self, rate: np.ndarray, seconds: float) -> None:
+        wanted = np.clip(self.scale * rate, -self.max_rate, self.max_rate)
+        self.rate = self.rate + (wanted - self.rate) * (1 - math.exp(-seconds / self.lag))
+        self.angle = self.angle + seconds * self.rate
 
 
 class Record(NamedTuple):
@@ -66,6 +75,18 @@ class Record(NamedTuple):
         return float(np.abs(self.offsets[self.times >= start]).max())
 
 
+def direct_control(settings: ControlSettings) -> Control:
+    """Return the control by rates that the gimbal gets at once."""
+    law = GimbalLaw(settings)
+
+    def control(now: float, target: Target | None, gimbal: SimulatedGimbal) -> Command | None:
+        command = law.update(now, target)
+        gimbal.turn(*(command[1:3] if command else (0.0, 0.0)), 1 / RATE)
+        return command
+
+    return control
+
+
 def close_loop(
     motion: Motion,
     settings: ControlSettings | None = None,
@@ -73,6 +94,7 @@ def close_loop(
     seconds: float = 6.0,
     delay: int = 3,
     state: Callable[[float], State | None] = lambda time: State.TRACKING,
+    control: Control | None = None,
 ) -> Record:
     """Run camera, control law and gimbal.
 
@@ -80,8 +102,9 @@ def close_loop(
         motion: direction of the target.
         delay: from an image to its result, in images.
         state: of the target in the image of a time; None: there is no result for this image.
+        control: what moves the gimbal; by default the control law does, directly.
     """
-    law = GimbalLaw(settings or ControlSettings())
+    control = control or direct_control(settings or ControlSettings())
     gimbal = gimbal or SimulatedGimbal()
     pending: deque[Target | None] = deque([None] * delay)
     target: Target | None = None
@@ -92,11 +115,10 @@ def close_loop(
         status = state(now)
         pending.append(None if status is None else Target(now, Bearing(*error.tolist()), status))
         target = pending.popleft() or target
-        command = law.update(now, target)
+        command = control(now, target, gimbal)
         rates = (command.yaw_rate, command.pitch_rate) if command else (0.0, 0.0)
         offset = np.tan(error) / math.tan(FIELD_OF_VIEW / 2) / 2
         rows.append((now, offset, rates, command is not None))
-        gimbal.turn(*rates, 1 / RATE)
     return Record(*map(np.array, zip(*rows)))
 
 

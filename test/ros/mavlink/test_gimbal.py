@@ -66,14 +66,8 @@ def test_with_five_times_the_gain_the_limits_hold_and_nothing_diverges(
     record = close_loop(motion, settings, SimulatedGimbal(lag), seconds=15)
     assert np.abs(record.rates).max() <= settings.max_rate
     assert np.abs(accelerations(record)).max() <= settings.max_acceleration * (1 + 1e-9)
-    assert record.worst(0.0) < 0.3, 'the target stays in the picture'
+    assert record.worst(2.0) < 0.06
     assert record.worst(10.0) <= 1.02 * record.worst(2.0)
-
-
-@motions
-def test_with_five_times_the_gain_a_usual_gimbal_still_follows(motion: Motion) -> None:
-    settings = ControlSettings(gain=5 * DEFAULTS.gain)
-    assert close_loop(motion, settings, seconds=8).worst(2.0) < 0.05
 
 
 def test_without_feed_forward_a_moving_target_stays_away_from_the_centre() -> None:
@@ -181,7 +175,7 @@ def test_the_angles_are_the_integral_of_the_rates() -> None:
     commands = follow(law, times, Bearing(0.2, 0.1))
     rates = np.array([(c.yaw_rate, c.pitch_rate) for c in commands])
     angles = np.array([(c.yaw, c.pitch) for c in commands])
-    moved = 0.03 * np.cumsum(rates[:-1], axis=0)
+    moved = np.cumsum(0.03 * rates[:-1], axis=0)
     assert angles[0] == pytest.approx([0.3, -1.2])
     assert angles[1:] - [0.3, -1.2] == pytest.approx(moved)
     assert moved[-1, 0] > 0.5
