@@ -210,8 +210,7 @@ class GimbalLaw:
         direction = np.add(pointed, target.bearing)
         if math.isfinite(self._stamp):
             elapsed = target.stamp - self._stamp
-            limit = self.settings.max_rate  # a faster one cannot be followed, or is a new box
-            velocity = np.clip((direction - self._direction) / elapsed, -limit, limit)
+            velocity = (direction - self._direction) / elapsed
             weight = 1 - math.exp(-elapsed / VELOCITY_TIME)
             self._velocity = self._velocity + weight * (velocity - self._velocity)
         self._direction, self._stamp = direction, target.stamp

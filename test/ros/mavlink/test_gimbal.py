@@ -13,6 +13,7 @@ from siamffn_model.tracking import State
 from siamffn_ros.mavlink.bearing import Bearing
 from siamffn_ros.mavlink.gimbal import (
     HOLD_TIME,
+    MAX_STEP,
     STOP_TIME,
     Command,
     ControlSettings,
@@ -103,10 +104,17 @@ def test_a_target_at_rest_within_the_dead_zone_does_not_move_the_gimbal() -> Non
     assert record.commanded[4:].all()
 
 
-def test_a_new_box_elsewhere_is_not_mistaken_for_motion() -> None:
-    record = close_loop(lambda time: (0.0, 0.0) if time < 2 else START, seconds=5)
-    after = record.offsets[record.times >= 2.0, 0]
-    assert after.min() > -0.02, 'it does not swing beyond the target'
+@pytest.mark.parametrize('gain', [DEFAULTS.gain, 5 * DEFAULTS.gain])
+@pytest.mark.parametrize('acceleration', [1.0, 4.0])
+def test_the_gimbal_brakes_in_time_at_a_new_box_elsewhere(gain: float, acceleration: float) -> None:
+    def jump(time: float) -> tuple[float, float]:
+        return (0.0, 0.0) if time < 2 else (math.radians(25), 0.0)
+
+    settings = ControlSettings(gain=gain, max_acceleration=acceleration)
+    record = close_loop(jump, settings, seconds=6)
+    offsets = record.offsets[record.times >= 2, 0]
+    assert offsets.max() > 0.4
+    assert offsets.min() > -0.02, 'it does not swing beyond the target'
     assert record.worst(4.0) < 0.02
 
 
@@ -195,6 +203,14 @@ def test_the_angles_do_not_run_away_from_a_gimbal_at_its_stop() -> None:
     later = law.update(5.0, None)
     assert later is not None
     assert later.yaw == pytest.approx(stop[0] + 0.5, abs=0.05)
+
+
+def test_after_a_pause_of_the_caller_the_angles_do_not_jump() -> None:
+    law = GimbalLaw(DEFAULTS)
+    before = follow(law, np.arange(0, 1, 0.03), Bearing(0.5, 0.0))[-1]
+    (after,) = follow(law, np.array([20.0]), Bearing(0.5, 0.0))
+    assert before.yaw_rate == DEFAULTS.max_rate
+    assert after.yaw - before.yaw == pytest.approx(MAX_STEP * DEFAULTS.max_rate)
 
 
 def test_a_command_begins_at_rest_wherever_the_target_is() -> None:
