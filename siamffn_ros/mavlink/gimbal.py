@@ -23,6 +23,7 @@ HOLD_TIME = 1.0  # seconds for which the gimbal turns on with an UNCERTAIN targe
 STOP_TIME = 1.0  # seconds for which commands to stand still are repeated
 VELOCITY_TIME = 0.1  # seconds, time constant of the filter of the target's velocity
 MAX_STEP = 0.2  # seconds between two updates that are integrated at most
+EARLY = 0.1  # seconds by which the clock of the camera may be ahead
 HISTORY = 3.0  # seconds; must be above the largest `timeout`
 
 
@@ -66,7 +67,7 @@ class ControlSettings:
         lag: time constant in seconds with which the gimbal follows a command.
         max_rate: largest rate in rad/s.
         max_acceleration: largest change of the rate in rad/s^2.
-        timeout: seconds since the last image after which the gimbal stops.
+        timeout: age of the last image in seconds above which the gimbal stops.
 
     Raises `ConfigError` for a value outside `RANGES`.
     """
@@ -107,7 +108,7 @@ class GimbalLaw:
 
     An UNCERTAIN target is followed with its last velocity for HOLD_TIME, without correction. After
     that, without a target, with a LOST one, and without images for `timeout`, the rate returns to
-    zero.
+    zero. This is also so if the stamps of the images are from another clock.
     """
 
     def __init__(self, settings: ControlSettings) -> None:
@@ -145,6 +146,10 @@ class GimbalLaw:
         lead = np.array([math.remainder(a, math.tau) for a in self._aim - (yaw, pitch)])
         self._aim = self._aim - (lead - np.clip(lead, -distance, distance))
 
+    def in_time(self, now: float, target: Target) -> bool:
+        """Return whether the target's image is neither too old nor from the future."""
+        return -EARLY <= now - target.stamp <= self.settings.timeout
+
     def update(self, now: float, target: Target | None) -> Command | None:
         """Return the command for now, or None if the gimbal shall be left alone.
 
@@ -153,9 +158,11 @@ class GimbalLaw:
         STOP_TIME.
 
         Args:
-            now: time in seconds that never goes back.
+            now: time in seconds; if it jumps back, everything begins again.
             target: in the newest image; None if there is no target.
         """
+        if self._time is not None and now < self._time:
+            self._reset()
         step = min(now - self._time, MAX_STEP) if self._time is not None else 0.0
         self._time = now
         self._move(step)
@@ -183,10 +190,8 @@ class GimbalLaw:
     def _wanted_rate(self, now: float, target: Target | None) -> Floats | None:
         """Return the rate (2) in rad/s before limits, or None for standing still."""
         s = self.settings
-        if target is None or target.state in (State.IDLE, State.LOST):
-            self._forget_target()
-            return None
-        if now - target.stamp > s.timeout:
+        visible = target is not None and target.state not in (State.IDLE, State.LOST)
+        if target is None or not visible or not self.in_time(now, target):
             self._forget_target()
             return None
         if target.state == State.UNCERTAIN:

@@ -88,7 +88,6 @@ class GimbalController:
         for message in controller.messages(command, own, vehicle): send(message)
 
     and `controller.handle(message, now)` for each message of the vehicle. One thread at a time.
-
     """
 
     def __init__(self, settings: GimbalSettings) -> None:
@@ -98,11 +97,14 @@ class GimbalController:
         self._attitude_time = -math.inf
         self._attitude_in_earth_frame = False
         self._in_earth_frame = True  # the frame of the angles or rates that are sent
+        self._px4 = settings.autopilot == 'px4'  # which obeys only who has control of the gimbal
         self._engaged = False
         self._requested = -math.inf  # when control of the gimbal was requested last
         self._in_control = False
+        self._other: Address | None = None  # who has control instead
         self._own = Address(0, 0)
         self._without_attitude = False
+        self._age = 0.0  # seconds, of an image that cannot be used
         self._refusal = ''
 
     @property
@@ -110,6 +112,14 @@ class GimbalController:
         """Why the gimbal does not move, for the log; empty if nothing is known."""
         if self._without_attitude:
             return 'the gimbal does not report its attitude, which angles require: use rates'
+        if self._age:
+            return (
+                f'the last image is {self._age:.1f} s old: check that the camera runs and that its '
+                'stamps are of the clock of ROS'
+            )
+        if self._other:
+            system, component = self._other
+            return f'component {component} of system {system} has taken control of the gimbal'
         return self._refusal
 
     def update(self, now: float, target: Target | None) -> Command | None:
@@ -118,6 +128,8 @@ class GimbalController:
         See `GimbalLaw.update`. With `angles`, there is no command before the gimbal has reported
         its attitude.
         """
+        unusable = target is not None and not self._law.in_time(now, target)
+        self._age = now - target.stamp if target is not None and unusable else 0.0
         if self.settings.mode == 'angles':
             fresh = now - self._attitude_time <= ATTITUDE_TIMEOUT
             starting = not self._law.active
@@ -139,12 +151,12 @@ class GimbalController:
             vehicle: the autopilot, or another component that manages the gimbal.
         """
         self._own = own
-        px4 = self.settings.autopilot == 'px4'
         if command is None:
-            release, self._engaged = px4 and self._engaged, False
+            release, self._engaged = self._px4 and self._engaged, False
             return [self._configure(-3, -3, vehicle)] if release else []
         if not self._engaged:
-            self._engaged, self._in_control, self._requested = True, not px4, -math.inf
+            self._engaged, self._in_control = True, not self._px4
+            self._requested, self._other = -math.inf, None
         messages = []
         if not self._in_control and command.time - self._requested >= CONFIGURE_PERIOD:
             self._requested = command.time
@@ -161,13 +173,15 @@ class GimbalController:
                 self._take_attitude(message, now)
         elif kind == 'COMMAND_ACK' and self._engaged:
             self._take_answer(message)
+        elif kind == 'GIMBAL_MANAGER_STATUS' and self._engaged and self._px4:
+            self._take_status(message)
 
     def _take_attitude(self, message: Message, now: float) -> None:
         w, x, y, z = message.q
+        if not 0.9 < math.hypot(w, x, y, z) < 1.1:  # also true for NaN
+            return
         yaw = math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
         pitch = math.asin(min(max(2 * (w * y - z * x), -1), 1))
-        if not math.isfinite(yaw + pitch):
-            return
         self._attitude, self._attitude_time = Bearing(yaw, pitch), now
         flags = message.flags
         frames = (
@@ -189,8 +203,16 @@ class GimbalController:
         elif message.command != mavlink.MAV_CMD_DO_GIMBAL_MANAGER_PITCHYAW:
             return
         name = mavlink.enums['MAV_CMD'][message.command].name
-        result = mavlink.enums['MAV_RESULT'][message.result].name
+        entry = mavlink.enums['MAV_RESULT'].get(message.result)
+        result = entry.name if entry else message.result
         self._refusal = '' if accepted else f'the autopilot answers {name} with {result}'
+
+    def _take_status(self, message: Message) -> None:
+        """Notice that PX4 has restarted, or that an operator has taken control of the gimbal."""
+        primary = Address(message.primary_control_sysid, message.primary_control_compid)
+        if primary == (0, 0):
+            self._in_control = False
+        self._other = None if primary in ((0, 0), self._own) else primary
 
     def _setpoint(self, command: Command) -> Setpoint:
         lock = mavlink.GIMBAL_MANAGER_FLAGS_YAW_LOCK if self._in_earth_frame else 0

@@ -68,6 +68,10 @@ class SimulatedAutopilot:
         """Handle the command and return its result."""
         raise NotImplementedError
 
+    def status(self) -> Any:
+        """Return GIMBAL_MANAGER_STATUS."""
+        return mavlink.MAVLink_gimbal_manager_status_message(0, 0, 1, *self.controller, 0, 0)
+
     def apply(self, angles: tuple[float, float], rates: tuple[float, float], flags: float) -> None:
         """Execute a setpoint in rad: the angles, if there are any."""
         self.flags = int(flags)
@@ -152,6 +156,7 @@ class Link:
     ) -> Command | None:
         if self.attitude_flags is not None and round(now * RATE) % 6 == 0:  # 5 Hz
             self.answer(attitude_status(gimbal.angle, self.attitude_flags), now)
+            self.answer(self.autopilot.status(), now)
         command = self.controller.update(now, target)
         for message in self.controller.messages(command, OWN, VEHICLE):
             if not self.lose():

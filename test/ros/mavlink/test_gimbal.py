@@ -213,6 +213,15 @@ def test_after_a_pause_of_the_caller_the_angles_do_not_jump() -> None:
     assert after.yaw - before.yaw == pytest.approx(MAX_STEP * DEFAULTS.max_rate)
 
 
+def test_when_time_jumps_back_the_gimbal_starts_again_from_rest() -> None:
+    law = GimbalLaw(DEFAULTS)
+    before = follow(law, np.arange(100, 101, 0.03), Bearing(0.5, 0.0))[-1]
+    after = follow(law, np.arange(10, 12, 0.03), Bearing(-0.5, 0.0))
+    assert before.yaw_rate > 0
+    assert after[0].yaw_rate == 0
+    assert after[-1].yaw_rate < 0
+
+
 def test_a_command_begins_at_rest_wherever_the_target_is() -> None:
     law = GimbalLaw(DEFAULTS)
     first = law.update(100.0, Target(99.9, Bearing(0.5, 0.5), State.TRACKING))
@@ -225,6 +234,7 @@ def test_without_a_target_there_is_no_command() -> None:
     assert law.update(1.0, None) is None
     assert law.update(2.0, Target(2.0, Bearing(0, 0), State.LOST)) is None
     assert law.update(3.0, Target(1.0, Bearing(0, 0), State.TRACKING)) is None, 'an old image'
+    assert law.update(4.0, Target(4.5, Bearing(0, 0), State.TRACKING)) is None, 'from the future'
     assert not law.active
 
 

@@ -184,6 +184,25 @@ def test_an_operator_who_takes_control_keeps_it() -> None:
     assert vehicle.controller == (255, 190)
     assert vehicle.rates == (0.0, 0.0)
     assert len(commands_sent(vehicle)) == taken[0]
+    assert link.controller.problem == (
+        'component 190 of system 255 has taken control of the gimbal'
+    )
+
+
+def test_after_a_restart_of_px4_control_is_requested_again() -> None:
+    vehicle = Px4()
+    link = Link(GimbalController(GimbalSettings(autopilot='px4')), vehicle)
+    restarts: list[float] = []
+
+    def state(time: float) -> State:
+        if time > 2 and not restarts:
+            vehicle.controller, vehicle.rates = Address(0, 0), None
+            restarts.append(time)
+        return State.TRACKING
+
+    record = close_loop(straight, seconds=8, control=link, state=state)
+    assert vehicle.controller == OWN
+    assert record.worst(6.0) < 0.05
 
 
 def test_ardupilot_is_not_asked_for_control() -> None:
@@ -214,6 +233,16 @@ def test_a_refusal_is_reported_until_it_is_accepted() -> None:
 
 def tracked(time: float) -> Target:
     return Target(time, Bearing(0.2, 0.1), State.TRACKING)
+
+
+def test_images_with_stamps_of_another_clock_are_reported() -> None:
+    controller = GimbalController(GimbalSettings())
+    for stamp, age in ((40.0, '60.0'), (160.0, '-60.0')):
+        assert controller.update(100.0, tracked(stamp)) is None
+        assert f'the last image is {age} s old' in controller.problem
+        assert controller.update(101.0, tracked(101.0)) is not None
+        assert controller.problem == ''
+        controller = GimbalController(GimbalSettings())
 
 
 def test_angles_wait_for_the_attitude_of_the_gimbal() -> None:
@@ -259,11 +288,20 @@ def test_only_the_attitude_of_the_chosen_gimbal_is_used() -> None:
     assert command.yaw == pytest.approx(0.3)
 
 
-def test_an_attitude_of_nan_is_not_used() -> None:
+@pytest.mark.parametrize('q', [[math.nan] * 4, [0.0] * 4, [math.inf, 0, 0, 0], [1e38] * 4])
+def test_an_attitude_that_is_no_rotation_is_not_used(q: list[float]) -> None:
     controller = GimbalController(GimbalSettings(mode='angles'))
-    message = attitude_status((math.nan, 0.0), IN_VEHICLE_FRAME)
+    message = attitude_status((0.0, 0.0), IN_VEHICLE_FRAME)
+    message.q = q
     controller.handle(transmit(message, VEHICLE), 1.0)
     assert controller.update(1.0, tracked(1.0)) is None
+
+
+def test_an_unknown_result_is_reported_by_its_number() -> None:
+    controller = GimbalController(GimbalSettings(autopilot='px4'))
+    controller.messages(COMMAND, OWN, VEHICLE)
+    controller.handle(answer(1001, 77), 10.0)
+    assert controller.problem.endswith('with 77')
 
 
 def test_a_gimbal_at_its_mechanical_stop_returns_at_once() -> None:

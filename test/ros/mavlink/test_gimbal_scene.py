@@ -93,7 +93,7 @@ def pipeline(model: Runtime, results: Results) -> Iterator[TrackingPipeline]:
 
 def motion(time: float) -> tuple[float, float]:
     """Return yaw and pitch of the target, whose largest speed is 20 deg/s."""
-    return math.radians(16) * math.sin(time + 0.8), math.radians(12) * math.cos(time)
+    return math.radians(17.14) * math.sin(time + 0.8), math.radians(12.85) * math.cos(time)
 
 
 @pytest.mark.slow
