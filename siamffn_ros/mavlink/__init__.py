@@ -1,1 +1,1 @@
-"""The tracker as a MAVLink camera, and control of a gimbal."""
+"""A tracker as a MAVLink camera, for QGroundControl and autopilots."""

@@ -104,7 +104,7 @@ class GimbalController:
         self._other: Address | None = None  # who has control instead
         self._own = Address(0, 0)
         self._without_attitude = False
-        self._age = 0.0  # seconds, of an image that cannot be used
+        self._late = False
         self._refusal = ''
 
     @property
@@ -112,10 +112,10 @@ class GimbalController:
         """Why the gimbal does not move, for the log; empty if nothing is known."""
         if self._without_attitude:
             return 'the gimbal does not report its attitude, which angles require: use rates'
-        if self._age:
+        if self._late:
             return (
-                f'the last image is {self._age:.1f} s old: check that the camera runs and that its '
-                'stamps are of the clock of ROS'
+                'the last image is too old, or from the future: check that the camera runs and '
+                'that its stamps are of the clock of ROS'
             )
         if self._other:
             system, component = self._other
@@ -128,8 +128,7 @@ class GimbalController:
         See `GimbalLaw.update`. With `angles`, there is no command before the gimbal has reported
         its attitude.
         """
-        unusable = target is not None and not self._law.in_time(now, target)
-        self._age = now - target.stamp if target is not None and unusable else 0.0
+        self._late = target is not None and not self._law.in_time(now, target)
         if self.settings.mode == 'angles':
             fresh = now - self._attitude_time <= ATTITUDE_TIMEOUT
             starting = not self._law.active

@@ -237,9 +237,9 @@ def tracked(time: float) -> Target:
 
 def test_images_with_stamps_of_another_clock_are_reported() -> None:
     controller = GimbalController(GimbalSettings())
-    for stamp, age in ((40.0, '60.0'), (160.0, '-60.0')):
+    for stamp in (40.0, 160.0):
         assert controller.update(100.0, tracked(stamp)) is None
-        assert f'the last image is {age} s old' in controller.problem
+        assert 'too old, or from the future' in controller.problem
         assert controller.update(101.0, tracked(101.0)) is not None
         assert controller.problem == ''
         controller = GimbalController(GimbalSettings())
