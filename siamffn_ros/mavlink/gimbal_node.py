@@ -62,12 +62,14 @@ def make_settings(values: dict[str, Any]) -> GimbalSettings | None:
         for name, value in values.items()
         if name.startswith('gimbal_')
     }
-    if values['gimbal'] == 'off':
-        GimbalSettings(**settings)
-        return None
-    if values['gimbal'] not in ('rates', 'angles'):
+    if values['gimbal'] not in ('off', 'rates', 'angles'):
         raise ConfigError(f'gimbal is {values["gimbal"]!r}: give off, rates or angles')
-    return GimbalSettings(mode=values['gimbal'], **settings)
+    mode = 'rates' if values['gimbal'] == 'off' else values['gimbal']
+    try:
+        complete = GimbalSettings(mode=mode, **settings)
+    except ConfigError as error:
+        raise ConfigError(f'gimbal_{error}') from None
+    return None if values['gimbal'] == 'off' else complete
 
 
 class NodeGimbal:

@@ -148,8 +148,8 @@ def test_old_images_are_reported_once(graph: Graph, capfd: pytest.CaptureFixture
     ('changed', 'text'),
     [
         ({'gimbal': 'on'}, "gimbal is 'on': give off, rates or angles"),
-        ({'gimbal_autopilot': 'inav'}, "autopilot is 'inav': give one of ardupilot, px4"),
-        ({'gimbal': 'rates', 'gimbal_gain': 99.0}, 'gain is 99: give a number from 0 to 50'),
+        ({'gimbal_autopilot': 'inav'}, "gimbal_autopilot is 'inav': give one of ardupilot, px4"),
+        ({'gimbal': 'rates', 'gimbal_gain': 99.0}, 'gimbal_gain is 99: give a number from 0 to 50'),
     ],
 )
 def test_parameters_that_are_not_allowed_are_refused(changed: dict[str, Any], text: str) -> None:
