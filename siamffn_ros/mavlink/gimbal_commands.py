@@ -179,7 +179,8 @@ class GimbalController:
         w, x, y, z = message.q
         if not 0.9 < math.hypot(w, x, y, z) < 1.1:  # also true for NaN
             return
-        yaw = math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+        # Of the axis to the right, which a camera that looks straight down has, too.
+        yaw = math.atan2(2 * (w * z - x * y), 1 - 2 * (x * x + z * z))
         pitch = math.asin(min(max(2 * (w * y - z * x), -1), 1))
         self._attitude, self._attitude_time = Bearing(yaw, pitch), now
         flags = message.flags

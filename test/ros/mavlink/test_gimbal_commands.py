@@ -288,6 +288,17 @@ def test_only_the_attitude_of_the_chosen_gimbal_is_used() -> None:
     assert command.yaw == pytest.approx(0.3)
 
 
+def test_the_yaw_of_a_gimbal_that_looks_straight_down_is_known() -> None:
+    """The attitude is that of PX4's issue 26599: Euler angles -77.8, -89.9, 167.7 degrees."""
+    controller = GimbalController(GimbalSettings(mode='angles'))
+    message = attitude_status((0.0, 0.0), IN_VEHICLE_FRAME)
+    message.q = [-0.50009, -0.49912, 0.50071, -0.50009]
+    controller.handle(transmit(message, VEHICLE), 1.0)
+    command = controller.update(1.0, tracked(1.0))
+    assert command is not None
+    assert np.degrees([command.yaw, command.pitch]) == pytest.approx([90, -90], abs=0.2)
+
+
 @pytest.mark.parametrize('q', [[math.nan] * 4, [0.0] * 4, [math.inf, 0, 0, 0], [1e38] * 4])
 def test_an_attitude_that_is_no_rotation_is_not_used(q: list[float]) -> None:
     controller = GimbalController(GimbalSettings(mode='angles'))
