@@ -81,13 +81,13 @@ class ControlSettings:
     timeout: float = 0.5
 
     RANGES: ClassVar[dict[str, tuple[float, float]]] = {
-        'gain': (0, 50),
-        'feed_forward': (0, 1),
-        'dead_zone': (0, 0.5),
-        'lag': (0, 2),
-        'max_rate': (0.01, 10),
-        'max_acceleration': (0.01, 100),
-        'timeout': (0.1, 2),
+        'gain': (0.0, 50.0),
+        'feed_forward': (0.0, 1.0),
+        'dead_zone': (0.0, 0.5),
+        'lag': (0.0, 2.0),
+        'max_rate': (0.01, 10.0),
+        'max_acceleration': (0.01, 100.0),
+        'timeout': (0.1, 2.0),
     }
 
     def __post_init__(self) -> None:

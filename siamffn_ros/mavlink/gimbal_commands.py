@@ -103,6 +103,7 @@ class GimbalController:
         self._in_control = False
         self._other: Address | None = None  # who has control instead
         self._own = Address(0, 0)
+        self._vehicle: Address | None = None
         self._without_attitude = False
         self._late = False
         self._refusal = ''
@@ -149,7 +150,7 @@ class GimbalController:
             own: system and component that send them.
             vehicle: the autopilot, or another component that manages the gimbal.
         """
-        self._own = own
+        self._own, self._vehicle = own, vehicle
         if command is None:
             release, self._engaged = self._px4 and self._engaged, False
             return [self._configure(-3, -3, vehicle)] if release else []
@@ -165,6 +166,8 @@ class GimbalController:
 
     def handle(self, message: Message, now: float) -> None:
         """Take what a message of the vehicle tells about the gimbal; ignore all others."""
+        if self._vehicle and message.get_srcSystem() != self._vehicle.system:
+            return
         kind = message.get_type()
         if kind == 'GIMBAL_DEVICE_ATTITUDE_STATUS':
             device = message.gimbal_device_id or message.get_srcComponent()

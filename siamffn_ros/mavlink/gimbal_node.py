@@ -22,6 +22,7 @@ COMMAND_PERIOD = 0.03  # seconds between two commands, at least
 LARGEST_FIELD_OF_VIEW = 3.0  # rad
 
 _CONTROL = ControlSettings()
+
 PARAMETERS: dict[str, tuple[Any, tuple[float, float] | None, str]] = {
     'gimbal': ('off', None, 'How the gimbal is turned to the target: off, rates or angles.'),
     'gimbal_autopilot': ('ardupilot', None, 'What controls the gimbal: ardupilot or px4.'),

@@ -308,6 +308,16 @@ def test_an_attitude_that_is_no_rotation_is_not_used(q: list[float]) -> None:
     assert controller.update(1.0, tracked(1.0)) is None
 
 
+def test_the_gimbal_of_another_vehicle_is_ignored() -> None:
+    controller = GimbalController(GimbalSettings(mode='angles'))
+    assert controller.messages(controller.update(1.0, None), OWN, VEHICLE) == []
+    message = attitude_status((0.3, 0.0), IN_VEHICLE_FRAME)
+    controller.handle(transmit(message, Address(2, 1)), 1.0)
+    assert controller.update(1.0, tracked(1.0)) is None
+    controller.handle(transmit(message, VEHICLE), 1.0)
+    assert controller.update(1.0, tracked(1.0)) is not None
+
+
 def test_an_unknown_result_is_reported_by_its_number() -> None:
     controller = GimbalController(GimbalSettings(autopilot='px4'))
     controller.messages(COMMAND, OWN, VEHICLE)
