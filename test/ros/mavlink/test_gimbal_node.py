@@ -144,6 +144,15 @@ def test_old_images_are_reported_once(graph: Graph, capfd: pytest.CaptureFixture
     assert capfd.readouterr().err.count('the last image is too old') == 1
 
 
+def test_the_limits_are_of_the_type_of_the_default_and_contain_it() -> None:
+    """ROS declares integer and floating-point ranges in different ways."""
+    for name, (default, limits, description) in PARAMETERS.items():
+        if limits:
+            assert limits[0] <= default <= limits[1], name
+            assert {type(limit) for limit in limits} == {type(default)}, name
+        assert description.endswith('.'), name
+
+
 @pytest.mark.parametrize(
     ('changed', 'text'),
     [
