@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from siamffn_model.errors import ConfigError
 from siamffn_model.tracking import State
@@ -236,6 +238,26 @@ def test_without_a_target_there_is_no_command() -> None:
     assert law.update(3.0, Target(1.0, Bearing(0, 0), State.TRACKING)) is None, 'an old image'
     assert law.update(4.0, Target(4.5, Bearing(0, 0), State.TRACKING)) is None, 'from the future'
     assert not law.active
+
+
+ANGLES = st.floats(-1.5, 1.5)
+STATES = st.sampled_from([State.TRACKING, State.TRACKING, State.UNCERTAIN, State.LOST])
+STEPS = st.tuples(st.floats(0, 0.5), st.floats(-0.2, 0.7), ANGLES, ANGLES, STATES)
+
+
+@given(st.lists(STEPS, max_size=60))
+def test_the_limits_hold_for_any_sequence_of_targets(
+    steps: list[tuple[float, float, float, float, State]],
+) -> None:
+    law, now, before = GimbalLaw(DEFAULTS), 0.0, np.zeros(2)
+    for elapsed, age, yaw, pitch, state in steps:
+        now += elapsed
+        command = law.update(now, Target(now - age, Bearing(yaw, pitch), state))
+        rates = np.array([command.yaw_rate, command.pitch_rate]) if command else np.zeros(2)
+        change = DEFAULTS.max_acceleration * min(elapsed, MAX_STEP)
+        assert (np.abs(rates) <= DEFAULTS.max_rate).all()
+        assert (np.abs(rates - before) <= change + 1e-9).all()
+        before = rates
 
 
 @pytest.mark.parametrize(
