@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from pymavlink.dialects.v20 import common as mavlink
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock
 from rclpy.node import Node
@@ -13,7 +14,11 @@ from siamffn_model.console.backend import Target
 from siamffn_model.errors import ConfigError
 from siamffn_ros.mavlink.camera import CameraComponent, Outgoing
 from siamffn_ros.mavlink.camera_messages import MAX_URI_LENGTH, STREAM_TYPES, CameraDescription
+from siamffn_ros.mavlink.gimbal_commands import Address
+from siamffn_ros.mavlink.gimbal_node import PARAMETERS as GIMBAL_PARAMETERS
+from siamffn_ros.mavlink.gimbal_node import NodeGimbal
 from siamffn_ros.mavlink.link import Link, read_signing_key
+from siamffn_ros.mavlink.requests import Sender
 from siamffn_ros.mavlink.tracker import TrackerTargets
 
 PERIOD = 0.02  # seconds between two looks at the connection
@@ -33,6 +38,7 @@ PARAMETERS = {  # name: default, range, description
     ),
     'video_uri': ('', None, 'rtsp://, udp:// or tcp:// address of the video; empty: none.'),
     'signing_file': ('', None, 'File with the passphrase of signed messages; empty: unsigned.'),
+    **GIMBAL_PARAMETERS,
 }
 
 
@@ -60,6 +66,8 @@ class MavlinkCamera(Node):
         )
         self._targets = TrackerTargets(self, tracker, values['video_latency'], self._on_result)
         self._camera = CameraComponent(self._targets, camera, values['component_id'])
+        self._component_id = values['component_id']
+        self._gimbal = NodeGimbal(self, values)
         # The system's clock: with use_sim_time the node's own clock may stand still.
         self.create_timer(PERIOD, self._exchange, clock=Clock())
 
@@ -70,14 +78,18 @@ class MavlinkCamera(Node):
         self._camera.system_id = self._link.system_id
         for message in messages:
             self._send(self._camera.handle(message, now), now)
+            self._gimbal.handle(message, now)
         self._send(self._camera.tick(now), now)
+        if system := self._link.system_id:
+            vehicle = Address(system, mavlink.MAV_COMP_ID_AUTOPILOT1)
+            own = Address(system, self._component_id)
+            commands = self._gimbal.messages(now, own, vehicle)
+            self._send((Outgoing(each, Sender(*vehicle)) for each in commands), now)
 
     def _on_result(self, target: Target | None, stamp: int) -> None:
-        """Take the target of an image, None if there is none, and its stamp in nanoseconds.
-
-        A gimbal is controlled from here: its commands go out with `_send` while
-        `CameraComponent.following` is true.
-        """
+        """Take the target of an image, None if there is none, and its stamp in nanoseconds."""
+        followed = target if self._camera.following else None
+        self._gimbal.on_result(followed, stamp, self._targets.size, time.monotonic())
 
     def _send(self, outgoing: Iterable[Outgoing], now: float) -> None:
         for each in outgoing:

@@ -19,7 +19,16 @@ from siamffn_model.imaging.geometry import Box, iou
 from siamffn_ros.mavlink.pixels import to_box, to_corners
 from siamffn_ros.messages.conversions import to_box as to_pixels
 
-from .ground_station import CAMERA, VEHICLE, Peer, acknowledgements, free_port, heartbeat, texts
+from .ground_station import (
+    CAMERA,
+    VEHICLE,
+    Peer,
+    acknowledgements,
+    free_port,
+    heartbeat,
+    parse,
+    texts,
+)
 
 if TYPE_CHECKING:
     from test.ros.conftest import Peer as User
@@ -39,12 +48,14 @@ class Operator(Peer):
 
     Attributes:
         messages: of the camera, oldest first.
+        gimbal: commands to the autopilot's gimbal manager, oldest first.
     """
 
     def __init__(self, port: int) -> None:
         super().__init__(port, *GCS)
         self.autopilot = Peer(port, VEHICLE, 1)
         self.messages: list[Any] = []
+        self.gimbal: list[Any] = []
         self._beat = 0.0
 
     def look(self) -> None:
@@ -54,7 +65,10 @@ class Operator(Peer):
             self.autopilot.send(self.autopilot.station.pack(heartbeat()))
             self.send(self.station.pack(heartbeat(autopilot=False)))
         self.messages += self.received()
-        list(self.autopilot.datagrams())
+        for data in self.autopilot.datagrams():
+            message = parse(data)
+            if message.get_type() == 'GIMBAL_MANAGER_SET_PITCHYAW':
+                self.gimbal.append(message)
 
     def wait_for(self, condition: Callable[[Any], object], what: str) -> Any:
         """Return the first message of this kind that has arrived since the last call."""
@@ -92,6 +106,7 @@ def operator(live_peer: User, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """An operator whose camera has been started, and has an image."""
     port, log = free_port(), tmp_path_factory.mktemp('mavlink') / 'log'
     parameters = {'url': f'udpin:127.0.0.1:{port}', 'video_latency': LATENCY}
+    parameters |= {'gimbal': 'rates', 'field_of_view': 1.0}
     words = [word for item in parameters.items() for word in ('-p', '{}:={}'.format(*item))]
     with log.open('wb') as output:
         process = subprocess.Popen([*COMMAND, *words], stdout=output, stderr=output)
@@ -211,7 +226,7 @@ class MovingTarget:
 def test_a_late_box_starts_on_the_image_it_was_drawn_on(operator: Operator, user: User) -> None:
     """The operator sees the video half a second late, and the target is elsewhere by then."""
     target = MovingTarget()
-    shift = 10_000 * SECOND - round(time.monotonic() * SECOND)  # of the camera's clock
+    shift = time.time_ns() - round(time.monotonic() * SECOND)  # of the camera's clock, that of ROS
     sent = -1.0
 
     def film(seconds: float) -> None:
@@ -235,6 +250,10 @@ def test_a_late_box_starts_on_the_image_it_was_drawn_on(operator: Operator, user
 
     assert iou(target.box(0), target.box(LATENCY)) < 0.3, 'the wrong image would show'
     assert any(follows() for _ in range(5)), 'more than once only if this machine was too slow'
+    operator.look()
+    assert any(command.yaw_rate != 0 for command in operator.gimbal), 'the gimbal is turned'
+    assert all(command.target_component == 1 for command in operator.gimbal)
+    operator.ask(STOP)
 
 
 def test_without_pymavlink_the_extra_is_named() -> None:
