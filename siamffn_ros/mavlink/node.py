@@ -52,8 +52,12 @@ class MavlinkCamera(Node):
     def __init__(self) -> None:
         super().__init__('mavlink_camera')
         for name, (default, limits, description) in PARAMETERS.items():
-            self.declare_parameter(name, default, _descriptor(description, limits))
+            descriptor = _descriptor(description, limits)
+            descriptor.dynamic_typing = name == 'gimbal'
+            self.declare_parameter(name, default, descriptor)
         values = {name: self.get_parameter(name).value for name in PARAMETERS}
+        if values['gimbal'] is False:  # what YAML makes of `-p gimbal:=off`
+            values['gimbal'] = 'off'
         tracker = _absolute(self, values['tracker'])
         camera = CameraDescription(tracker.lstrip('/'), _checked_uri(values['video_uri']))
         self._link = Link(
