@@ -7,10 +7,13 @@ ifdef ROS_DISTRO  # an apt ROS 2 is sourced: it finds our interfaces' libraries 
 export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
 endif
 
-.PHONY: demo test test-fast test-deep lint soak bench gpu gpu-wheels setup
+.PHONY: demo console test test-fast test-deep lint soak bench gpu gpu-wheels setup
 
 demo: setup  ## track a face in a video over ROS 2; VIDEO=file BOX=x,y,w,h for your own
 	$(RUN) -m siamffn_ros.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--init '$(BOX)')
+
+console: setup  ## the operator's console on the demo video; SOURCE=video, folder, camera or rtsp://...
+	$(RUN) -m siamffn_model console $(if $(SOURCE),'$(SOURCE)',"$$($(RUN) -c 'from siamffn_ros.demo import find_video; print(find_video())')")
 
 test: setup  ## all tests, in one process per core
 	$(PYTEST)

@@ -18,11 +18,12 @@ ARGUMENTS = {
     **NODE_ARGUMENTS,
     'autostart': Argument('', 'true, or false if a lifecycle manager starts the node'),
     'rviz': Argument('false', 'true to show the debug image in RViz'),
+    'console': Argument('false', 'true to start the web console; its address is printed'),
 }
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments, set the DDS profile unless one is set, and start node and RViz."""
+    """Declare the arguments, set the DDS profile unless one is set, and start the nodes."""
     return LaunchDescription(
         [
             *[
@@ -36,7 +37,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start_nodes(context: LaunchContext) -> list[Action]:
-    """Return the actions that start RViz and the node.
+    """Return the actions that start RViz, the console and the node.
 
     RViz comes first: launch does not stop a node that is already running if RViz is missing.
     """
@@ -61,4 +62,12 @@ def start_nodes(context: LaunchContext) -> list[Action]:
         remappings=[('/tracker/debug_image', 'tracker/debug_image')],
         condition=IfCondition(LaunchConfiguration('rviz')),
     )
-    return [rviz, tracker]
+    console = Node(
+        package='siamffn',
+        executable='console',
+        name='console',
+        namespace=LaunchConfiguration('namespace'),
+        output='screen',
+        condition=IfCondition(LaunchConfiguration('console')),
+    )
+    return [rviz, console, tracker]

@@ -33,12 +33,12 @@ from vision_msgs.msg import Detection2DArray
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import BoxError, ProcessError
 from siamffn_ros.bags.processes import TrackerProcess, node_with_executor
+from siamffn_ros.context import make_executor
 from siamffn_ros.dds import use_profile
 from siamffn_ros.latency import Latency
 from siamffn_ros.messages.conversions import to_bbox, to_nanoseconds, to_stamp
 from siamffn_ros.messages.images import to_image
 from siamffn_ros.node.image_subscriber import QUEUE_DEPTH
-from siamffn_ros.node.main import make_executor
 
 SIZE = (1280, 720)  # pixels
 RATE = 30  # images a second

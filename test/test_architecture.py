@@ -24,6 +24,7 @@ LAYERS = (
     'distributed',
     'tracking',
     'live',
+    'console',
     'datasets',
     'evaluation',
     'export',

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from siamffn.msg import TrackStatus
-from siamffn.srv import InitTarget
+from siamffn.srv import InitPoint, InitTarget
 from vision_msgs import msg as vision
 
 HEADER = ('header', 'std_msgs/Header')
@@ -39,6 +39,7 @@ FIELDS = [
         ('target_id', 'string'),
         ('state', 'uint8'),
         ('score', 'float'),
+        ('bbox', 'vision_msgs/BoundingBox2D'),
         ('last_ms', 'float'),
         ('mean_ms', 'float'),
         ('max_ms', 'float'),
@@ -56,6 +57,20 @@ FIELDS = [
         ('success', 'boolean'),
         ('message', 'string'),
         ('target_id', 'string'),
+    ),
+    (
+        InitPoint.Request,
+        HEADER,
+        ('point', 'vision_msgs/Point2D'),
+        ('radius', 'float'),
+        ('target_id', 'string'),
+    ),
+    (
+        InitPoint.Response,
+        ('success', 'boolean'),
+        ('message', 'string'),
+        ('target_id', 'string'),
+        ('bbox', 'vision_msgs/BoundingBox2D'),
     ),
 ]
 

@@ -13,6 +13,7 @@ import click
 from siamffn_model import __version__
 from siamffn_model.atomic_io import disk_is_full
 from siamffn_model.cli.benchmark import benchmark, complexity
+from siamffn_model.cli.console import console
 from siamffn_model.cli.evaluation import calibrate, evaluate, score, tune
 from siamffn_model.cli.export import export
 from siamffn_model.cli.track import track
@@ -107,6 +108,7 @@ for command in (
     benchmark,
     calibrate,
     complexity,
+    console,
     data,
     evaluate,
     export,

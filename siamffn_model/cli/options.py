@@ -149,6 +149,8 @@ def require_extra(name: str, purpose: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        if str(error.name).startswith('siamffn'):
+            raise
         raise DependencyError(
             f'{error.name} is not installed: {purpose} needs the extra [{name}]; run '
             f"`pip install -e '.[{name}]'` in the source folder"

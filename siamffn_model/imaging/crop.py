@@ -54,6 +54,12 @@ def search_side(w: float, h: float) -> float:
     return context_side(w, h) * SEARCH_SIZE / TEMPLATE_SIZE
 
 
+def search_region(box: Box) -> Box:
+    """Return the square that is searched for a target whose last box is `box`, in pixels."""
+    side = search_side(box.w, box.h)
+    return Box.from_center(box.cx, box.cy, side, side)
+
+
 def crop_window(
     image: Image,
     center: tuple[float, float],

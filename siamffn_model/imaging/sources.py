@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from siamffn_model.imaging.frames import FOLDER_FPS, Frame, Frames
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.groundtruth import read_groundtruth
 from siamffn_model.imaging.image import read_image
+from siamffn_model.imaging.live_source import is_live
 
 IMAGE_SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
-LIVE_SOURCE = re.compile(r'[a-z]+:/.*|/dev/video\d+|\d+')  # a stream's address, or a camera
 
 
 def open_frames(path: str | Path) -> Frames:
@@ -34,10 +33,10 @@ def open_frames(path: str | Path) -> Frames:
         from siamffn_model.imaging.video_reader import Video  # training needs no FFmpeg
 
         return Video(path)
-    if LIVE_SOURCE.fullmatch(text):
+    if is_live(text):
         raise DataError(
             f'{text}: streams and cameras are not supported here; give a video file or a folder '
-            'of images, or publish the camera as a ROS topic and start the node'
+            'of images, start `siamffn console`, or publish the camera as a ROS topic'
         )
     raise DataError(f'{path}: no such file or folder; give a video, or a folder of images')
 

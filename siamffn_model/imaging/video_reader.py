@@ -76,7 +76,7 @@ class Video(Frames):
                     time += 1 / self.fps  # formats such as AVI have no usable time stamps
                 else:
                     time = stamp - first
-                yield Frame(number, time, _to_bgr(picture, reformatter))
+                yield Frame(number, time, to_bgr(picture, reformatter))
             missing = _duration(container) - time - 1 / self.fps
             if not container.streams.video[0].frames and missing > EARLY_END:
                 for _ in range(round(missing * self.fps)):
@@ -130,7 +130,8 @@ def _duration(container: InputContainer) -> float:
     return container.duration / av.time_base
 
 
-def _to_bgr(picture: av.VideoFrame, reformatter: VideoReformatter) -> Image:
+def to_bgr(picture: av.VideoFrame, reformatter: VideoReformatter) -> Image:
+    """Return a decoded frame, rotated as its header says, as BGR uint8 (H, W, 3)."""
     if picture.format.name.startswith('gray') and picture.format.components[0].bits > 8:
         grey = stretch_to_8_bit(np.asarray(picture.to_ndarray(format='gray16le'), np.uint16))
         image = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)

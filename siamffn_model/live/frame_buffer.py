@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from siamffn_model.errors import ConfigError, NotReadyError
 
+LOST_IMAGE = 250_000_000  # nanoseconds between the frames before and after a lost image
 TIME_JUMP = 500_000_000  # nanoseconds: a stamp further back is a time jump, not an old image
 
 
@@ -127,6 +128,9 @@ class FrameBuffer:
     def find(self, stamp: int) -> Frame:
         """Return the frame with this stamp in nanoseconds, or the newest for 0.
 
+        It is the nearest one if the stamp is between two frames that are at most LOST_IMAGE apart:
+        an image that was lost on its way here, but shown to who has drawn the box.
+
         Raises `NotReadyError` if no frame has arrived yet, and `ConfigError` if no frame with this
         stamp is kept.
         """
@@ -141,15 +145,22 @@ class FrameBuffer:
                 )
             if stamp == 0:
                 return self._frames[-1]
+            later = None
             for frame in reversed(self._frames):
                 if frame.stamp == stamp:
                     return frame
+                if frame.stamp < stamp:
+                    if later and later.stamp - frame.stamp <= LOST_IMAGE:
+                        return min(frame, later, key=lambda kept: abs(kept.stamp - stamp))
+                    break
+                later = frame
             stamps = [frame.stamp for frame in self._frames]
         kept = f'frames from {_seconds(stamps[0])} to {_seconds(stamps[-1])} are kept'
         if stamp < stamps[0]:
             raise ConfigError(
                 f'stamp {_seconds(stamp)} is too old: {kept}; '
-                'draw the box on a newer frame or raise buffer_seconds and buffer_megabytes'
+                'draw the box on a newer frame; a node keeps more of them with a larger '
+                'buffer_seconds and buffer_megabytes'
             )
         nearest = min(stamps, key=lambda kept: abs(kept - stamp))
         raise ConfigError(

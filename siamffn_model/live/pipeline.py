@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import Enum, auto
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.live.frame_buffer import Frame, FrameBuffer
@@ -24,6 +24,13 @@ class PushResult(Enum):
     ACCEPTED = auto()
     REPLACED = auto()  # accepted; an earlier frame that was not yet tracked is dropped
     OUT_OF_ORDER = auto()  # older than the last frame: not kept
+
+
+class FoundTarget(NamedTuple):
+    """A target that was given by a point: its id, and the box that was found, in pixels."""
+
+    target_id: str
+    box: Box
 
 
 class TrackingPipeline:
@@ -86,6 +93,21 @@ class TrackingPipeline:
     def init(self, box: Box, stamp: int = 0, target_id: str = '') -> Future[str]:
         """Start or restart a target; the result is its id. See `Targets.init`."""
         return self._submit(lambda: self._targets.init(box, stamp, target_id).id)
+
+    def init_point(
+        self,
+        point: tuple[float, float],
+        radius: float = 0.0,
+        stamp: int = 0,
+        target_id: str = '',
+    ) -> Future[FoundTarget]:
+        """Start or restart a target from a point on it. See `Targets.init_point`."""
+
+        def init() -> FoundTarget:
+            target = self._targets.init_point(point, radius, stamp, target_id)
+            return FoundTarget(target.id, target.track.box)
+
+        return self._submit(init)
 
     def stop(self, target_id: str = '') -> Future[int]:
         """Stop a target, or all if `target_id` is empty; the result is how many were stopped."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,9 +15,11 @@ import numpy as np
 
 from siamffn_model.errors import ConfigError, ImageError
 from siamffn_model.imaging.geometry import Box, iou
+from siamffn_model.imaging.image import Image
 from siamffn_model.live.frame_buffer import Frame, FrameBuffer
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, Track, Tracker, TrackerSettings, update_all
+from siamffn_model.tracking.point_prompt import find_box
 
 MAX_ID_LENGTH = 64  # characters
 SAME_OBJECT = 0.7  # IoU
@@ -161,6 +163,27 @@ class Targets:
         Raises `NotReadyError` (no frame has arrived), `ConfigError` (no frame with this stamp,
         too many targets, an id that is too long or not printable), `BoxError`, `ImageError`.
         """
+        return self._init(lambda _: box, stamp, target_id)
+
+    def init_point(
+        self,
+        point: tuple[float, float],
+        radius: float = 0.0,
+        stamp: int = 0,
+        target_id: str = '',
+    ) -> Target:
+        """Start to track the object at a point, in pixels of the frame with this stamp.
+
+        `radius` is that of `find_box`; the rest is as in `init`. The target's box is the one that
+        was found.
+
+        Raises what `init` raises; `BoxError` also if there is no object at the point.
+        """
+        return self._init(
+            lambda image: find_box(self._model, image, point, radius), stamp, target_id
+        )
+
+    def _init(self, find: Callable[[Image], Box], stamp: int, target_id: str) -> Target:
         if len(target_id) > MAX_ID_LENGTH:
             raise ConfigError(
                 f'target_id has {len(target_id)} characters: give at most {MAX_ID_LENGTH}'
@@ -175,6 +198,7 @@ class Targets:
         frame = self._buffer.find(stamp)
         tracker = Tracker(self._model, self._settings)
         try:
+            box = find(frame.image)
             tracker.init(frame.image, box)
         finally:
             frame.release()

@@ -7,6 +7,7 @@ the files, so rosbag2 need not be installed.
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -36,6 +37,7 @@ IMAGE_TOPIC = '/image'
 TRUTH_TOPIC = '/ground_truth'
 MCAP_START = b'\x89MCAP0\r\n'
 ROS1_START = b'#ROSBAG '
+FIELD_TYPE = re.compile(r'^(\w+)/(?:msg/)?(\w+)', re.M)  # of another package, in a .msg file
 START = 1_000_000_000  # stamp of a bag's first image in nanoseconds; 0 would mean "no stamp"
 
 
@@ -225,12 +227,19 @@ def _type_name(kind: type) -> str:
 
 
 def _register_types(types: Typestore, name: str) -> None:
-    """Register all types of the package of type `name`, from its installed .msg files."""
+    """Register all types of the package of type `name`, from its installed .msg files.
+
+    The types of other packages that they contain are registered before.
+    """
     if name in types.fielddefs:
         return
     package = name.split('/')[0]
     for file in sorted((_share_folder(package) / 'msg').glob('*.msg')):
-        types.register(get_types_from_msg(file.read_text(), f'{package}/msg/{file.stem}'))
+        text = file.read_text()
+        for other, kind in FIELD_TYPE.findall(text):
+            if other != package:
+                _register_types(types, f'{other}/msg/{kind}')
+        types.register(get_types_from_msg(text, f'{package}/msg/{file.stem}'))
 
 
 def _share_folder(package: str) -> Path:

@@ -60,6 +60,11 @@ class TrackerProcess:
             command, stdout=self._output, stderr=self._output, start_new_session=True
         )
 
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
     def check(self) -> None:
         """Raise `ProcessError` with the reason or the end of the log if the node has ended."""
         if self._process.poll() is not None:

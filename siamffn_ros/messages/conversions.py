@@ -67,12 +67,16 @@ def to_detections(
 
 
 def to_status(target_id: str, track: Track, header: Header, **statistics: float) -> TrackStatus:
-    """Return the status of one target; `statistics` are further fields of the message."""
+    """Return the status of one target; `statistics` are further fields of the message.
+
+    The box of a LOST target is its last one, round which it is searched for.
+    """
     return TrackStatus(
         header=header,
         target_id=target_id,
         state=int(track.state),
         score=float(track.score),
+        bbox=to_bbox(track.box),
         **statistics,
     )
 

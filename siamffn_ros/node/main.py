@@ -10,11 +10,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from rclpy.executors import Executor, MultiThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.utilities import remove_ros_args
 
 from siamffn_model.errors import SiamFFNError
-from siamffn_ros.context import ros_context, ros_errors
+from siamffn_ros.context import make_executor, ros_context, ros_errors
 from siamffn_ros.launch_utils import camera_topics
 from siamffn_ros.node.tracker_node import SUCCESS, TrackerNode
 
@@ -81,20 +81,6 @@ def make_nodes(cameras: Sequence[str]) -> list[TrackerNode]:
     """
     topics = camera_topics(cameras)
     return [TrackerNode(name, topic) for name, topic in topics.items()] or [TrackerNode()]
-
-
-def make_executor() -> Executor:
-    """Return the fastest executor available.
-
-    The events executor of Kilted needs next to no time; that of older distributions uses half a
-    core at 30 images/s, and needs a second thread to receive images while parameters change.
-    """
-    try:
-        from rclpy.experimental.events_executor import EventsExecutor
-    except ImportError:
-        return MultiThreadedExecutor(num_threads=2)
-    executor: Executor = EventsExecutor()
-    return executor
 
 
 def return_large_allocations() -> None:

@@ -109,7 +109,7 @@ class NodeParameters:
         limits=(0.0, 3600.0),
     )
     buffer_seconds: float = _parameter(
-        2.0, 'Seconds for which frames are kept for boxes that arrive late.', limits=(0.0, 60.0)
+        10.0, 'Seconds for which frames are kept for boxes that arrive late.', limits=(0.0, 60.0)
     )
     buffer_megabytes: float = _parameter(
         256.0, 'Megabytes that these frames may use.', limits=(1.0, 65536.0)

@@ -9,13 +9,13 @@ from typing import Protocol, TypeVar
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
-from siamffn.srv import InitTarget, ListTargets, StopTarget
+from siamffn.srv import InitPoint, InitTarget, ListTargets, StopTarget
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D
 
 from siamffn_model.errors import NotReadyError, SiamFFNError
 from siamffn_model.live.pipeline import TrackingPipeline
-from siamffn_ros.messages.conversions import to_box, to_nanoseconds
+from siamffn_ros.messages.conversions import to_bbox, to_box, to_nanoseconds
 from siamffn_ros.node.diagnostics import NodeStatistics
 from siamffn_ros.node.publishers import status_message
 
@@ -52,6 +52,7 @@ class Services:
         self._statistics = statistics
         node.create_subscription(Detection2D, '~/init_box', self.on_init_box, 10)
         node.create_service(InitTarget, '~/init_target', self.on_init_target)
+        node.create_service(InitPoint, '~/init_point', self._on_init_point)
         node.create_service(StopTarget, '~/stop_target', self._on_stop_target)
         node.create_service(ListTargets, '~/list_targets', self._on_list_targets)
         node.create_service(SetBool, '~/enable', self._on_enable)
@@ -70,12 +71,28 @@ class Services:
         except SiamFFNError as error:
             response.message = str(error)
         else:
-            response.success = True
-            problem = self._tracking.image_problem
-            response.message = f'tracking target {response.target_id}' + (
-                f', but {problem}' if problem else ''
-            )
+            response.success, response.message = True, self._started(response.target_id)
         return response
+
+    async def _on_init_point(
+        self, request: InitPoint.Request, response: InitPoint.Response
+    ) -> InitPoint.Response:
+        point, stamp = (request.point.x, request.point.y), to_nanoseconds(request.header.stamp)
+        try:
+            pipeline = self._tracking.pipeline(receiving=True)
+            found = await self._result_of(
+                lambda: pipeline.init_point(point, request.radius, stamp, request.target_id)
+            )
+        except SiamFFNError as error:
+            response.message = str(error)
+        else:
+            response.target_id, response.bbox = found.target_id, to_bbox(found.box)
+            response.success, response.message = True, self._started(found.target_id)
+        return response
+
+    def _started(self, target_id: str) -> str:
+        problem = self._tracking.image_problem
+        return f'tracking target {target_id}' + (f', but {problem}' if problem else '')
 
     def on_init_box(self, detection: Detection2D) -> None:
         """Do the same for a message; log what is refused."""

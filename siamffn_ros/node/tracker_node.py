@@ -294,6 +294,7 @@ class TrackerNode(LifecycleNode):
             'model': self.get_parameter('model').value,
             'runtime': pipeline.model.name,
             'device': pipeline.model.device,
+            'paused': not self._enabled,
             'images kept': f'{frames} ({megabytes:.0f} MB)',
             'time jumps': pipeline.buffer.time_jumps,
         }

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from siamffn_model.errors import ImageError
-from siamffn_model.imaging.crop import View, context_side, crop_box, crop_window, mean_colour
+from siamffn_model.imaging.crop import (
+    View,
+    context_side,
+    crop_box,
+    crop_window,
+    mean_colour,
+    search_region,
+)
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import check_image
 
@@ -77,3 +84,9 @@ def test_context_side_is_that_of_siamfc() -> None:
 def test_a_bad_image_is_reported(image: object) -> None:
     with pytest.raises(ImageError, match='give a BGR uint8 array'):
         check_image(image)
+
+
+def test_the_search_region_has_the_target_in_its_centre() -> None:
+    region = search_region(Box(10, 20, 30, 40))
+    assert (region.cx, region.cy) == (25, 40)
+    assert region.w == region.h == pytest.approx(np.sqrt(65 * 75) * 255 / 127)

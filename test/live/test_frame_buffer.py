@@ -100,6 +100,17 @@ def test_frames_are_found_by_stamp_and_0_is_the_newest() -> None:
     assert buffer.find(0).stamp == 300
 
 
+def test_the_nearest_frame_stands_for_a_lost_one() -> None:
+    buffer = FrameBuffer(10, 100)
+    for stamp in (1000, 1100, 1200, 1500):  # milliseconds
+        buffer.add(frame(stamp * 10**6))
+    for stamp, found in ((1101, 1100), (1149, 1100), (1151, 1200)):
+        assert buffer.find(stamp * 10**6).stamp == found * 10**6
+    for stamp in (999, 1201, 1350, 1499, 1501):
+        with pytest.raises(SiamFFNError, match=r'no frame has|too old'):
+            buffer.find(stamp * 10**6)
+
+
 @pytest.mark.parametrize(
     ('stored', 'stamp', 'message'),
     [

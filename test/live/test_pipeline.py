@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.errors import BoxError, ImageError, NotReadyError, WeightsError
-from siamffn_model.imaging.geometry import Box
+from siamffn_model.errors import BoxError, ConfigError, ImageError, NotReadyError, WeightsError
+from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.live.frame_buffer import Frame
 from siamffn_model.live.pipeline import MAX_PENDING_CALLS, PushResult, TrackingPipeline
 from siamffn_model.live.targets import TargetStatus
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, Tracker, TrackerSettings
+from siamffn_model.tracking.point_prompt import find_box
 
 PERIOD = 100_000_000  # nanoseconds between two frames
 TIMEOUT = 20.0  # seconds
@@ -66,6 +67,21 @@ def test_boxes_equal_those_of_a_tracker(live: Live, model: Runtime, clip: Scene)
         (status,) = live.track(number)
         assert (status.id, status.track) == ('car', tracker.update(clip.images[number]))
         assert live.pipeline.targets == (status,)
+
+
+def test_a_point_starts_a_target_in_the_box_found_on_its_frame(live: Live, clip: Scene) -> None:
+    for number in (0, 5):
+        live.track(number)
+    box = clip.boxes[0]
+    found = live.pipeline.init_point((box.cx, box.cy), 0.0, PERIOD, 'car').result(TIMEOUT)
+    assert found.target_id == 'car'
+    assert found.box == find_box(live.pipeline.model, clip.images[0], (box.cx, box.cy))
+    assert iou(found.box, box) > 0.5
+    with pytest.raises(BoxError, match='outside'):
+        live.pipeline.init_point((-1, 0)).result(TIMEOUT)
+    with pytest.raises(ConfigError, match='stamp'):
+        live.pipeline.init_point((5, 5), 0.0, 3).result(TIMEOUT)
+    assert [target.id for target in live.pipeline.targets] == ['car']
 
 
 def test_a_late_target_catches_up(live: Live, clip: Scene) -> None:

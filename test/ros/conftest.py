@@ -31,7 +31,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 from siamffn.msg import TrackStatus
-from siamffn.srv import InitTarget, ListTargets, StopTarget
+from siamffn.srv import InitPoint, InitTarget, ListTargets, StopTarget
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D, Detection2DArray
@@ -186,6 +186,7 @@ class Peer:
             name: self.node.create_client(service_type, f'tracker/{name}')
             for name, service_type in {
                 'init_target': InitTarget,
+                'init_point': InitPoint,
                 'stop_target': StopTarget,
                 'list_targets': ListTargets,
                 'enable': SetBool,

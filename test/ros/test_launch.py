@@ -29,7 +29,7 @@ LAUNCH = Path(__file__).parents[2] / 'launch'
 MODEL = {'params_file', 'model', 'weights', 'device', 'runtime'}
 NODE = MODEL | {'image_transport', 'image_qos', 'output_qos', 'use_sim_time', 'log_level'}
 DECLARED = {
-    'tracker': NODE | {'image_topic', 'namespace', 'autostart', 'rviz'},
+    'tracker': NODE | {'image_topic', 'namespace', 'autostart', 'rviz', 'console'},
     'multi_camera': NODE | {'cameras'},
     'replay': MODEL | {'bag', 'init', 'out', 'min_success'},
 }
@@ -128,6 +128,15 @@ def test_tracker_with_rviz(clean: pytest.MonkeyPatch) -> None:
     assert rviz.node_name == '/left/rviz'
     assert '/tracker/debug_image:=tracker/debug_image' in arguments, 'relative: in the namespace'
     assert Path(arguments[arguments.index('-d') + 1]).name == 'tracker.rviz'
+
+
+def test_tracker_with_console(clean: pytest.MonkeyPatch) -> None:
+    actions, context = visit('tracker', console='true', namespace='left')
+    console, tracker = processes(actions)
+    words(console, context)
+    assert (console.node_package, console.node_executable) == ('siamffn', 'console')
+    assert console.node_name == '/left/console'
+    assert tracker.node_executable == 'tracker_node'
 
 
 def test_cameras_share_a_process(clean: pytest.MonkeyPatch) -> None:

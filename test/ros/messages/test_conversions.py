@@ -18,6 +18,7 @@ from siamffn_ros.messages.conversions import (
     to_detections,
     to_nanoseconds,
     to_stamp,
+    to_status,
 )
 
 
@@ -43,6 +44,14 @@ def test_detection_carries_header_id_box_and_score() -> None:
     assert detection.results[0].hypothesis.score == 0.75
     assert detection.results[0].hypothesis.class_id == '', 'an id would be read as a class'
     assert to_box(detection.bbox) == Box(1, 2, 3, 4)
+
+
+def test_the_status_of_a_lost_target_has_its_last_box() -> None:
+    track = Track(Box(-27, 40, 60, 20), 0.1, State.LOST)
+    status = to_status('car', track, Header(), frames_processed=3)
+    assert to_box(status.bbox) == track.box
+    assert (status.target_id, status.state, status.frames_processed) == ('car', State.LOST, 3)
+    assert to_detections([('car', track)], Header()).detections == []
 
 
 def test_boxes_are_clipped_to_the_image_of_a_given_size() -> None:

@@ -16,13 +16,13 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from siamffn_model.errors import ImageError
+from siamffn_model.imaging.image_header import image_size
 from siamffn_ros.messages.conversions import to_stamp
 from siamffn_ros.messages.images import (
     ALIASES,
     BYTES_PER_PIXEL,
     HALF_CHROMA,
     MAX_PIXELS,
-    _compressed_size,
     _convert_with_cv_bridge,
     _convert_with_rosbags,
     _to_8_bit,
@@ -396,7 +396,7 @@ def test_png_is_lossless() -> None:
 @pytest.mark.parametrize('options', [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)])
 def test_jpeg_gives_the_picture(options: tuple[int, ...]) -> None:
     data = coded(picture(), 'jpg', cv2.IMWRITE_JPEG_QUALITY, 100, *options)
-    assert _compressed_size(memoryview(data)) == (WIDTH, HEIGHT)
+    assert image_size(memoryview(data)) == (WIDTH, HEIGHT)
     image = to_bgr(compressed(data))
     assert image.shape == (HEIGHT, WIDTH, 3) and image.dtype == np.uint8
     assert cv2.absdiff(image, picture()).max() <= 6
@@ -430,7 +430,7 @@ def test_exif_orientation_is_ignored() -> None:
 def test_size_of_a_jpeg_is_not_that_of_its_thumbnail() -> None:
     data = with_segment(coded(picture(), 'jpg'), b'\xff\xe1' + jpeg(7, 5))
     data = data[:2] + b'\xff\xff' + data[2:] + bytes(9)  # filled before a marker and at the end
-    assert _compressed_size(memoryview(data)) == (WIDTH, HEIGHT)
+    assert image_size(memoryview(data)) == (WIDTH, HEIGHT)
     assert to_bgr(compressed(data)).shape == (HEIGHT, WIDTH, 3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from array import array
 from typing import TYPE_CHECKING
@@ -11,15 +12,15 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import Image
-from siamffn.srv import StopTarget
+from siamffn.srv import InitPoint, StopTarget
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2D
 
 from siamffn_model.datasets.synthetic import Scene
-from siamffn_model.imaging.geometry import Box
+from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.tracking import State
-from siamffn_ros.messages.conversions import to_detection, to_nanoseconds, to_stamp
+from siamffn_ros.messages.conversions import to_box, to_detection, to_nanoseconds, to_stamp
 from siamffn_ros.messages.images import to_bgr
 from siamffn_ros.node.services import LOG_PERIOD
 
@@ -69,6 +70,34 @@ def test_a_target_is_tracked_from_the_frame_of_its_box(user: Peer, clip: Scene, 
             assert user.single_detections[stamp] == detection
 
 
+def test_a_click_starts_a_target_on_its_frame(user: Peer, clip: Scene, start: int) -> None:
+    for n in (0, 5):
+        user.track(clip.images[n], start + n * PERIOD)
+    box = clip.boxes[0]
+    request = InitPoint.Request(header=Header(stamp=to_stamp(start)), target_id='car')
+    request.point.x, request.point.y = box.cx, box.cy
+    answer = user.call('init_point', request)
+    assert answer.success, answer.message
+    assert answer.target_id == 'car' and answer.message.startswith('tracking target car')
+    assert iou(to_box(answer.bbox), box) > 0.5
+    status = user.track_until(clip.images[6:], start + 6 * PERIOD, 'car')
+    assert status.state != State.LOST
+
+
+def test_a_click_that_cannot_be_used_is_refused(user: Peer, clip: Scene, start: int) -> None:
+    user.track(clip.images[0], start)
+    request = InitPoint.Request()
+    request.point.x = -5.0
+    for stamp, message in (
+        (0, r'point \(-5, 0\) is outside the \d+x\d+ image'),
+        (start - 1, 'stamp'),
+    ):
+        request.header.stamp = to_stamp(stamp)
+        answer = user.call('init_point', request)
+        assert not answer.success and answer.target_id == ''
+        assert re.search(message, answer.message), answer.message
+
+
 def test_a_lost_target_has_no_box(user: Peer, clip: Scene, start: int) -> None:
     user.track(clip.images[0], start)
     user.init(clip.boxes[0], start, 'car')
@@ -76,6 +105,8 @@ def test_a_lost_target_has_no_box(user: Peer, clip: Scene, start: int) -> None:
     lost = start + 2 * PERIOD
     status = user.track(np.zeros_like(clip.images[0]), lost)
     assert (status.state, status.target_id) == (State.LOST, 'car')
+    last = user.statuses[start + PERIOD]
+    assert status.bbox == last.bbox == user.detections[start + PERIOD].detections[0].bbox
     assert user.detections[lost].detections == []
     assert user.track(clip.images[1], lost + PERIOD).state == State.TRACKING
     # Messages of a topic arrive in order: one of the lost target would have arrived before.

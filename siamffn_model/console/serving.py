@@ -1,0 +1,76 @@
+"""Serve the console until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from siamffn_model.console.access import Access
+from siamffn_model.console.address import is_loopback, reachable
+from siamffn_model.console.backend import Backend
+from siamffn_model.console.server import LOG, ConsoleServer
+
+
+def run(
+    backend: Backend,
+    listening: socket.socket,
+    token: str | None = None,
+    open_log: Callable[[str], None] = print,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        backend: the trackers; it is closed at the end.
+        listening: what `listen` returned; it is closed at the end.
+        token: text that pages must present; None for a random one, unless only programs on this
+            machine can reach the socket.
+        open_log: receives each address of the page.
+    """
+    if token is None and not is_loopback(listening):
+        token = secrets.token_urlsafe(16)
+    asyncio.run(_serve(backend, listening, token, open_log))
+
+
+async def _serve(
+    backend: Backend,
+    listening: socket.socket,
+    token: str | None,
+    open_log: Callable[[str], None],
+) -> None:
+    access = Access(token)
+    logger = LOG.getChild('http')
+    logger.addFilter(_name_refusal)
+    runner = web.AppRunner(
+        ConsoleServer(backend, access).application(), access_log=None, logger=logger
+    )
+    await runner.setup()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await web.SockSite(runner, listening).start()
+        assert runner.server
+        closing = asyncio.create_task(access.close_silent(runner.server))
+        for address in reachable(listening):
+            open_log(f'http://{address}/' + (f'?token={token}' if token else ''))
+        await stop.wait()
+        closing.cancel()
+    finally:
+        await runner.cleanup()
+
+
+def _name_refusal(record: logging.LogRecord) -> bool:
+    """Let a request that is not HTTP be one line in the log, without a traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError | web.RequestPayloadError):
+        record.levelno, record.levelname = logging.WARNING, 'WARNING'
+        record.msg, record.args = 'a request is refused: %s', (type(error).__name__,)
+        record.exc_info = None
+    return True
