@@ -24,7 +24,17 @@ from .checkpoints.test_pysot import checkpoint
 from .training.teacher_files import write_teacher
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ('jinja2', 'nncf', 'onnx', 'onnxruntime', 'onnxscript', 'openvino', 'optuna', 'pydantic')
+EXTRAS = (
+    'aiohttp',
+    'jinja2',
+    'nncf',
+    'onnx',
+    'onnxruntime',
+    'onnxscript',
+    'openvino',
+    'optuna',
+    'pydantic',
+)
 HOOK = """
 import json, os, sys
 
@@ -47,11 +57,18 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 """
 COMMANDS = """
-import json, sys
+import json, os, signal, sys, threading, time
 from siamffn_model.cli.main import main
+
+def end_server():  # as soon as it waits for a signal
+    while getattr(signal.getsignal(signal.SIGINT), '__name__', '') != '_sighandler_noop':
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)
 
 for words in json.loads(sys.argv[1]):
     sys.audit('test.command', ' '.join(words))
+    if words[0] == 'console':
+        threading.Thread(target=end_server, daemon=True).start()
     if main(words, standalone_mode=False):
         sys.exit(f'{words} failed')
 if sys.argv[2:]:
@@ -121,6 +138,7 @@ evaluate sequences --data {clips} --out evaluate
 score sequences --annotations {clips} --results evaluate/results --out score
 tune sequences --data {clips} --trials 1 --study tune.db
 calibrate sequences --data {clips} --out calibrated.safetensors
+console {clips}/clip1 --port 0
 """
 TRAINING = """\
 train {recipe} --device cpu --weights {weights} --out train
@@ -147,7 +165,9 @@ def test_commands_neither_connect_nor_start_processes(
     group: str, tmp_path: Path, clips: Path, tiny_pack: Path, random_weights: Path
 ) -> None:
     for package in EXTRAS:
-        pytest.importorskip(package, reason='extras [eval], [export] and [train] not installed')
+        pytest.importorskip(
+            package, reason='extras [console], [eval], [export] and [train] not installed'
+        )
     teacher = write_teacher(tmp_path / 'teacher')
     torch.save({'state_dict': checkpoint('head', 'box', 1)}, tmp_path / 'siamban.pth')
     recipe = f'--config {ROOT}/config/train/smoke.yaml --workers 0 --set batch=2'
@@ -157,8 +177,9 @@ def test_commands_neither_connect_nor_start_processes(
     ).splitlines()
     # `export --int8` takes a minute: its part that could send data is NNCF, from the import on.
     events = run_audited(tmp_path, lines, 'siamffn_model.export.quantisation')
-    # Matplotlib, for the plots, asks fontconfig once for the fonts of this machine.
-    assert [event for event in events if event[2] != 'fc-list'] == []
+    # Matplotlib, for the plots, asks fontconfig once for the fonts of this machine. The console
+    # listens on an address of this machine only.
+    assert [event for event in events if event[2] not in ('fc-list', '127.0.0.1')] == []
 
 
 @pytest.mark.slow

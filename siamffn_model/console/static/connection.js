@@ -37,9 +37,10 @@ export class Connection {
     this.silentChecks = 0;
   }
 
-  /** Send a message that has no reply; without a connection it is left out. */
+  /** Send a message that has no reply; without a connection, or while it closes, it is left out. */
   send(type, fields) {
-    if (this.connected) this.socket.send(JSON.stringify({ type, ...fields }));
+    if (!this.connected || this.socket.readyState !== WebSocket.OPEN) return;
+    this.socket.send(JSON.stringify({ type, ...fields }));
   }
 
   /** Send a request and return its reply; a lost connection is a reply that is not `ok`. */

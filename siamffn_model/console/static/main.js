@@ -22,7 +22,13 @@ const CHANGES = {
   uncertain: ['is UNCERTAIN', 'warn'],
 };
 
-const state = { everConnected: false, reason: '', trackers: [], tracker: null, fps: null, recording: false };
+const state = {
+  everConnected: false,
+  reason: '', // why the connection was closed
+  tracker: null,
+  fps: null, // images that the server receives in a second
+  recording: false,
+};
 const log = new Log(byId('log'), byId('announcer'));
 const targets = new Targets(onTargetChange);
 const frames = new FrameQueue(() => picture.invalidate());
