@@ -24,6 +24,7 @@ from siamffn_ros.launch_utils import (
 
 ARGUMENTS = {
     'image_topic': Argument('image', 'topic of type sensor_msgs/Image or CompressedImage'),
+    'camera_info_topic': Argument('camera_info', 'topic of type sensor_msgs/CameraInfo'),
     'namespace': Argument('', 'namespace of the nodes'),
     **MAVLINK_ARGUMENTS,
     **NODE_ARGUMENTS,
@@ -65,6 +66,7 @@ def start_nodes(context: LaunchContext) -> list[Action]:
         executable='mavlink_camera',
         name='mavlink_camera',
         parameters=mavlink_parameters(given),
+        remappings=[('camera_info', LaunchConfiguration('camera_info_topic'))],
         **common,
     )
     console = Node(

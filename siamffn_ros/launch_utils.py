@@ -83,11 +83,15 @@ MAVLINK_ARGUMENTS = {  # parameters of the node mavlink_camera; an empty one kee
     'video_latency': Argument('', 'seconds from an image until the box drawn on it arrives'),
     'video_uri': Argument('', 'address of the video for ground stations, such as rtsp://...'),
     'signing_file': Argument('', 'file with the passphrase of signed messages; empty: unsigned'),
+    'gimbal': Argument('', 'off, rates or angles: how the gimbal is turned to the target'),
+    'gimbal_autopilot': Argument('', 'ardupilot or px4: what controls the gimbal'),
+    'field_of_view': Argument('', 'horizontal, in rad; empty: that of camera_info'),
 }
 MAVLINK_NUMBERS: dict[str, type[int] | type[float]] = {
     'system_id': int,
     'component_id': int,
     'video_latency': float,
+    'field_of_view': float,
 }
 
 

@@ -18,9 +18,10 @@ from siamffn_model.errors import BoxError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking import State
 from siamffn_ros.mavlink import camera_messages as messages
+from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.camera_messages import CameraDescription, Message
 from siamffn_ros.mavlink.pixels import Corners, Size, to_box, to_corners, to_point
-from siamffn_ros.mavlink.requests import Request, RequestQueue, Sender
+from siamffn_ros.mavlink.requests import Request, RequestQueue
 
 HEARTBEAT_PERIOD = 1.0  # seconds
 Parameters = tuple[float, ...]  # the seven of a command
@@ -51,7 +52,7 @@ class Outgoing(NamedTuple):
     """A message to send; to everybody if there is no receiver."""
 
     message: Message
-    receiver: Sender | None = None
+    receiver: Address | None = None
 
 
 class Answer(NamedTuple):
@@ -106,7 +107,7 @@ class CameraComponent:
         self._following = False  # whether the target is shown
         self._told: State | None = None  # the state that was told last; IDLE if there is no target
         self._present = 0.0  # when there was a target last
-        self._intervals: dict[Sender, float] = {}  # seconds, by who has asked for the status
+        self._intervals: dict[Address, float] = {}  # seconds, by who has asked for the status
         self._last_status = -math.inf
         self._shown = False  # whether the last status had a box
         self._next_heartbeat = -math.inf
@@ -128,7 +129,7 @@ class CameraComponent:
             last = (float(message.x), float(message.y), message.z)
         else:
             return []
-        sender = Sender(message.get_srcSystem(), message.get_srcComponent())
+        sender = Address(message.get_srcSystem(), message.get_srcComponent())
         system, component = message.target_system, message.target_component
         if self.system_id is None or sender == (self.system_id, self._component_id):
             return []
@@ -142,7 +143,7 @@ class CameraComponent:
         return [acknowledgement, *(Outgoing(each, sender) for each in answer.messages)]
 
     def _execute(
-        self, command: int, parameters: Parameters, sender: Sender, now: float
+        self, command: int, parameters: Parameters, sender: Address, now: float
     ) -> Answer | None:
         """Execute a command; return the answer, None if it comes later."""
         if command == mavlink.MAV_CMD_REQUEST_MESSAGE:
@@ -171,7 +172,7 @@ class CameraComponent:
             return Answer(DENIED)
         return Answer(ACCEPTED, [message])
 
-    def _set_interval(self, message_id: float, microseconds: float, sender: Sender) -> int:
+    def _set_interval(self, message_id: float, microseconds: float, sender: Address) -> int:
         if message_id != TRACKING_STATUS:
             return UNSUPPORTED
         if not (microseconds == -1 or 0 <= microseconds < math.inf):
@@ -183,7 +184,7 @@ class CameraComponent:
             self._intervals[sender] = max(microseconds / 1e6, MIN_INTERVAL)
         return ACCEPTED
 
-    def _track_point(self, parameters: Parameters, sender: Sender, now: float) -> Answer | None:
+    def _track_point(self, parameters: Parameters, sender: Address, now: float) -> Answer | None:
         """Start from a point.
 
         The radius must be valid, but is not used: that of QGroundControl is the size of its cursor,
@@ -200,7 +201,9 @@ class CameraComponent:
         start = partial(self._targets.init_point, point)
         return self._track(Request(sender, command, (x, y, radius), start, now), camera)
 
-    def _track_rectangle(self, parameters: Parameters, sender: Sender, now: float) -> Answer | None:
+    def _track_rectangle(
+        self, parameters: Parameters, sender: Address, now: float
+    ) -> Answer | None:
         corners, camera = parameters[:4], parameters[4]
         try:
             box = to_box(corners, self._targets.size or (1, 1))
@@ -219,7 +222,7 @@ class CameraComponent:
         result = self._requests.add(request, once=True)
         return None if result is None else Answer(result)
 
-    def _stop(self, camera: float, sender: Sender, now: float) -> Answer | None:
+    def _stop(self, camera: float, sender: Address, now: float) -> Answer | None:
         if not self._is_meant(camera):
             return Answer(DENIED)
         self._following = False
@@ -301,7 +304,7 @@ class CameraComponent:
         self._texts += messages.status_texts(text, warning, self._text_number)
 
 
-def _acknowledge(receiver: Sender, command: int, result: int) -> Outgoing:
+def _acknowledge(receiver: Address, command: int, result: int) -> Outgoing:
     message = mavlink.MAVLink_command_ack_message(
         command,
         result,

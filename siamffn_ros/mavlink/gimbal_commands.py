@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pymavlink.dialects.v20 import common as mavlink
 
 from siamffn_model.errors import ConfigError
+from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.bearing import Bearing
 from siamffn_ros.mavlink.gimbal import Command, ControlSettings, GimbalLaw, Target
 
@@ -23,13 +24,6 @@ LEAD_TIME = 0.5  # the angles are at most this many seconds, at `max_rate`, ahea
 LEVEL = mavlink.GIMBAL_MANAGER_FLAGS_ROLL_LOCK | mavlink.GIMBAL_MANAGER_FLAGS_PITCH_LOCK
 
 Message = Any  # MAVLink_message of pymavlink, which has no types
-
-
-class Address(NamedTuple):
-    """MAVLink system and component id."""
-
-    system: int
-    component: int
 
 
 class Setpoint(NamedTuple):
@@ -164,6 +158,21 @@ class GimbalController:
         build = BUILDERS[self.settings.method or METHODS[self.settings.autopilot]]
         return [*messages, build(self._setpoint(command), vehicle, self.settings)]
 
+    def end(self) -> list[Message]:
+        """Return the messages that stop the gimbal and release it, for when the node ends."""
+        vehicle = self._vehicle
+        if vehicle is None or not self._engaged:
+            return []
+        self._engaged = False
+        messages = []
+        if self.settings.mode == 'rates':
+            build = BUILDERS[self.settings.method or METHODS[self.settings.autopilot]]
+            still = Setpoint(math.nan, math.nan, 0.0, 0.0, self._flags)
+            messages.append(build(still, vehicle, self.settings))
+        if self._px4:
+            messages.append(self._configure(-3, -3, vehicle))
+        return messages
+
     def handle(self, message: Message, now: float) -> None:
         """Take what a message of the vehicle tells about the gimbal; ignore all others."""
         if self._vehicle and message.get_srcSystem() != self._vehicle.system:
@@ -217,9 +226,13 @@ class GimbalController:
             self._in_control = False
         self._other = None if primary in ((0, 0), self._own) else primary
 
-    def _setpoint(self, command: Command) -> Setpoint:
+    @property
+    def _flags(self) -> int:
         lock = mavlink.GIMBAL_MANAGER_FLAGS_YAW_LOCK if self._in_earth_frame else 0
-        flags, nan = LEVEL | lock, math.nan
+        return LEVEL | lock
+
+    def _setpoint(self, command: Command) -> Setpoint:
+        flags, nan = self._flags, math.nan
         if self.settings.mode == 'rates':
             return Setpoint(nan, nan, command.pitch_rate, command.yaw_rate, flags)
         return Setpoint(command.pitch, math.remainder(command.yaw, math.tau), nan, nan, flags)

@@ -13,9 +13,10 @@ from std_msgs.msg import Header
 
 from siamffn_model.console.backend import Target as TrackedTarget
 from siamffn_model.errors import ConfigError
+from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.bearing import Bearing, CameraModel, to_bearing_message
 from siamffn_ros.mavlink.gimbal import ControlSettings, Target
-from siamffn_ros.mavlink.gimbal_commands import Address, GimbalController, GimbalSettings, Message
+from siamffn_ros.mavlink.gimbal_commands import GimbalController, GimbalSettings, Message
 from siamffn_ros.messages.conversions import to_stamp
 
 COMMAND_PERIOD = 0.03  # seconds between two commands, at least
@@ -143,6 +144,10 @@ class NodeGimbal:
         command = self._controller.update(now, self._target)
         self._report()
         return self._controller.messages(command, own, vehicle)
+
+    def end(self) -> list[Message]:
+        """Return what has to be sent to the vehicle when the node ends."""
+        return self._controller.end() if self._controller else []
 
     def _model(self, size: tuple[int, int] | None) -> CameraModel | None:
         if self._field_of_view and size and (not self._camera or self._camera.size != size):

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from pymavlink.dialects.v20 import common as mavlink
 
 from siamffn_model.errors import ConfigError
+from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.camera import Outgoing
 from siamffn_ros.mavlink.camera_messages import Message
-from siamffn_ros.mavlink.requests import Sender
-from siamffn_ros.mavlink.transports import Address, Transport, check_url, open_transport
+from siamffn_ros.mavlink.transports import Peer, Transport, check_url, open_transport
 
 REOPEN_PERIOD = 2.0  # seconds between two attempts to open the connection
 VEHICLE_TIMEOUT = 10.0  # seconds without a heartbeat until another vehicle may take its place
@@ -69,8 +69,8 @@ class Link:
         self._signed: dict[tuple[int, int, int], int] = {}  # time stamps of valid signatures
         self._packer = self._mavlink()
         self._parser = self._mavlink()
-        self._peers: dict[Address, float] = {}  # when they were heard
-        self._routes: dict[Sender, Address] = {}
+        self._peers: dict[Peer, float] = {}  # when they were heard
+        self._routes: dict[Address, Peer] = {}
         self._heard = now
         self._hinted = self._warned_of_twin = False
         self._next_open = 0.0
@@ -116,7 +116,7 @@ class Link:
         self._check_vehicle(now)
         return messages
 
-    def _parse(self, data: bytes, address: Address, stream: bool, now: float) -> list[Message]:
+    def _parse(self, data: bytes, address: Peer, stream: bool, now: float) -> list[Message]:
         parser = self._parser if stream else self._mavlink()
         # pymavlink stores the time stamps of forged signatures, too.
         self._signing.stream_timestamps = dict(self._signed)
@@ -129,7 +129,7 @@ class Link:
         for message in messages:
             if message.get_signed():
                 self._accept_signature(message)
-            sender = Sender(message.get_srcSystem(), message.get_srcComponent())
+            sender = Address(message.get_srcSystem(), message.get_srcComponent())
             _remember(self._routes, sender, address, MAX_ROUTES)
             self._look_for_vehicle(message, sender, now)
         if messages:
@@ -142,7 +142,7 @@ class Link:
         sender = message.get_srcSystem(), message.get_srcComponent()
         _remember(self._signed, (message.get_link_id(), *sender), stamp, MAX_ROUTES)
 
-    def _look_for_vehicle(self, message: Message, sender: Sender, now: float) -> None:
+    def _look_for_vehicle(self, message: Message, sender: Address, now: float) -> None:
         if message.get_type() != 'HEARTBEAT':
             return
         if sender == (self.system_id, self._component_id) and not self._warned_of_twin:
@@ -190,9 +190,7 @@ class Link:
                 else:  # nobody can be reached there now; known again when heard
                     self._peers.pop(address, None)
 
-    def _addresses(
-        self, transport: Transport, receiver: Sender | None, now: float
-    ) -> list[Address]:
+    def _addresses(self, transport: Transport, receiver: Address | None, now: float) -> list[Peer]:
         if transport.is_serial or transport.remote:
             return [transport.remote]
         for address, heard in list(self._peers.items()):

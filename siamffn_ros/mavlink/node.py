@@ -12,13 +12,17 @@ from rclpy.node import Node
 
 from siamffn_model.console.backend import Target
 from siamffn_model.errors import ConfigError
+from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.camera import CameraComponent, Outgoing
-from siamffn_ros.mavlink.camera_messages import MAX_URI_LENGTH, STREAM_TYPES, CameraDescription
-from siamffn_ros.mavlink.gimbal_commands import Address
+from siamffn_ros.mavlink.camera_messages import (
+    MAX_URI_LENGTH,
+    STREAM_TYPES,
+    CameraDescription,
+    Message,
+)
 from siamffn_ros.mavlink.gimbal_node import PARAMETERS as GIMBAL_PARAMETERS
 from siamffn_ros.mavlink.gimbal_node import NodeGimbal
 from siamffn_ros.mavlink.link import Link, read_signing_key
-from siamffn_ros.mavlink.requests import Sender
 from siamffn_ros.mavlink.tracker import TrackerTargets
 
 PERIOD = 0.02  # seconds between two looks at the connection
@@ -85,22 +89,27 @@ class MavlinkCamera(Node):
             self._gimbal.handle(message, now)
         self._send(self._camera.tick(now), now)
         if system := self._link.system_id:
-            vehicle = Address(system, mavlink.MAV_COMP_ID_AUTOPILOT1)
             own = Address(system, self._component_id)
-            commands = self._gimbal.messages(now, own, vehicle)
-            self._send((Outgoing(each, Sender(*vehicle)) for each in commands), now)
+            vehicle = Address(system, mavlink.MAV_COMP_ID_AUTOPILOT1)
+            self._send_to(system, self._gimbal.messages(now, own, vehicle), now)
 
     def _on_result(self, target: Target | None, stamp: int) -> None:
         """Take the target of an image, None if there is none, and its stamp in nanoseconds."""
         followed = target if self._camera.following else None
         self._gimbal.on_result(followed, stamp, self._targets.size, time.monotonic())
 
+    def _send_to(self, system: int, messages: Iterable[Message], now: float) -> None:
+        autopilot = Address(system, mavlink.MAV_COMP_ID_AUTOPILOT1)
+        self._send((Outgoing(each, autopilot) for each in messages), now)
+
     def _send(self, outgoing: Iterable[Outgoing], now: float) -> None:
         for each in outgoing:
             self._link.send(each, now)
 
     def close(self) -> None:
-        """Close the connection, and end what was asked of the tracker."""
+        """Stop the gimbal, close the connection, and end what was asked of the tracker."""
+        if system := self._link.system_id:
+            self._send_to(system, self._gimbal.end(), time.monotonic())
         self._targets.close()
         self._link.close()
 

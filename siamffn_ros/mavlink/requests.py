@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from pymavlink.dialects.v20 import common as mavlink
 
 from siamffn_model.errors import NotReadyError, SiamFFNError
+from siamffn_ros.mavlink.address import Address
 
 REPEAT = 4.0  # seconds; QGroundControl repeats a command 3 s after it, or its acknowledgement
 MAX_REPEAT = 10.0  # seconds; QGroundControl sends a command three times
@@ -17,13 +18,6 @@ PROGRESS = 1.0  # seconds between two acknowledgements that a request is in prog
 MAX_REQUESTS = 32  # that are remembered
 IN_PROGRESS = mavlink.MAV_RESULT_IN_PROGRESS
 BUSY = mavlink.MAV_RESULT_TEMPORARILY_REJECTED
-
-
-class Sender(NamedTuple):
-    """The system id and the component id of who has sent a message."""
-
-    system: int
-    component: int
 
 
 @dataclass
@@ -40,7 +34,7 @@ class Request:
         error: why it was refused; empty if it was not.
     """
 
-    sender: Sender
+    sender: Address
     command: int
     parameters: tuple[float, ...]
     start: Callable[[], Future[Any]]

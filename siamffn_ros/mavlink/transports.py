@@ -13,7 +13,7 @@ from typing import Protocol
 
 from siamffn_model.errors import ConfigError
 
-Address = tuple[str, int] | None  # host and port; None for a serial port
+Peer = tuple[str, int] | None  # host and port; None for a serial port
 MAX_READS = 200  # datagrams, or pieces from a serial port, in one call of `read`
 MAX_DATAGRAM = 65535
 URLS = 'udpin:HOST:PORT, udpout:HOST:PORT or serial:DEVICE:BAUD'
@@ -30,12 +30,12 @@ class Transport(Protocol):
     """
 
     is_serial: bool
-    remote: Address
+    remote: Peer
 
-    def read(self) -> Iterator[tuple[Address, bytes]]:
+    def read(self) -> Iterator[tuple[Peer, bytes]]:
         """Yield the pieces that have arrived, and from where."""
 
-    def write(self, data: bytes, address: Address) -> None:
+    def write(self, data: bytes, address: Peer) -> None:
         """Send complete messages."""
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class UdpTransport:
     is_serial = False
 
     def __init__(self, address: tuple[str, int], listen: bool) -> None:
-        self.remote: Address = None if listen else address
+        self.remote: Peer = None if listen else address
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
@@ -86,7 +86,7 @@ class UdpTransport:
         """The port of this machine."""
         return int(self._socket.getsockname()[1])
 
-    def read(self) -> Iterator[tuple[Address, bytes]]:
+    def read(self) -> Iterator[tuple[Peer, bytes]]:
         """See `Transport`."""
         for _ in range(MAX_READS):
             try:
@@ -96,7 +96,7 @@ class UdpTransport:
             if self.remote is None or sender[0] == self.remote[0]:
                 yield (sender[0], sender[1]), data
 
-    def write(self, data: bytes, address: Address) -> None:
+    def write(self, data: bytes, address: Peer) -> None:
         """See `Transport`."""
         if receiver := self.remote or address:
             with suppress(BlockingIOError):  # as if it were lost on the way
@@ -111,7 +111,7 @@ class SerialTransport:
     """A serial port: 8 data bits, no parity, one stop bit, no flow control."""
 
     is_serial = True
-    remote: Address = None
+    remote: Peer = None
 
     def __init__(self, device: str, baud: int) -> None:
         self._file = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
@@ -125,7 +125,7 @@ class SerialTransport:
             os.close(self._file)
             raise OSError(f'{device} is not a serial port ({error})') from error
 
-    def read(self) -> Iterator[tuple[Address, bytes]]:
+    def read(self) -> Iterator[tuple[Peer, bytes]]:
         """See `Transport`."""
         for _ in range(MAX_READS):
             try:
@@ -136,7 +136,7 @@ class SerialTransport:
                 raise OSError('the serial port has been unplugged')
             yield None, data
 
-    def write(self, data: bytes, address: Address) -> None:
+    def write(self, data: bytes, address: Peer) -> None:
         """See `Transport`."""
         with suppress(BlockingIOError):  # as if it were lost on the way
             os.write(self._file, data)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from pymavlink.dialects.v20 import common as mavlink
 
+from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.gimbal import Command, Target
-from siamffn_ros.mavlink.gimbal_commands import Address, GimbalController
+from siamffn_ros.mavlink.gimbal_commands import GimbalController
 
 from .simulated_gimbal import RATE, SimulatedGimbal
 

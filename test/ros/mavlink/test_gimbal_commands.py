@@ -15,14 +15,10 @@ from pymavlink.dialects.v20 import common as mavlink
 
 from siamffn_model.errors import ConfigError
 from siamffn_model.tracking import State
+from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.bearing import Bearing
 from siamffn_ros.mavlink.gimbal import STOP_TIME, Command, Target
-from siamffn_ros.mavlink.gimbal_commands import (
-    CONFIGURE_PERIOD,
-    Address,
-    GimbalController,
-    GimbalSettings,
-)
+from siamffn_ros.mavlink.gimbal_commands import CONFIGURE_PERIOD, GimbalController, GimbalSettings
 
 from .simulated_autopilot import (
     OWN,
@@ -154,6 +150,26 @@ def test_control_of_px4_is_taken_once_and_released_at_the_end() -> None:
     assert commands_sent(vehicle) == [(*OWN, -1, -1), (-3, -3, -1, -1)]
     assert vehicle.controller == (0, 0)
     assert len(vehicle.received) == record.commanded.sum() + 2, 'no message afterwards'
+
+
+@pytest.mark.parametrize('autopilot', ['px4', 'ardupilot'])
+def test_the_gimbal_is_stopped_and_released_when_the_node_ends(autopilot: str) -> None:
+    controller = GimbalController(GimbalSettings(autopilot=autopilot))
+    assert controller.end() == []  # nothing was sent
+    command = controller.update(0.0, tracked(0.0))
+    controller.messages(command, OWN, VEHICLE)
+    still, *release = controller.end()
+    rates = (
+        (still.pitch_rate, still.yaw_rate)
+        if autopilot == 'ardupilot'
+        else (
+            still.angular_velocity_y,
+            still.angular_velocity_z,
+        )
+    )
+    assert rates == (0, 0)
+    assert [message.param1 for message in release] == ([-3] if autopilot == 'px4' else [])
+    assert controller.end() == []
 
 
 def test_control_of_px4_is_requested_until_it_answers() -> None:

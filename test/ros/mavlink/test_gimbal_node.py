@@ -21,7 +21,7 @@ from siamffn_model.console.backend import Target
 from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking import State
-from siamffn_ros.mavlink.gimbal_commands import Address
+from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.gimbal_node import COMMAND_PERIOD, PARAMETERS, NodeGimbal, make_settings
 
 OWN, VEHICLE = Address(1, 100), Address(1, 1)

@@ -16,9 +16,9 @@ import pytest
 from pymavlink.dialects.v20 import common as mavlink
 
 from siamffn_model.errors import ConfigError
+from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.camera import Outgoing
 from siamffn_ros.mavlink.link import Link, read_signing_key
-from siamffn_ros.mavlink.requests import Sender
 
 from .ground_station import (
     CAMERA,
@@ -63,7 +63,7 @@ class RunningLink:
             time.sleep(0.01)
         return messages
 
-    def send(self, words: str, receiver: Sender | None = None) -> None:
+    def send(self, words: str, receiver: Address | None = None) -> None:
         """Send a text."""
         self.link.send(Outgoing(text(words), receiver), self.now)
 
@@ -140,8 +140,8 @@ def test_an_answer_goes_to_its_receiver_only(start: Any, peer: Any) -> None:
     for each in peers:
         each.send(each.station.pack(heartbeat()))
     running.wait_for(3)
-    running.send('answer', Sender(254, 190))
-    running.send('to a component behind one of them', Sender(253, 190))
+    running.send('answer', Address(254, 190))
+    running.send('to a component behind one of them', Address(253, 190))
     assert [each.texts() for each in peers] == [
         ['to a component behind one of them'],
         ['answer', 'to a component behind one of them'],
@@ -168,7 +168,7 @@ def test_an_autopilot_that_restarts_is_followed_to_its_new_port(start: Any, peer
         autopilot = peer(running, 1, 1)
         autopilot.send(autopilot.station.pack(heartbeat()))
         running.wait_for(1)
-        running.send('answer', Sender(1, 1))
+        running.send('answer', Address(1, 1))
         assert autopilot.texts() == ['answer']
     assert len(running.link._peers) == 16
     running.now += 100

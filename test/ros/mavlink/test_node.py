@@ -274,6 +274,7 @@ def test_without_pymavlink_the_extra_is_named() -> None:
     [
         ('component_id:=99', 'component_id'),
         ('video_uri:=http://127.0.0.1/x', 'video_uri'),
+        ('gimbal:=on', 'gimbal is True: give off, rates or angles'),
     ],
 )
 def test_values_that_are_not_allowed_are_one_line(parameter: str, reason: str) -> None:
