@@ -12,6 +12,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from siamffn.srv import InitPoint, InitTarget, StopTarget
 from std_msgs.msg import Header
@@ -55,8 +56,8 @@ class RosBackend:
         """See `Backend`."""
         self._listener = listener
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
-        # The system's clock: with use_sim_time the node's own clock may stand still.
-        self._node.create_timer(1.0, self._update, clock=Clock())
+        # A steady clock: that of the node may stand still, that of the system may be set back.
+        self._node.create_timer(1.0, self._update, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._executor.add_node(self._node)
         self._thread.start()
         self._submit(self._update)

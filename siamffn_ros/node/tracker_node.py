@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -71,8 +72,8 @@ class TrackerNode(LifecycleNode):
         # These exist in every state: to destroy them while they are in use would be unsafe.
         self._target_services = Services(self, self, self._statistics)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # The system's clock: with use_sim_time the node's own clock may stand still.
-        self.create_timer(1.0, self._on_second, clock=Clock())
+        # A steady clock: that of the node may stand still, that of the system may be set back.
+        self.create_timer(1.0, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     # Lifecycle
 
