@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from siamffn.srv import InitPoint, InitTarget, StopTarget
 from std_msgs.msg import Header
@@ -25,7 +23,7 @@ from siamffn_model.imaging.geometry import Box
 from siamffn_ros.console.discovery import find_camera, find_trackers
 from siamffn_ros.console.recording import Recording, new_path
 from siamffn_ros.console.tracker import Tracker
-from siamffn_ros.context import make_executor
+from siamffn_ros.context import create_steady_timer, make_executor
 from siamffn_ros.messages.conversions import to_bbox, to_box, to_detection, to_stamp
 
 MAX_STAMP = 2**31 * 10**9  # nanoseconds; a ROS time has 31 bits of seconds
@@ -56,8 +54,7 @@ class RosBackend:
         """See `Backend`."""
         self._listener = listener
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
-        # A steady clock: that of the node may stand still, that of the system may be set back.
-        self._node.create_timer(1.0, self._update, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        create_steady_timer(self._node, 1.0, self._update)
         self._executor.add_node(self._node)
         self._thread.start()
         self._submit(self._update)
