@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import rclpy
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.context import Context
 from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import Executor, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from siamffn_model.errors import ConfigError
@@ -41,6 +44,14 @@ def ros_context(arguments: Sequence[str] = ()) -> Iterator[None]:
         yield
     finally:
         rclpy.shutdown()
+
+
+def create_steady_timer(node: Node, seconds: float, callback: Callable[[], None]) -> None:
+    """Call a function of a node regularly, by a clock that runs whatever happens to the others.
+
+    The clock of a node may stand still, with use_sim_time; that of the system may be set back.
+    """
+    node.create_timer(seconds, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
 
 def make_executor(context: Context | None = None, threads: int = 2) -> Executor:

@@ -53,4 +53,4 @@ def console(
         lambda: load_model(model, weights, device, runtime),
         TrackerSettings(**overrides),
     )
-    run(backend, listening, open_log=lambda address: click.echo(f'open {address}'))
+    run(backend, listening)

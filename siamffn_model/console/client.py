@@ -12,7 +12,7 @@ from aiohttp import web
 
 from siamffn_model.console.backend import Result
 from siamffn_model.console.picture import LEVELS
-from siamffn_model.console.protocol import message, result_message
+from siamffn_model.console.protocol import event_message, result_message
 from siamffn_model.console.stream import Stream
 from siamffn_model.errors import ConfigError, ImageError
 
@@ -123,8 +123,7 @@ class Client:
         name: name of the operator.
         tracker: name of the tracker that is watched; empty for none.
         stream: that of the tracker.
-        pending: number of requests that are not yet answered.
-        points: number of those that search for an object, which takes the tracker's time.
+        pending: types of the requests that are not yet answered.
     """
 
     def __init__(self, number: int, socket: web.WebSocketResponse) -> None:
@@ -132,7 +131,7 @@ class Client:
         self.name = f'operator {number}'
         self.tracker = ''
         self.stream: Stream | None = None
-        self.pending = self.points = 0
+        self.pending: list[str] = []
         self.quality = Quality()
         self._texts: deque[str] = deque(maxlen=MAX_TEXTS)
         self._in_flight: dict[int, Sent] = {}  # by sequence number
@@ -206,7 +205,7 @@ class Client:
         except ImageError as error:
             if str(error) != self._complaint:
                 self._complaint = str(error)
-                self.send(message('event', text=self._complaint, operator='', time=time.time()))
+                self.send(event_message(self._complaint))
             return
         await self._send_result(stream, picture.result or stream.result)
         size = len(data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import time
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -84,6 +85,11 @@ def reply_message(
 ) -> str:
     """Return the reply to a request of a page: `ok`, the refusal, and what the request returns."""
     return _dump('reply', request=request, ok=not error, message=error, **values)
+
+
+def event_message(text: str, operator: str = '') -> str:
+    """Return the message with a line for the operators, and who has caused it."""
+    return _dump('event', text=text, operator=operator, time=time.time())
 
 
 def message(kind: str, **values: object) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -158,15 +157,14 @@ class ConsoleServer:
         elif request.type == 'name':
             client.name = fields['name'].strip() or f'operator {client.number}'
             self._send_operators()
-        elif client.pending >= MAX_PENDING:
+        elif len(client.pending) >= MAX_PENDING:
             text = f'{MAX_PENDING} requests are not yet answered: wait for them'
             client.send(protocol.reply_message(fields['request'], text))
-        elif request.type == 'point' and client.points:
+        elif request.type == 'point' and 'point' in client.pending:  # it takes the tracker's time
             text = 'the last click is not yet answered: wait for it'
             client.send(protocol.reply_message(fields['request'], text))
         else:
-            client.pending += 1
-            client.points += request.type == 'point'
+            client.pending.append(request.type)
             task = asyncio.create_task(self._answer(client, request))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -187,8 +185,7 @@ class ConsoleServer:
                 protocol.reply_message(number, 'internal error: see the log of the console')
             )
         finally:
-            client.pending -= 1
-            client.points -= request.type == 'point'
+            client.pending.remove(request.type)
 
     async def _perform(self, client: Client, request: Request) -> Mapping[str, object]:
         kind, fields, tracker = request.type, request.fields, client.tracker
@@ -260,7 +257,7 @@ class ConsoleServer:
 
     def _event(self, tracker: str, text: str, operator: str = '') -> None:
         LOG.info('%s: %s%s', tracker, _line(text), f' ({operator})' if operator else '')
-        line = protocol.message('event', text=text, operator=operator, time=time.time())
+        line = protocol.event_message(text, operator)
         for client in self._watchers(tracker):
             client.send(line)
 

@@ -7,7 +7,6 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -18,32 +17,22 @@ from siamffn_model.console.backend import Backend
 from siamffn_model.console.server import LOG, ConsoleServer
 
 
-def run(
-    backend: Backend,
-    listening: socket.socket,
-    token: str | None = None,
-    open_log: Callable[[str], None] = print,
-) -> None:
-    """Serve until SIGINT or SIGTERM.
+def run(backend: Backend, listening: socket.socket) -> None:
+    """Print the addresses of the page, and serve until SIGINT or SIGTERM.
+
+    Pages must present a random token, which is in the addresses, unless only programs on this
+    machine can reach the socket. The addresses are not logged: readers of the log, such as that of
+    ROS, would learn the token.
 
     Args:
         backend: the trackers; it is closed at the end.
         listening: what `listen` returned; it is closed at the end.
-        token: text that pages must present; None for a random one, unless only programs on this
-            machine can reach the socket.
-        open_log: receives each address of the page.
     """
-    if token is None and not is_loopback(listening):
-        token = secrets.token_urlsafe(16)
-    asyncio.run(_serve(backend, listening, token, open_log))
+    asyncio.run(_serve(backend, listening))
 
 
-async def _serve(
-    backend: Backend,
-    listening: socket.socket,
-    token: str | None,
-    open_log: Callable[[str], None],
-) -> None:
+async def _serve(backend: Backend, listening: socket.socket) -> None:
+    token = None if is_loopback(listening) else secrets.token_urlsafe(16)
     access = Access(token)
     logger = LOG.getChild('http')
     logger.addFilter(_name_refusal)
@@ -59,7 +48,8 @@ async def _serve(
         assert runner.server
         closing = asyncio.create_task(access.close_silent(runner.server))
         for address in reachable(listening):
-            open_log(f'http://{address}/' + (f'?token={token}' if token else ''))
+            query = f'?token={token}' if token else ''
+            print(f'open http://{address}/{query}', flush=True)
         await stop.wait()
         closing.cancel()
     finally:

@@ -92,9 +92,8 @@ class Stream:
         """Take who has given a target."""
         self.forget(target_id)
         self._starting[target_id] = time.monotonic()
-        self._operators = {
-            name: entry for name, entry in self._operators.items() if name in self.operators
-        }
+        present = self.operators
+        self._operators = {name: self._operators[name] for name in present}
         self._operators[target_id] = operator, time.monotonic()
 
     def ready(self, sequence: int) -> Picture | None:

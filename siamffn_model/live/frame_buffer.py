@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -145,16 +146,13 @@ class FrameBuffer:
                 )
             if stamp == 0:
                 return self._frames[-1]
-            later = None
-            for frame in reversed(self._frames):
-                if frame.stamp == stamp:
-                    return frame
-                if frame.stamp < stamp:
-                    if later and later.stamp - frame.stamp <= LOST_IMAGE:
-                        return min(frame, later, key=lambda kept: abs(kept.stamp - stamp))
-                    break
-                later = frame
-            stamps = [frame.stamp for frame in self._frames]
+            stamps = [frame.stamp for frame in self._frames]  # in ascending order
+            later = bisect_right(stamps, stamp)
+            around = [self._frames[n] for n in (later - 1, later) if 0 <= n < len(stamps)]
+        nearest = min(around, key=lambda frame: abs(frame.stamp - stamp))
+        is_lost = len(around) == 2 and around[1].stamp - around[0].stamp <= LOST_IMAGE
+        if nearest.stamp == stamp or is_lost:
+            return nearest
         kept = f'frames from {_seconds(stamps[0])} to {_seconds(stamps[-1])} are kept'
         if stamp < stamps[0]:
             raise ConfigError(
@@ -162,9 +160,8 @@ class FrameBuffer:
                 'draw the box on a newer frame; a node keeps more of them with a larger '
                 'buffer_seconds and buffer_megabytes'
             )
-        nearest = min(stamps, key=lambda kept: abs(kept - stamp))
         raise ConfigError(
-            f'no frame has the stamp {_seconds(stamp)}, the nearest is {_seconds(nearest)}: '
+            f'no frame has the stamp {_seconds(stamp)}, the nearest is {_seconds(nearest.stamp)}: '
             f'{kept}; give the stamp of the frame the box was drawn on, or zero for the latest'
         )
 

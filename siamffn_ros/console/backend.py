@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock
 from rclpy.node import Node
 from siamffn.srv import InitPoint, InitTarget, StopTarget
 from std_msgs.msg import Header
@@ -23,7 +22,7 @@ from siamffn_model.errors import ConfigError, NotReadyError, SiamFFNError
 from siamffn_model.imaging.geometry import Box
 from siamffn_ros.console.recording import Recording, new_path
 from siamffn_ros.console.tracker import Tracker
-from siamffn_ros.context import make_executor
+from siamffn_ros.context import create_steady_timer, make_executor
 from siamffn_ros.messages.conversions import to_bbox, to_box, to_detection, to_stamp
 from siamffn_ros.tracker_client.discovery import find_camera, find_trackers
 
@@ -55,8 +54,7 @@ class RosBackend:
         """See `Backend`."""
         self._listener = listener
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 100)
-        # The system's clock: with use_sim_time the node's own clock may stand still.
-        self._node.create_timer(1.0, self._update, clock=Clock())
+        create_steady_timer(self._node, 1.0, self._update)
         self._executor.add_node(self._node)
         self._thread.start()
         self._submit(self._update)

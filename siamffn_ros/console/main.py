@@ -35,9 +35,7 @@ def main(args: list[str] | None = None) -> int:
                 node.get_parameter(name).value for name in ('host', 'port', 'record_folder')
             )
             try:
-                listening = listen(host, port)
-                # Not the log of ROS, whose readers would learn the token in the address.
-                run(RosBackend(node, Path(folder)), listening, open_log=_print_address)
+                run(RosBackend(node, Path(folder)), listen(host, port))
             finally:
                 node.destroy_node()
             return 0
@@ -65,10 +63,6 @@ def make_node() -> Node:
         )
         node.declare_parameter(name, default, descriptor)
     return node
-
-
-def _print_address(address: str) -> None:
-    print(f'open {address}', flush=True)
 
 
 if __name__ == '__main__':

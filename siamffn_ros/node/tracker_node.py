@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -20,7 +19,7 @@ from siamffn_model.live.pipeline import PushResult, TrackingPipeline
 from siamffn_model.live.shared_runtime import load_shared
 from siamffn_model.live.targets import TargetStatus
 from siamffn_model.runtimes.selection import free_memory
-from siamffn_ros.context import one_line
+from siamffn_ros.context import create_steady_timer, one_line
 from siamffn_ros.node import parameters
 from siamffn_ros.node.diagnostics import NodeStatistics, diagnostic_status
 from siamffn_ros.node.image_subscriber import ImageSubscriber
@@ -71,8 +70,7 @@ class TrackerNode(LifecycleNode):
         # These exist in every state: to destroy them while they are in use would be unsafe.
         self._target_services = Services(self, self, self._statistics)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # The system's clock: with use_sim_time the node's own clock may stand still.
-        self.create_timer(1.0, self._on_second, clock=Clock())
+        create_steady_timer(self, 1.0, self._on_second)
 
     # Lifecycle
 

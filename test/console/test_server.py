@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import json
 import logging
 import time
-import tracemalloc
 from random import Random
 
 import cv2
@@ -23,7 +20,7 @@ from siamffn_model.imaging.geometry import Box  # noqa: E402
 from siamffn_model.imaging.image import Image, decode_image  # noqa: E402
 from siamffn_model.tracking import State  # noqa: E402
 
-from .connected_page import Console, Page, open_console, run  # noqa: E402
+from .connected_page import Page, open_console, run  # noqa: E402
 from .fake_backend import HEIGHT, LEFT, RIGHT, WIDTH, target  # noqa: E402
 from .link import Link  # noqa: E402
 
@@ -216,76 +213,6 @@ def test_pages_beyond_eight_are_refused() -> None:
     run(scenario)
 
 
-@pytest.mark.parametrize(
-    ('headers', 'status'),
-    [
-        ({'Host': 'evil.example'}, 403),
-        ({'Host': 'evil.example:8080'}, 403),
-        ({'Origin': 'http://evil.example'}, 403),
-        ({'Origin': 'null'}, 403),
-        ({'Host': '[::1'}, 403),
-        ({'Origin': 'http://['}, 403),
-        ({'Origin': 'http://a\u2100b'}, 403),
-        ({}, 200),
-    ],
-)
-def test_other_hosts_and_origins_are_refused(headers: dict[str, str], status: int) -> None:
-    async def scenario() -> None:
-        async with open_console() as console:
-            async with console.session.get(
-                f'{console.origin}/static/style.css', headers=headers
-            ) as page:
-                assert page.status == status
-            if status == 403:
-                with pytest.raises(aiohttp.WSServerHandshakeError):
-                    await console.page(headers={'Origin': console.origin, **headers})
-
-    run(scenario)
-
-
-def test_a_websocket_needs_an_origin() -> None:
-    async def scenario() -> None:
-        async with open_console() as console:
-            with pytest.raises(aiohttp.WSServerHandshakeError, match='403'):
-                await console.page(headers={})
-
-    run(scenario)
-
-
-def test_a_token_is_required_and_becomes_a_cookie() -> None:
-    async def scenario() -> None:
-        async with open_console('secret') as console:
-            for query in ('', '?token=', '?token=secre', '?token=%ff', '?token=secret2'):
-                for path in ('/', '/ws', '/static/style.css'):
-                    async with console.session.get(console.origin + path + query) as page:
-                        assert page.status == 401, path + query
-            with pytest.raises(aiohttp.WSServerHandshakeError, match='401'):
-                await console.page()
-            url = f'{console.origin}/?token=secret'
-            async with console.session.get(url, allow_redirects=False) as page:
-                assert (page.status, page.headers['Location']) == (303, '/')
-                cookie = page.headers['Set-Cookie']
-                assert 'HttpOnly' in cookie and 'SameSite=Strict' in cookie
-            name = f'siamffn_token_{console.server.port}'  # another console has another cookie
-            assert cookie.startswith(f'{name}=secret;')
-            headers = {'Cookie': f'{name}=secret', 'Origin': console.origin}
-            await console.page(headers=headers)
-
-    run(scenario)
-
-
-def test_no_page_may_run_other_scripts() -> None:
-    async def scenario() -> None:
-        async with open_console() as console:
-            page = await console.session.get(f'{console.origin}/static/style.css')
-            policy = page.headers['Content-Security-Policy']
-            assert "default-src 'none'" in policy and 'unsafe' not in policy
-            assert page.headers['X-Content-Type-Options'] == 'nosniff'
-            page.close()
-
-    run(scenario)
-
-
 GARBAGE = ('', 'null', '[]', '{"type":"ack"}', '{"type":"init","box":[1]}', '\x00', '{' * 4000)
 
 
@@ -420,100 +347,6 @@ def test_one_click_at_a_time() -> None:
             assert reply['message'] == 'the last click is not yet answered: wait for it'
 
     run(scenario)
-
-
-LINGERING = 12  # seconds; aiohttp keeps a closed connection for 10
-
-
-class Levels(logging.Handler):
-    """Keeps the levels of log records, and nothing else that grows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.seen.add(record.levelname)
-
-
-@pytest.mark.slow
-def test_random_messages_and_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """10,000 of them: no exception in the log, and the memory does not grow."""
-    levels = Levels()
-    monkeypatch.setattr(client, 'MAX_RATE', 10**6)
-    for name in ('siamffn.console', 'aiohttp.server', 'asyncio'):
-        monkeypatch.setattr(logging.getLogger(name), 'handlers', [levels])
-        monkeypatch.setattr(logging.getLogger(name), 'propagate', False)
-
-    async def scenario() -> None:
-        random = Random(23)
-        async with open_console() as console:
-            watching = await console.page()
-            forgetting = asyncio.create_task(forget_messages(watching))
-            tracemalloc.start()
-            await attack(console, random, 500)
-            gc.collect()
-            before = tracemalloc.get_traced_memory()[0]
-            await attack(console, random, 9500)
-            await asyncio.sleep(LINGERING)
-            gc.collect()
-            grown = tracemalloc.get_traced_memory()[0] - before
-            tracemalloc.stop()
-            assert grown < 3e5
-            forgetting.cancel()
-            await asyncio.wait([forgetting])
-            console.backend.frame(9)
-            await watching.until(lambda: watching.frames)
-
-    asyncio.run(asyncio.wait_for(scenario(), 100))
-    assert levels.seen == {'WARNING'}  # the refusals
-
-
-async def forget_messages(page: Page) -> None:
-    while True:
-        await page.receive()
-        page.messages.clear()
-
-
-async def attack(console: Console, random: Random, count: int) -> None:
-    page: Page | None = None
-    for _ in range(count):
-        if random.random() < 0.1:
-            path = random.choice(
-                ['/', '/ws', '/static/', '/static/../server.py', '/\xff?token=%00']
-            )
-            method = random.choice(['GET', 'POST', 'PUT', 'DELETE', 'HEAD'])
-            headers = random.choice([{}, {'Origin': 'x'}, {'Upgrade': 'websocket'}])
-            async with console.session.request(method, console.origin + path, headers=headers):
-                continue
-        if page is None or page.socket.closed:
-            page = await console.page()
-        try:
-            if random.random() < 0.02:
-                await page.socket.send_bytes(random.randbytes(random.randrange(100)))
-            elif random.random() < 0.1:
-                await page.socket.send_str(random_message(random))
-            else:
-                await page.request('stop', target_id='')
-                console.backend.calls.clear()
-        except (ConnectionError, aiohttp.ClientError):
-            page = None
-    if page:
-        await page.socket.close()
-
-
-def random_message(random: Random) -> str:
-    """Return a message that is nearly valid."""
-    fields: dict[str, object] = {
-        'type': random.choice(['ack', 'view', 'init', 'point', 'stop', 'pause', 'record', 'x', 7]),
-        'request': random.choice([0, 1, -1, 2**31, 1.5, None, True]),
-        'stamp': random.choice(['0', '1', '-1', '9' * 19, '9' * 99, 0, '\u0663']),
-        'box': random.choice([[1, 2, 3, 4], [1e308] * 4, [0, 0, 0], 'box', [None] * 4]),
-        'target_id': random.choice(['', '1', '\x00', 'x' * 65, None, {}]),
-    }
-    for name in random.sample(sorted(fields), random.randrange(3)):
-        del fields[name]
-    return json.dumps(fields)
 
 
 def noise_image(random: Random) -> Image:

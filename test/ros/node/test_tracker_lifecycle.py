@@ -115,6 +115,8 @@ def test_an_internal_error_is_counted_by_the_service_and_by_the_topic(
     if not local_node._configured:
         local_node.set_parameters([Parameter('weights', value=str(weights))])
         local_node.trigger_configure()
+    if not local_node._active:
+        local_node.trigger_activate()
     local_node._statistics.reset()
     assert local_node._configured
     monkeypatch.setattr(local_node._configured.pipeline, 'init', init)
