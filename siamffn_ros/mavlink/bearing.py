@@ -68,10 +68,15 @@ class CameraModel:
         Raises `ConfigError` if the camera is not calibrated or its distortion model is unknown.
         """
         matrix = np.array(info.k, float).reshape(3, 3)
-        if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
+        if not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
             raise ConfigError(
                 'the camera is not calibrated, K of its camera_info is zero: calibrate it, or give '
                 'its field of view'
+            )
+        if not (info.width and info.height):
+            raise ConfigError(
+                'width or height of camera_info is zero: complete the calibration, or give the '
+                'field of view'
             )
         if info.distortion_model not in (*PINHOLE_MODELS, FISHEYE_MODEL):
             raise ConfigError(
@@ -81,7 +86,18 @@ class CameraModel:
             )
         fisheye = info.distortion_model == FISHEYE_MODEL
         distortion = np.array(info.d, float) if len(info.d) else np.zeros(4)
-        return cls((info.width, info.height), matrix, distortion, fisheye)
+        model = cls((info.width, info.height), matrix, distortion, fisheye)
+        finite = np.isfinite(matrix).all() and np.isfinite(distortion).all()
+        try:
+            usable = finite and np.isfinite(model.bearing(0.0, 0.0)).all()
+        except cv2.error:  # D has another number of coefficients
+            usable = False
+        if not usable:
+            raise ConfigError(
+                'K or D of camera_info are not those of its distortion model: calibrate the '
+                'camera, or give its field of view'
+            )
+        return model
 
     def bearing(self, x: float, y: float, size: tuple[int, int] | None = None) -> Bearing:
         """Return the bearing of a point of the image.
@@ -90,6 +106,8 @@ class CameraModel:
             x, y: the point in pixels, where (0, 0) is the top-left corner of the first pixel, as
                 for `Box`.
             size: (width, height) of the image, if it is scaled.
+
+        The angles are NaN where the distortion cannot be inverted.
         """
         scale_x, scale_y = (1.0, 1.0) if size is None else np.divide(self.size, size)
         point = np.array([[[x * scale_x - 0.5, y * scale_y - 0.5]]])

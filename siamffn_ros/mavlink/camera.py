@@ -21,14 +21,18 @@ from siamffn_ros.mavlink import camera_messages as messages
 from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.camera_messages import CameraDescription, Message
 from siamffn_ros.mavlink.pixels import Corners, Size, to_box, to_corners, to_point
-from siamffn_ros.mavlink.requests import Request, RequestQueue
+from siamffn_ros.mavlink.requests import IN_PROGRESS, Request, RequestQueue
 
 HEARTBEAT_PERIOD = 1.0  # seconds
 Parameters = tuple[float, ...]  # the seven of a command
 MIN_INTERVAL = 0.02  # seconds between two CAMERA_TRACKING_IMAGE_STATUS
+MAX_INTERVAL = 3600.0  # seconds
 MAX_RECEIVERS = 8  # ground stations whose interval is remembered
+RECEIVER_TIMEOUT = 60.0  # seconds without a message until an interval is forgotten
 MISSING = 3.0  # seconds without a target until this is told
 ALL = 0  # system or component id of a message for everybody
+NOT_GIVEN = 2**31 - 1  # as an integer parameter of COMMAND_INT
+UNKNOWN_PROGRESS = 255
 REQUESTED_MESSAGES = {  # the old commands, each for one message
     mavlink.MAV_CMD_REQUEST_CAMERA_INFORMATION: mavlink.MAVLINK_MSG_ID_CAMERA_INFORMATION,
     mavlink.MAV_CMD_REQUEST_CAMERA_SETTINGS: mavlink.MAVLINK_MSG_ID_CAMERA_SETTINGS,
@@ -53,6 +57,13 @@ class Outgoing(NamedTuple):
 
     message: Message
     receiver: Address | None = None
+
+
+class Receiver(NamedTuple):
+    """A ground station that has asked for the status; times are in seconds."""
+
+    interval: float
+    heard: float
 
 
 class Answer(NamedTuple):
@@ -107,7 +118,7 @@ class CameraComponent:
         self._following = False  # whether the target is shown
         self._told: State | None = None  # the state that was told last; IDLE if there is no target
         self._present = 0.0  # when there was a target last
-        self._intervals: dict[Address, float] = {}  # seconds, by who has asked for the status
+        self._receivers: dict[Address, Receiver] = {}
         self._last_status = -math.inf
         self._shown = False  # whether the last status had a box
         self._next_heartbeat = -math.inf
@@ -123,13 +134,15 @@ class CameraComponent:
 
     def handle(self, message: Message, now: float) -> list[Outgoing]:
         """Return the answers to a message of any kind and sender; `now` is in seconds."""
+        sender = Address(message.get_srcSystem(), message.get_srcComponent())
+        if sender in self._receivers:
+            self._receivers[sender] = self._receivers[sender]._replace(heard=now)
         if message.get_type() == 'COMMAND_LONG':
             last = (message.param5, message.param6, message.param7)
         elif message.get_type() == 'COMMAND_INT':
-            last = (float(message.x), float(message.y), message.z)
+            last = (*map(_number, (message.x, message.y)), message.z)
         else:
             return []
-        sender = Address(message.get_srcSystem(), message.get_srcComponent())
         system, component = message.target_system, message.target_component
         if self.system_id is None or sender == (self.system_id, self._component_id):
             return []
@@ -151,7 +164,7 @@ class CameraComponent:
         if message_id := REQUESTED_MESSAGES.get(command):
             return self._request_message(message_id, parameters[0], now)
         if command == mavlink.MAV_CMD_SET_MESSAGE_INTERVAL:
-            return Answer(self._set_interval(parameters[0], parameters[1], sender))
+            return Answer(self._set_interval(parameters[0], parameters[1], sender, now))
         if command == mavlink.MAV_CMD_CAMERA_TRACK_POINT:
             return self._track_point(parameters, sender, now)
         if command == mavlink.MAV_CMD_CAMERA_TRACK_RECTANGLE:
@@ -172,16 +185,18 @@ class CameraComponent:
             return Answer(DENIED)
         return Answer(ACCEPTED, [message])
 
-    def _set_interval(self, message_id: float, microseconds: float, sender: Address) -> int:
+    def _set_interval(
+        self, message_id: float, microseconds: float, sender: Address, now: float
+    ) -> int:
         if message_id != TRACKING_STATUS:
             return UNSUPPORTED
-        if not (microseconds == -1 or 0 <= microseconds < math.inf):
+        if not (microseconds == -1 or 0 <= microseconds <= MAX_INTERVAL * 1e6):
             return DENIED
-        self._intervals.pop(sender, None)
+        self._receivers.pop(sender, None)
         if microseconds > 0:
-            if len(self._intervals) == MAX_RECEIVERS:
-                del self._intervals[next(iter(self._intervals))]  # the oldest
-            self._intervals[sender] = max(microseconds / 1e6, MIN_INTERVAL)
+            if len(self._receivers) == MAX_RECEIVERS:
+                del self._receivers[min(self._receivers, key=lambda a: self._receivers[a].heard)]
+            self._receivers[sender] = Receiver(max(microseconds / 1e6, MIN_INTERVAL), now)
         return ACCEPTED
 
     def _track_point(self, parameters: Parameters, sender: Address, now: float) -> Answer | None:
@@ -281,9 +296,13 @@ class CameraComponent:
 
     def _status(self, now: float) -> list[Outgoing]:
         """Return the tracking status if it is time; the end of tracking does not wait."""
-        if not self._intervals:
+        for sender, receiver in list(self._receivers.items()):
+            if now - receiver.heard > RECEIVER_TIMEOUT:
+                del self._receivers[sender]
+        if not self._receivers:
             return []
-        corners, interval = self._corners(), min(self._intervals.values())
+        corners = self._corners()
+        interval = min(each.interval for each in self._receivers.values())
         due = self._last_status + interval
         if now < due and not (self._shown and corners is None):
             return []
@@ -304,10 +323,16 @@ class CameraComponent:
         self._texts += messages.status_texts(text, warning, self._text_number)
 
 
+def _number(value: int) -> float:
+    """Return an integer parameter of COMMAND_INT as one of COMMAND_LONG."""
+    return math.nan if value == NOT_GIVEN else float(value)
+
+
 def _acknowledge(receiver: Address, command: int, result: int) -> Outgoing:
     message = mavlink.MAVLink_command_ack_message(
         command,
         result,
+        progress=UNKNOWN_PROGRESS if result == IN_PROGRESS else 0,
         target_system=receiver.system,
         target_component=receiver.component,
     )

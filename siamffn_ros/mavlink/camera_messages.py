@@ -18,6 +18,7 @@ STREAM_TYPES = {
     'tcp': mavlink.VIDEO_STREAM_TYPE_TCP_MPEG,
 }
 MAX_URI_LENGTH = 160  # bytes
+MAX_RESOLUTION = 65535  # pixels
 STATUSTEXT_LENGTH = 50  # bytes in a message; a longer text is sent in several
 MAX_STATUSTEXT = 200  # bytes
 
@@ -48,7 +49,9 @@ def heartbeat() -> Message:
 
 def camera_information(description: CameraDescription, size: Size, milliseconds: int) -> Message:
     """Return CAMERA_INFORMATION; `size` is 0, 0 if it is unknown."""
-    flags = mavlink.CAMERA_CAP_FLAGS_HAS_TRACKING_POINT
+    # Nothing is captured; but some releases of QGroundControl hide a camera without this flag.
+    flags = mavlink.CAMERA_CAP_FLAGS_CAPTURE_VIDEO
+    flags |= mavlink.CAMERA_CAP_FLAGS_HAS_TRACKING_POINT
     flags |= mavlink.CAMERA_CAP_FLAGS_HAS_TRACKING_RECTANGLE
     if description.video_uri:
         flags |= mavlink.CAMERA_CAP_FLAGS_HAS_VIDEO_STREAM
@@ -60,8 +63,7 @@ def camera_information(description: CameraDescription, size: Size, milliseconds:
         focal_length=NAN,
         sensor_size_h=NAN,
         sensor_size_v=NAN,
-        resolution_h=size[0],
-        resolution_v=size[1],
+        **_resolution(size),
         lens_id=0,
         flags=flags,
         cam_definition_version=0,
@@ -124,12 +126,16 @@ def _stream(size: Size) -> dict[str, Any]:
     return {
         'flags': mavlink.VIDEO_STREAM_STATUS_FLAGS_RUNNING,
         'framerate': 0.0,  # unknown, and so on
-        'resolution_h': size[0],
-        'resolution_v': size[1],
         'bitrate': 0,
         'rotation': 0,
         'hfov': 0,
+        **_resolution(size),
     }
+
+
+def _resolution(size: Size) -> dict[str, int]:
+    width, height = size
+    return {'resolution_h': min(width, MAX_RESOLUTION), 'resolution_v': min(height, MAX_RESOLUTION)}
 
 
 def describe(

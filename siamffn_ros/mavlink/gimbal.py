@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 
 HOLD_TIME = 1.0  # seconds for which the gimbal turns on with an UNCERTAIN target
 STOP_TIME = 1.0  # seconds for which commands to stand still are repeated
+BRAKE_TIME = 0.5  # seconds for braking from the largest rate, at most
 VELOCITY_TIME = 0.1  # seconds, time constant of the filter of the target's velocity
 MAX_STEP = 0.2  # seconds between two updates that are integrated at most
 EARLY = 0.1  # seconds by which the clock of the camera may be ahead
@@ -66,7 +67,8 @@ class ControlSettings:
         dead_zone: distance from the centre, in rad, up to which it is not corrected.
         lag: time constant in seconds with which the gimbal follows a command.
         max_rate: largest rate in rad/s.
-        max_acceleration: largest change of the rate in rad/s^2.
+        max_acceleration: largest change of the rate in rad/s^2. To stand still without a target,
+            it brakes from `max_rate` within BRAKE_TIME at any setting.
         timeout: age of the last image in seconds above which the gimbal stops.
 
     Raises `ConfigError` for a value outside `RANGES`.
@@ -175,7 +177,10 @@ class GimbalLaw:
         elif now >= self._active_until and not self._rate.any():
             self._reset()
             return None
-        self._rate = self._limited(np.zeros(2) if wanted is None else wanted, step)
+        if wanted is None:
+            self._rate = self._limited(np.zeros(2), step, self._braking)
+        else:
+            self._rate = self._limited(wanted, step, self.settings.max_acceleration)
         return Command(now, *self._rate.tolist(), *self._aim.tolist())
 
     def _move(self, step: float) -> None:
@@ -190,8 +195,7 @@ class GimbalLaw:
     def _wanted_rate(self, now: float, target: Target | None) -> Floats | None:
         """Return the rate (2) in rad/s before limits, or None for standing still."""
         s = self.settings
-        visible = target is not None and target.state not in (State.IDLE, State.LOST)
-        if target is None or not visible or not self.in_time(now, target):
+        if target is None or not _is_visible(target) or not self.in_time(now, target):
             self._forget_target()
             return None
         if target.state == State.UNCERTAIN:
@@ -220,9 +224,17 @@ class GimbalLaw:
             self._velocity = self._velocity + weight * (velocity - self._velocity)
         self._direction, self._stamp = direction, target.stamp
 
-    def _limited(self, rate: Floats, step: float) -> Floats:
+    @property
+    def _braking(self) -> float:
+        """Acceleration in rad/s^2 with which the gimbal is stopped."""
+        return max(self.settings.max_acceleration, self.settings.max_rate / BRAKE_TIME)
+
+    def _limited(self, rate: Floats, step: float, acceleration: float) -> Floats:
         """Return the rate (2) within the limits of rate and, for a step in s, acceleration."""
-        s = self.settings
-        change = s.max_acceleration * step
-        limited = np.clip(rate, self._rate - change, self._rate + change)
-        return np.clip(limited, -s.max_rate, s.max_rate)
+        change, limit = acceleration * step, self.settings.max_rate
+        return np.clip(np.clip(rate, self._rate - change, self._rate + change), -limit, limit)
+
+
+def _is_visible(target: Target) -> bool:
+    """Return whether the target has a direction, which one that is not finite is not."""
+    return target.state not in (State.IDLE, State.LOST) and all(map(math.isfinite, target.bearing))

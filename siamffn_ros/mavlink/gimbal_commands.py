@@ -144,10 +144,10 @@ class GimbalController:
             own: system and component that send them.
             vehicle: the autopilot, or another component that manages the gimbal.
         """
-        self._own, self._vehicle = own, vehicle
+        if (own, vehicle) != (self._own, self._vehicle):
+            self._own, self._vehicle, self._engaged = own, vehicle, False
         if command is None:
-            release, self._engaged = self._px4 and self._engaged, False
-            return [self._configure(-3, -3, vehicle)] if release else []
+            return self.release()
         if not self._engaged:
             self._engaged, self._in_control = True, not self._px4
             self._requested, self._other = -math.inf, None
@@ -155,23 +155,19 @@ class GimbalController:
         if not self._in_control and command.time - self._requested >= CONFIGURE_PERIOD:
             self._requested = command.time
             messages.append(self._configure(*own, vehicle))
-        build = BUILDERS[self.settings.method or METHODS[self.settings.autopilot]]
-        return [*messages, build(self._setpoint(command), vehicle, self.settings)]
+        return [*messages, self._build(self._setpoint(command), vehicle)]
 
-    def end(self) -> list[Message]:
-        """Return the messages that stop the gimbal and release it, for when the node ends."""
-        vehicle = self._vehicle
-        if vehicle is None or not self._engaged:
+    def stop(self) -> list[Message]:
+        """Return the message that stops the gimbal at once, for when the node ends."""
+        if self._vehicle is None or not self._engaged or self.settings.mode == 'angles':
             return []
-        self._engaged = False
-        messages = []
-        if self.settings.mode == 'rates':
-            build = BUILDERS[self.settings.method or METHODS[self.settings.autopilot]]
-            still = Setpoint(math.nan, math.nan, 0.0, 0.0, self._flags)
-            messages.append(build(still, vehicle, self.settings))
-        if self._px4:
-            messages.append(self._configure(-3, -3, vehicle))
-        return messages
+        still = Setpoint(math.nan, math.nan, 0.0, 0.0, self._flags)
+        return [self._build(still, self._vehicle)]
+
+    def release(self) -> list[Message]:
+        """Return the message that gives up control of the gimbal, if there is anything to do."""
+        release, self._engaged = self._px4 and self._engaged, False
+        return [self._configure(-3, -3, self._vehicle)] if release and self._vehicle else []
 
     def handle(self, message: Message, now: float) -> None:
         """Take what a message of the vehicle tells about the gimbal; ignore all others."""
@@ -230,6 +226,10 @@ class GimbalController:
     def _flags(self) -> int:
         lock = mavlink.GIMBAL_MANAGER_FLAGS_YAW_LOCK if self._in_earth_frame else 0
         return LEVEL | lock
+
+    def _build(self, setpoint: Setpoint, vehicle: Address) -> Message:
+        build = BUILDERS[self.settings.method or METHODS[self.settings.autopilot]]
+        return build(setpoint, vehicle, self.settings)
 
     def _setpoint(self, command: Command) -> Setpoint:
         flags, nan = self._flags, math.nan

@@ -121,15 +121,20 @@ class NodeGimbal:
         self._camera_problem = self._without_camera if missing else ''
         self._report()
         if target is None or size is None or camera is None:
-            self._target = None
+            self.forget()
             return
-        bearing = Bearing(0.0, 0.0)  # is not used for a LOST target
+        bearing = Bearing(math.nan, math.nan)  # of a LOST target
         if target.box:
             bearing = camera.bearing(target.box.cx, target.box.cy, size)
+        if all(map(math.isfinite, bearing)):
             header = Header(stamp=to_stamp(stamp), frame_id=self._frame_id)
             self._publisher.publish(to_bearing_message(bearing, header))
         age = (self._node.get_clock().now().nanoseconds - stamp) / 1e9
         self._target = Target(now - age, bearing, target.state)
+
+    def forget(self) -> None:
+        """Follow no target until the next result."""
+        self._target = None
 
     def handle(self, message: Message, now: float) -> None:
         """Take a message of the vehicle."""
@@ -145,9 +150,13 @@ class NodeGimbal:
         self._report()
         return self._controller.messages(command, own, vehicle)
 
-    def end(self) -> list[Message]:
-        """Return what has to be sent to the vehicle when the node ends."""
-        return self._controller.end() if self._controller else []
+    def stop(self) -> list[Message]:
+        """Return what has to be sent to the vehicle, several times, when the node ends."""
+        return self._controller.stop() if self._controller else []
+
+    def release(self) -> list[Message]:
+        """Return what has to be sent to the vehicle after that."""
+        return self._controller.release() if self._controller else []
 
     def _model(self, size: tuple[int, int] | None) -> CameraModel | None:
         if self._field_of_view and size and (not self._camera or self._camera.size != size):

@@ -21,6 +21,7 @@ HINT_AFTER = 10.0  # seconds without a vehicle until this is logged
 PEER_TIMEOUT = 60.0  # seconds without a message until an address is forgotten
 MAX_PEERS = 16  # addresses
 MAX_ROUTES = 64  # MAVLink components whose address is remembered
+MAX_MESSAGES = 100  # that are read at once, so that a flood leaves time for what is due
 DEFAULT_SYSTEM = 1  # of a vehicle that is not known yet, and has to be addressed first
 SIGNING_EPOCH = 1420070400  # 2015-01-01 in Unix time, from which signatures count 10 us
 
@@ -66,6 +67,11 @@ class Link:
         self._url, self._component_id, self._logger = url, component_id, logger
         self._given_system, self._found_system = system_id, 0
         self._signing = _signing(signing_key)
+        if signing_key and not self._signing.timestamp:
+            logger.warning(
+                'the clock of this machine is before 2015: others may refuse what is signed until '
+                'it is set'
+            )
         self._signed: dict[tuple[int, int, int], int] = {}  # time stamps of valid signatures
         self._packer = self._mavlink()
         self._parser = self._mavlink()
@@ -96,6 +102,16 @@ class Link:
             return system
         return DEFAULT_SYSTEM if self.transport and self.transport.remote else None
 
+    @property
+    def _vehicle(self) -> Address | None:
+        """Its autopilot; None while it is unknown."""
+        known = self._given_system or self._found_system
+        return Address(known, mavlink.MAV_COMP_ID_AUTOPILOT1) if known else None
+
+    def silence(self, now: float) -> float:
+        """Return the seconds since the last heartbeat of the vehicle, or since the start."""
+        return now - self._heard
+
     def close(self) -> None:
         """Close the connection."""
         if self.transport:
@@ -105,12 +121,15 @@ class Link:
     # --- in
 
     def poll(self, now: float) -> list[Message]:
-        """Return the valid messages that have arrived."""
+        """Return the valid messages that have arrived, but no more than about MAX_MESSAGES."""
         messages: list[Message] = []
         if transport := self._opened(now):
+            self._advance_signing_time()
             try:
                 for address, data in transport.read():
                     messages += self._parse(data, address, transport.is_serial, now)
+                    if len(messages) >= MAX_MESSAGES:
+                        break
             except OSError as error:
                 self._fail(error, now)
         self._check_vehicle(now)
@@ -130,11 +149,15 @@ class Link:
             if message.get_signed():
                 self._accept_signature(message)
             sender = Address(message.get_srcSystem(), message.get_srcComponent())
-            _remember(self._routes, sender, address, MAX_ROUTES)
+            _remember(self._routes, sender, address, MAX_ROUTES, keep=self._vehicle)
             self._look_for_vehicle(message, sender, now)
         if messages:
-            _remember(self._peers, address, now, MAX_PEERS)
+            route = self._routes.get(self._vehicle) if self._vehicle else None
+            _remember(self._peers, address, now, MAX_PEERS, keep=route)
         return messages
+
+    def _advance_signing_time(self) -> None:
+        self._signing.timestamp = max(self._signing.timestamp, _signing_time())
 
     def _accept_signature(self, message: Message) -> None:
         """Let no message of this sender that is older be accepted any more."""
@@ -178,7 +201,7 @@ class Link:
         if transport is None or system is None:
             return
         self._packer.srcSystem = system
-        self._signing.timestamp = max(self._signing.timestamp, _signing_time())
+        self._advance_signing_time()
         data = bytes(outgoing.message.pack(self._packer))
         self._packer.seq = (self._packer.seq + 1) % 256
         for address in self._addresses(transport, outgoing.receiver, now):
@@ -250,12 +273,12 @@ def _signing(key: bytes) -> Any:
 
 
 def _signing_time() -> int:
-    return int((time.time() - SIGNING_EPOCH) * 1e5)
+    return max(int((time.time() - SIGNING_EPOCH) * 1e5), 0)
 
 
-def _remember(entries: dict[Any, Any], key: Any, value: Any, count: int) -> None:
-    """Store a value as the newest of at most `count`."""
+def _remember(entries: dict[Any, Any], key: Any, value: Any, count: int, keep: Any = None) -> None:
+    """Store a value as the newest of at most `count`; the oldest but `keep` makes room for it."""
     entries.pop(key, None)
     if len(entries) == count:
-        del entries[next(iter(entries))]
+        del entries[next(each for each in entries if each != keep)]
     entries[key] = value

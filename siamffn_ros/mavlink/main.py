@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
-from types import FrameType
 
 from siamffn_model.cli.options import require_extra
 from siamffn_model.errors import SiamFFNError
-from siamffn_ros.context import make_executor, ros_context, ros_errors
+from siamffn_ros.context import make_executor, ros_context, ros_errors, watch_signals
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; return the exit status."""
+    """Run the node until SIGINT, SIGTERM or SIGHUP; return the exit status."""
     arguments = sys.argv if args is None else args
-    stop_requested = False
-
-    def request_stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stop_requested
-        stop_requested = True
-
     try:
         with require_extra('mavlink', 'the MAVLink camera'):
             from siamffn_ros.mavlink.node import MavlinkCamera
-        signal.signal(signal.SIGINT, request_stop)
-        signal.signal(signal.SIGTERM, request_stop)
+        stop_requested = watch_signals()
         with ros_context(arguments[1:]):
             with ros_errors():
                 node = MavlinkCamera()
             executor = make_executor(threads=1)
             executor.add_node(node)
-            while not stop_requested:
+            while not stop_requested():
                 try:
                     executor.spin_once(timeout_sec=0.2)
                 except Exception:  # no message, service or timer may end the node

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 from pymavlink.dialects.v20 import common as mavlink
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.clock import Clock
 from rclpy.node import Node
 
 from siamffn_model.console.backend import Target
 from siamffn_model.errors import ConfigError
+from siamffn_ros.context import create_steady_timer
 from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.camera import CameraComponent, Outgoing
 from siamffn_ros.mavlink.camera_messages import (
@@ -26,6 +26,9 @@ from siamffn_ros.mavlink.link import Link, read_signing_key
 from siamffn_ros.mavlink.tracker import TrackerTargets
 
 PERIOD = 0.02  # seconds between two looks at the connection
+STOPS = 5  # messages that stop the gimbal when the node ends; some may be lost
+STOP_PERIOD = 0.04  # seconds between them
+SILENCE = 8.0  # seconds without a heartbeat of the vehicle after which its gimbal is not turned
 PARAMETERS = {  # name: default, range, description
     'url': (
         'udpin:127.0.0.1:14540',
@@ -76,31 +79,36 @@ class MavlinkCamera(Node):
         self._camera = CameraComponent(self._targets, camera, values['component_id'])
         self._component_id = values['component_id']
         self._gimbal = NodeGimbal(self, values)
-        # The system's clock: with use_sim_time the node's own clock may stand still.
-        self.create_timer(PERIOD, self._exchange, clock=Clock())
+        create_steady_timer(self, PERIOD, self._exchange)
 
     def _exchange(self) -> None:
-        """Answer what has arrived, and send what is due."""
+        """Turn the gimbal, answer what has arrived, and send what is due."""
         now = time.monotonic()
+        self._turn_gimbal(now)
         messages = self._link.poll(now)
         self._camera.system_id = self._link.system_id
         for message in messages:
             self._send(self._camera.handle(message, now), now)
             self._gimbal.handle(message, now)
         self._send(self._camera.tick(now), now)
+
+    def _turn_gimbal(self, now: float) -> None:
+        if not self._camera.following or self._link.silence(now) > SILENCE:
+            self._gimbal.forget()
         if system := self._link.system_id:
             own = Address(system, self._component_id)
             vehicle = Address(system, mavlink.MAV_COMP_ID_AUTOPILOT1)
-            self._send_to(system, self._gimbal.messages(now, own, vehicle), now)
+            self._send_to_vehicle(self._gimbal.messages(now, own, vehicle), now)
 
     def _on_result(self, target: Target | None, stamp: int) -> None:
         """Take the target of an image, None if there is none, and its stamp in nanoseconds."""
         followed = target if self._camera.following else None
         self._gimbal.on_result(followed, stamp, self._targets.size, time.monotonic())
 
-    def _send_to(self, system: int, messages: Iterable[Message], now: float) -> None:
-        autopilot = Address(system, mavlink.MAV_COMP_ID_AUTOPILOT1)
-        self._send((Outgoing(each, autopilot) for each in messages), now)
+    def _send_to_vehicle(self, messages: Iterable[Message], now: float) -> None:
+        for each in messages:
+            receiver = Address(each.target_system, each.target_component)
+            self._link.send(Outgoing(each, receiver), now)
 
     def _send(self, outgoing: Iterable[Outgoing], now: float) -> None:
         for each in outgoing:
@@ -108,8 +116,11 @@ class MavlinkCamera(Node):
 
     def close(self) -> None:
         """Stop the gimbal, close the connection, and end what was asked of the tracker."""
-        if system := self._link.system_id:
-            self._send_to(system, self._gimbal.end(), time.monotonic())
+        for _ in range(STOPS):
+            if stop := self._gimbal.stop():
+                self._send_to_vehicle(stop, time.monotonic())
+                time.sleep(STOP_PERIOD)
+        self._send_to_vehicle(self._gimbal.release(), time.monotonic())
         self._targets.close()
         self._link.close()
 

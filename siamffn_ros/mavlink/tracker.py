@@ -8,7 +8,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from rclpy.clock import Clock
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from siamffn.msg import TrackStatus
@@ -21,6 +20,7 @@ from siamffn_model.errors import BoxError, ConfigError, SiamFFNError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image_header import image_size
 from siamffn_model.live.frame_buffer import TIME_JUMP
+from siamffn_ros.context import create_steady_timer
 from siamffn_ros.mavlink.pixels import Size
 from siamffn_ros.messages.conversions import to_bbox, to_nanoseconds, to_stamp
 from siamffn_ros.tracker_client.discovery import Subscriptions, find_camera, published_topic
@@ -64,8 +64,7 @@ class TrackerTargets:
         self._arrival = 0.0  # of the newest image; times are in seconds, of `time.monotonic`
         self._target: Target | None = None
         self._result_time = 0.0
-        # The system's clock: with use_sim_time the node's own clock may stand still.
-        node.create_timer(UPDATE_PERIOD, self._update, clock=Clock())
+        create_steady_timer(node, UPDATE_PERIOD, self._update)
         self._update()
 
     @property

@@ -15,7 +15,7 @@ from siamffn_model.errors import ConfigError
 
 Peer = tuple[str, int] | None  # host and port; None for a serial port
 MAX_READS = 200  # datagrams, or pieces from a serial port, in one call of `read`
-MAX_DATAGRAM = 65535
+MAX_DATAGRAM = 2048  # bytes; the rest of a longer one is lost
 URLS = 'udpin:HOST:PORT, udpout:HOST:PORT or serial:DEVICE:BAUD'
 UDP = re.compile(r'(udpin|udpout):([^:]+):(\d+)')
 SERIAL = re.compile(r'serial:([^:]+):(\d+)')
