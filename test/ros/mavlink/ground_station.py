@@ -20,6 +20,7 @@ from siamffn_ros.mavlink.camera import CameraComponent, Outgoing
 from siamffn_ros.mavlink.camera_messages import CameraDescription
 
 VEHICLE, CAMERA = 1, 100
+GCS = 255, 190
 SIZE = 1280, 720
 COMMANDS = 512, 511, 521, 522, 525, 527, 2004, 2005, 2010, 2504, 2505
 NUMBERS = 0, 1, -1, 0.2, 0.4, 0.9, 259, 269, 275, 500_000, math.nan, math.inf, 1e38

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -93,6 +94,29 @@ def test_an_impossible_field_of_view_is_refused(angle: float) -> None:
 def test_a_camera_that_is_not_calibrated_is_refused() -> None:
     with pytest.raises(ConfigError, match=r'not calibrated.*field of view'):
         CameraModel.from_camera_info(CameraInfo(width=WIDTH, height=HEIGHT))
+
+
+@pytest.mark.parametrize(
+    ('model', 'changed', 'reason'),
+    [
+        ('', {'width': 0}, 'width or height'),
+        ('', {'height': 0}, 'width or height'),
+        ('', {'k': [math.inf, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]}, 'K or D'),
+        ('', {'k': [500.0, 0.0, 1e308, 0.0, 500.0, 0.0, 0.0, 0.0, 1.0]}, 'K or D'),
+        ('plumb_bob', {'d': [math.nan, 0.0, 0.0, 0.0, 0.0]}, 'K or D'),
+        ('plumb_bob', {'d': [0.1, 0.2, 0.3]}, 'K or D'),
+        ('equidistant', {'d': [math.nan, 0.0, 0.0, 0.0]}, 'K or D'),
+        ('equidistant', {'d': [0.1, 0.2, 0.3]}, 'K or D'),
+    ],
+)
+def test_a_calibration_that_gives_no_direction_is_refused(
+    model: str, changed: dict[str, Any], reason: str
+) -> None:
+    info = camera_info(model)
+    for name, value in changed.items():
+        setattr(info, name, value)
+    with pytest.raises(ConfigError, match=f'{reason} .*field of view'):
+        CameraModel.from_camera_info(info)
 
 
 def test_an_unknown_distortion_model_is_refused() -> None:

@@ -14,12 +14,14 @@ from siamffn_model.tracking import State
 
 from .ground_station import (
     CAMERA,
+    GCS,
     SIZE,
     URI,
     VEHICLE,
     Camera,
     Station,
     acknowledgements,
+    heartbeat,
     parse,
     statuses,
     texts,
@@ -38,7 +40,6 @@ ACCEPTED, DENIED, UNSUPPORTED, FAILED, BUSY, IN_PROGRESS = (
     )
 )
 POINT, RECTANGLE, STOP, INTERVAL, REQUEST = 2004, 2005, 2010, 511, 512
-GCS = 255, 190
 BOX = Box(320, 180, 128, 72)
 CORNERS = 0.25, 0.25, 0.35, 0.35
 
@@ -107,7 +108,7 @@ def test_every_request_of_discovery_is_acknowledged_and_answered(
 
 def test_the_camera_says_that_it_tracks_and_has_video(camera: Camera, station: Station) -> None:
     _, information = camera.send(station.command(REQUEST, 259))
-    assert information.flags == 512 + 1024 + 256
+    assert information.flags == 1 + 512 + 1024 + 256
     assert (information.resolution_h, information.resolution_v) == SIZE
     assert bytes(information.model_name).rstrip(b'\0') == b'front'
     assert math.isnan(information.focal_length)
@@ -119,7 +120,7 @@ def test_without_video_there_is_no_stream(station: Station) -> None:
     camera = Camera(uri='')
     camera.wait(1 / 64)
     _, information = camera.send(station.command(REQUEST, 259))
-    assert information.flags == 512 + 1024
+    assert information.flags == 1 + 512 + 1024
     for command, *parameters in ((REQUEST, 269), (REQUEST, 270), (2504, 1), (2505, 1)):
         sent = camera.send(station.command(command, *parameters))
         assert acknowledgements(sent) == [(command, UNSUPPORTED, GCS)] and len(sent) == 1
@@ -204,6 +205,22 @@ def test_its_own_commands_and_all_before_the_vehicle_is_known_are_ignored(
     assert camera.wait(3.0) == []
 
 
+def test_an_integer_that_is_not_given_is_no_number(camera: Camera, station: Station) -> None:
+    not_given = 2**31 - 1
+    message = mavlink.MAVLink_command_int_message(
+        VEHICLE, CAMERA, 0, RECTANGLE, 0, 0, *CORNERS, not_given, not_given, 0.0
+    )
+    assert acknowledgements(camera.send(station.pack(message))) == [(RECTANGLE, ACCEPTED, GCS)]
+
+
+def test_an_image_that_is_too_large_for_the_message_is_described(station: Station) -> None:
+    camera = Camera()
+    camera.targets.size = 70_000, 10
+    answers = camera.send(station.command(REQUEST, 259))
+    (information,) = [each for each in answers if each.get_msgId() == 259]
+    assert (information.resolution_h, information.resolution_v) == (65535, 10)
+
+
 def test_command_int_is_understood(camera: Camera, station: Station) -> None:
     message = mavlink.MAVLink_command_int_message(
         VEHICLE, CAMERA, 0, RECTANGLE, 0, 0, *CORNERS, CAMERA, 0, 0.0
@@ -253,6 +270,30 @@ def test_the_shortest_interval_of_all_stations_counts(camera: Camera, station: S
     assert statuses([each for _, each in camera.wait(2.0)]) == []
     camera.send(station.command(INTERVAL, 275, 1))
     assert len(statuses([each for _, each in camera.wait(2.0)])) <= 100, '50 a second at most'
+
+
+def test_the_interval_of_a_station_ends_when_it_is_silent(camera: Camera, station: Station) -> None:
+    track(camera, station)
+    camera.wait(50.0)
+    camera.send(station.pack(heartbeat(autopilot=False)))
+    assert len(statuses([each for _, each in camera.wait(50.0)])) == 100
+    assert len(statuses([each for _, each in camera.wait(50.0)])) == 20
+    camera.send(station.pack(heartbeat(autopilot=False)))
+    assert statuses([each for _, each in camera.wait(1.0)]) == []
+
+
+def test_strangers_do_not_displace_a_station_that_is_heard(
+    camera: Camera, station: Station
+) -> None:
+    track(camera, station)
+    for system in range(100, 120):
+        camera.wait(0.1)
+        camera.send(station.pack(heartbeat(autopilot=False)))
+        answer = camera.send(Station(system, 1).command(INTERVAL, 275, 3e9))
+        assert acknowledgements(answer)[0][1] == ACCEPTED
+    assert len(statuses([each for _, each in camera.wait(5.0)])) == 10
+    answer = camera.send(station.command(INTERVAL, 275, 1e38))
+    assert acknowledgements(answer) == [(INTERVAL, DENIED, GCS)]
 
 
 def test_after_a_stop_it_is_idle_at_once_and_for_good(camera: Camera, station: Station) -> None:
@@ -310,6 +351,7 @@ def test_a_repeated_command_is_answered_but_executed_once(camera: Camera, statio
     camera.send(station.command(RECTANGLE, *CORNERS))
     sent = camera.send(station.command(RECTANGLE, *CORNERS))
     assert acknowledgements(sent) == [(RECTANGLE, IN_PROGRESS, GCS)]
+    assert sent[0].progress == 255, 'unknown'
     waiting = [each for _, each in camera.wait(2.05)]
     assert acknowledgements(waiting) == [(RECTANGLE, IN_PROGRESS, GCS)] * 2
     camera.targets.futures[0].set_result(None)

@@ -240,6 +240,25 @@ def test_without_a_target_there_is_no_command() -> None:
     assert not law.active
 
 
+@pytest.mark.parametrize('bearing', [Bearing(math.nan, 0.0), Bearing(0.0, math.inf)])
+def test_a_bearing_that_is_no_number_stops_the_gimbal_and_is_forgotten(bearing: Bearing) -> None:
+    law = GimbalLaw(DEFAULTS)
+    assert follow(law, np.arange(0, 1, 0.03), Bearing(0.5, 0.0))[-1].yaw_rate > 0
+    stopped = follow(law, np.arange(1, 2, 0.03), bearing)
+    assert [stopped[-1].yaw_rate, stopped[-1].pitch_rate] == [0, 0]
+    again = follow(law, np.arange(2, 3, 0.03), Bearing(0.5, 0.0))
+    assert again[-1].yaw_rate == DEFAULTS.max_rate
+
+
+def test_the_gimbal_is_stopped_in_half_a_second_even_if_it_accelerates_slowly() -> None:
+    law = GimbalLaw(ControlSettings(max_acceleration=0.1))
+    turning = follow(law, np.arange(0, 10, 0.03), Bearing(0.5, 0.0))[-1]
+    assert turning.yaw_rate > 0.5
+    braking = [law.update(time, None) for time in (10.1, 10.2, 10.3, 10.4, 10.5)]
+    assert braking[0] and braking[0].yaw_rate > 0
+    assert braking[-1] and braking[-1].yaw_rate == 0
+
+
 ANGLES = st.floats(-1.5, 1.5)
 STATES = st.sampled_from([State.TRACKING, State.TRACKING, State.UNCERTAIN, State.LOST])
 STEPS = st.tuples(st.floats(0, 0.5), st.floats(-0.2, 0.7), ANGLES, ANGLES, STATES)

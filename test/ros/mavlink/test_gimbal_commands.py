@@ -155,10 +155,12 @@ def test_control_of_px4_is_taken_once_and_released_at_the_end() -> None:
 @pytest.mark.parametrize('autopilot', ['px4', 'ardupilot'])
 def test_the_gimbal_is_stopped_and_released_when_the_node_ends(autopilot: str) -> None:
     controller = GimbalController(GimbalSettings(autopilot=autopilot))
-    assert controller.end() == []  # nothing was sent
+    assert controller.stop() == controller.release() == []  # nothing was sent
     command = controller.update(0.0, tracked(0.0))
     controller.messages(command, OWN, VEHICLE)
-    still, *release = controller.end()
+    (still,), (again,) = controller.stop(), controller.stop()
+    assert str(still) == str(again), 'as often as necessary'
+    release = controller.release()
     rates = (
         (still.pitch_rate, still.yaw_rate)
         if autopilot == 'ardupilot'
@@ -169,7 +171,18 @@ def test_the_gimbal_is_stopped_and_released_when_the_node_ends(autopilot: str) -
     )
     assert rates == (0, 0)
     assert [message.param1 for message in release] == ([-3] if autopilot == 'px4' else [])
-    assert controller.end() == []
+    assert controller.stop() == controller.release() == []
+
+
+def test_another_vehicle_is_asked_for_control_of_its_gimbal() -> None:
+    controller = GimbalController(GimbalSettings(autopilot='px4'))
+    for system in (1, 7):
+        own, vehicle = Address(system, 100), Address(system, 1)
+        configure, setpoint = controller.messages(COMMAND, own, vehicle)
+        assert configure.command == 1001 and configure.param1 == setpoint.target_system == system
+        answer = mavlink.MAVLink_command_ack_message(1001, 0, 0, 0, *own)
+        controller.handle(transmit(answer, vehicle), COMMAND.time)
+        assert len(controller.messages(COMMAND, own, vehicle)) == 1
 
 
 def test_control_of_px4_is_requested_until_it_answers() -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import rclpy
 
@@ -22,6 +23,7 @@ from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.tracking import State
 from siamffn_ros.mavlink.address import Address
+from siamffn_ros.mavlink.bearing import CameraModel
 from siamffn_ros.mavlink.gimbal_node import COMMAND_PERIOD, PARAMETERS, NodeGimbal, make_settings
 
 OWN, VEHICLE = Address(1, 100), Address(1, 1)
@@ -125,6 +127,11 @@ def test_the_gimbal_is_turned_to_the_target_and_stopped_without_it(
     stopping = [rates(step, lost) for step in range(20, 100)]
     assert [0.0, 0.0] in [list(*each) for each in stopping if each]
     assert stopping[-1] == []
+    assert max(*[rates(step, TARGET) for step in range(100, 120)][-1][0]) > 0.5
+    gimbal.forget()  # as after the operator's stop; no image comes any more
+    times = [start + 1.1 * step * COMMAND_PERIOD for step in range(120, 140)]
+    (last,) = [gimbal.messages(now, OWN, VEHICLE) for now in times][-1]
+    assert (last.yaw_rate, last.pitch_rate) == (0, 0)
     assert 'WARN' not in capfd.readouterr().err
 
 
@@ -134,6 +141,17 @@ def test_without_a_size_or_a_target_nothing_is_sent(graph: Graph) -> None:
     assert gimbal.messages(1.0, OWN, VEHICLE) == []
     graph.offer(gimbal, None)
     assert gimbal.messages(2.0, OWN, VEHICLE) == []
+
+
+def test_a_direction_that_is_no_number_is_not_published(graph: Graph) -> None:
+    gimbal = NodeGimbal(graph.node, values(gimbal='rates'))
+    graph.run_until(lambda: graph.bearings, gimbal)
+    graph.bearings.clear()
+    gimbal._camera = CameraModel(SIZE, np.full((3, 3), math.nan), np.zeros(4))
+    graph.offer(gimbal)
+    assert gimbal.messages(time.monotonic(), OWN, VEHICLE) == []
+    graph.run_until(lambda: graph.bearings, gimbal)
+    assert all(math.isfinite(each.vector.z) for each in graph.bearings)
 
 
 def test_old_images_are_reported_once(graph: Graph, capfd: pytest.CaptureFixture[str]) -> None:

@@ -272,6 +272,59 @@ def test_with_a_key_only_signed_messages_count(start: Any, peer: Any, tmp_path: 
     assert parser.parse_buffer(vehicle.socket.recv(1000))[0].get_signed()
 
 
+def test_with_a_clock_before_2015_messages_are_signed_and_this_is_logged(
+    start: Any, peer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = bytes(32)
+    monkeypatch.setattr(time, 'time', lambda: 1000.0)
+    running = start(key=key, system=1)
+    assert len(running.log) == 1 and 'before 2015' in running.log[0]
+    vehicle = peer(running, 1, 1)
+    monkeypatch.undo()
+    vehicle.send(Station(1, 1, key=key).pack(heartbeat()))
+    running.wait_for(1)
+    running.send('signed')
+    assert vehicle.texts() == ['signed']
+
+
+def test_an_old_message_is_refused_even_if_nothing_was_sent_since(start: Any, peer: Any) -> None:
+    key = bytes(32)
+    running = start(key=key)
+    running.link._signing.timestamp -= 10 * 60 * 100_000  # of a node that started ten minutes ago
+    vehicle = peer(running, 1, 1)
+    vehicle.send(Station(1, 1, key=key, ahead=-300).pack(heartbeat()))
+    vehicle.send(Station(1, 1, key=key).pack(heartbeat()))
+    assert len(running.wait_for(1)) == 1
+
+
+def test_a_flood_is_read_in_parts(start: Any, peer: Any) -> None:
+    running = start()
+    vehicle = peer(running, 1, 1)
+    beats = b''.join(vehicle.station.pack(heartbeat()) for _ in range(60))
+    for _ in range(20):
+        vehicle.send(beats)
+    parts = []
+    while sum(parts) < 1200:
+        parts.append(len(running.wait_for(1)))
+    assert max(parts) == 120
+    vehicle.send(40 * beats)
+    assert 0 < len(running.wait_for(1)) < 120, 'as much as a datagram over a network may have'
+
+
+def test_strangers_do_not_displace_the_vehicle(start: Any, peer: Any) -> None:
+    running = start()
+    vehicle = peer(running, 1, 1)
+    vehicle.send(vehicle.station.pack(heartbeat()))
+    running.wait_for(1)
+    for number in range(100):
+        stranger = peer(running, 50 + number, 1)
+        stranger.send(stranger.station.pack(heartbeat()))
+        running.wait_for(1)
+    running.send('for the vehicle', Address(1, 1))
+    assert vehicle.texts() == ['for the vehicle']
+    assert stranger.texts() == []
+
+
 def test_a_passphrase_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     assert read_signing_key('') == b''
     (tmp_path / 'empty').write_text('\n')

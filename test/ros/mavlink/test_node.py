@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,105 +18,24 @@ from siamffn_model.imaging.geometry import Box, iou
 from siamffn_ros.mavlink.pixels import to_box, to_corners
 from siamffn_ros.messages.conversions import to_box as to_pixels
 
-from .ground_station import (
-    CAMERA,
-    VEHICLE,
-    Peer,
-    acknowledgements,
-    free_port,
-    heartbeat,
-    parse,
-    texts,
-)
+from .camera_process import COMMAND, Operator, camera_node
+from .ground_station import CAMERA, URI, VEHICLE, texts
 
 if TYPE_CHECKING:
     from test.ros.conftest import Peer as User
 
-COMMAND = [sys.executable, '-m', 'siamffn_ros.mavlink.main', '--ros-args']
 POINT, RECTANGLE, STOP, INTERVAL, REQUEST = 2004, 2005, 2010, 511, 512
-GCS = 255, 190
-ACCEPTED, BUSY, DENIED, UNSUPPORTED, FAILED = range(5)
+ACCEPTED, _, DENIED, UNSUPPORTED, FAILED = range(5)
 SECOND = 1_000_000_000
 PERIOD = SECOND // 30
 LATENCY = 0.5  # seconds
-TIMEOUT = 40.0  # seconds; these tests do not measure speed
-
-
-class Operator(Peer):
-    """A ground station, beside an autopilot that it hears, too.
-
-    Attributes:
-        messages: of the camera, oldest first.
-        gimbal: commands to the autopilot's gimbal manager, oldest first.
-    """
-
-    def __init__(self, port: int) -> None:
-        super().__init__(port, *GCS)
-        self.autopilot = Peer(port, VEHICLE, 1)
-        self.messages: list[Any] = []
-        self.gimbal: list[Any] = []
-        self._beat = 0.0
-
-    def look(self) -> None:
-        """Send the heartbeats and take what has arrived."""
-        if time.monotonic() - self._beat > 0.5:
-            self._beat = time.monotonic()
-            self.autopilot.send(self.autopilot.station.pack(heartbeat()))
-            self.send(self.station.pack(heartbeat(autopilot=False)))
-        self.messages += self.received()
-        for data in self.autopilot.datagrams():
-            message = parse(data)
-            if message.get_type() == 'GIMBAL_MANAGER_SET_PITCHYAW':
-                self.gimbal.append(message)
-
-    def wait_for(self, condition: Callable[[Any], object], what: str) -> Any:
-        """Return the first message of this kind that has arrived since the last call."""
-        deadline = time.monotonic() + TIMEOUT
-        while time.monotonic() < deadline:
-            self.look()
-            while self.messages:
-                message = self.messages.pop(0)
-                if condition(message):
-                    return message
-            time.sleep(0.005)
-        raise AssertionError(f'no {what}')
-
-    def ask(self, command: int, *parameters: float, answer: int = -1) -> tuple[int, Any]:
-        """Send a command; return its result, and the message with the id `answer`."""
-        self.messages.clear()
-        self.send(self.station.command(command, *parameters))
-        acknowledgement = self.wait_for(
-            lambda each: each.get_type() == 'COMMAND_ACK' and each.result != 5,
-            f'acknowledgement of {command}',
-        )
-        assert acknowledgements([acknowledgement]) == [(command, acknowledgement.result, GCS)]
-        message = None
-        if answer >= 0:
-            message = self.wait_for(lambda each: each.get_msgId() == answer, f'message {answer}')
-        return acknowledgement.result, message
-
-    def track(self, command: int, *parameters: float) -> int:
-        """Send a command, again if the tracker was too slow to answer; return its result."""
-        results = (self.ask(command, *parameters)[0] for _ in range(5))
-        return next((result for result in results if result != BUSY), BUSY)
-
-    def status(self) -> Any:
-        """Return the next tracking status."""
-        return self.wait_for(lambda each: each.get_msgId() == 275, 'tracking status')
 
 
 @pytest.fixture(scope='module')
 def operator(live_peer: User, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """An operator whose camera has been started, and has an image."""
-    port, log = free_port(), tmp_path_factory.mktemp('mavlink') / 'log'
-    parameters = {'url': f'udpin:127.0.0.1:{port}', 'video_latency': LATENCY}
-    parameters |= {'gimbal': 'rates', 'field_of_view': 1.0}
-    words = [word for item in parameters.items() for word in ('-p', '{}:={}'.format(*item))]
-    with log.open('wb') as output:
-        process = subprocess.Popen([*COMMAND, *words], stdout=output, stderr=output)
-    operator = Operator(port)
-    try:
-        operator.wait_for(lambda each: each.get_type() == 'HEARTBEAT', 'heartbeat')
+    log = tmp_path_factory.mktemp('mavlink') / 'log'
+    with camera_node(log, video_latency=LATENCY, video_uri=URI) as operator:
         image, stamps = np.zeros((240, 320, 3), np.uint8), itertools.count(1)
 
         def has_image() -> bool:
@@ -126,22 +44,16 @@ def operator(live_peer: User, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
         live_peer.until(has_image, 'the size of the picture')
         yield operator
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(TIMEOUT) == 0
-        assert 'internal error' not in log.read_text()
-    finally:
-        process.kill()
-        operator.socket.close()
-        operator.autopilot.socket.close()
 
 
 def test_the_sequence_of_qgroundcontrol(operator: Operator, user: User, clip: Scene) -> None:
     beat = operator.wait_for(lambda each: each.get_type() == 'HEARTBEAT', 'heartbeat')
     assert (beat.get_srcSystem(), beat.get_srcComponent()) == (VEHICLE, CAMERA)
-    for command, id_ in ((REQUEST, 259), (521, 259), *((REQUEST, n) for n in (260, 261, 262))):
+    requests = ((REQUEST, 259), (521, 259), *((REQUEST, n) for n in (260, 261, 262, 269)))
+    for command, id_ in requests:
         result, message = operator.ask(command, 1 if command == 521 else id_, answer=id_)
         assert result == ACCEPTED and message.get_srcComponent() == CAMERA
-    assert operator.ask(REQUEST, 269)[0] == UNSUPPORTED, 'there is no video'
+    assert message.uri == URI
     assert operator.ask(400, 1)[0] == UNSUPPORTED
 
     start = 5000 * SECOND
@@ -151,6 +63,11 @@ def test_the_sequence_of_qgroundcontrol(operator: Operator, user: User, clip: Sc
     assert operator.ask(RECTANGLE, *corners[:3], 1.5)[0] == DENIED
     assert operator.track(RECTANGLE, *corners) == ACCEPTED
     assert operator.ask(INTERVAL, 275, 500_000)[0] == ACCEPTED
+    operator.status()
+    since = time.monotonic()
+    for _ in range(6):
+        operator.status()
+    assert time.monotonic() - since > 2.4, 'twice a second'
     for n in range(1, 12):
         user.track(clip.images[n], start + n * PERIOD)
     truth, stamps = clip.boxes[11], itertools.count(start + 12 * PERIOD, PERIOD)
@@ -255,9 +172,6 @@ def test_a_late_box_starts_on_the_image_it_was_drawn_on(operator: Operator, user
 
     assert iou(target.box(0), target.box(LATENCY)) < 0.3, 'the wrong image would show'
     assert any(follows() for _ in range(5)), 'more than once only if this machine was too slow'
-    operator.look()
-    assert any(command.yaw_rate != 0 for command in operator.gimbal), 'the gimbal is turned'
-    assert all(command.target_component == 1 for command in operator.gimbal)
     operator.ask(STOP)
 
 
