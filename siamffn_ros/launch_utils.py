@@ -85,12 +85,14 @@ MAVLINK_ARGUMENTS = {  # parameters of the node mavlink_camera; an empty one kee
     'signing_file': Argument('', 'file with the passphrase of signed messages; empty: unsigned'),
     'gimbal': Argument('', 'off, rates or angles: how the gimbal is turned to the target'),
     'gimbal_autopilot': Argument('', 'ardupilot or px4: what controls the gimbal'),
+    'gimbal_max_rate': Argument('', 'largest rate of the gimbal, in rad/s'),
     'field_of_view': Argument('', 'horizontal, in rad; empty: that of camera_info'),
 }
 MAVLINK_NUMBERS: dict[str, type[int] | type[float]] = {
     'system_id': int,
     'component_id': int,
     'video_latency': float,
+    'gimbal_max_rate': float,
     'field_of_view': float,
 }
 

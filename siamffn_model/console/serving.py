@@ -7,6 +7,7 @@ import logging
 import secrets
 import signal
 import socket
+from types import FrameType
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -43,9 +44,11 @@ async def _serve(backend: Backend, listening: socket.socket) -> None:
     await runner.setup()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    restore_handlers = handle_signals(
-        (signal.SIGINT, *END_SIGNALS), lambda *_: loop.call_soon_threadsafe(stop.set)
-    )
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    restore_handlers = handle_signals((signal.SIGINT, *END_SIGNALS), request_stop)
     try:
         await web.SockSite(runner, listening).start()
         assert runner.server

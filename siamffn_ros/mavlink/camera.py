@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Protocol
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from siamffn_model.console.backend import Target
 from siamffn_model.errors import BoxError
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.live.results import Target
 from siamffn_model.tracking import State
 from siamffn_ros.mavlink import camera_messages as messages
 from siamffn_ros.mavlink.address import Address

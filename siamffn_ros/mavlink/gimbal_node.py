@@ -11,8 +11,8 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from siamffn_model.console.backend import Target as TrackedTarget
 from siamffn_model.errors import ConfigError
+from siamffn_model.live.results import Target as TrackedTarget
 from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.bearing import Bearing, CameraModel, to_bearing_message
 from siamffn_ros.mavlink.gimbal import ControlSettings, Target

@@ -9,8 +9,8 @@ from pymavlink.dialects.v20 import common as mavlink
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
-from siamffn_model.console.backend import Target
 from siamffn_model.errors import ConfigError
+from siamffn_model.live.results import Target
 from siamffn_ros.context import create_steady_timer
 from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.camera import CameraComponent, Outgoing

@@ -15,11 +15,11 @@ from siamffn.srv import InitPoint, InitTarget, StopTarget
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Point2D
 
-from siamffn_model.console.backend import Result, Target
 from siamffn_model.errors import BoxError, ConfigError, SiamFFNError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image_header import image_size
 from siamffn_model.live.frame_buffer import TIME_JUMP
+from siamffn_model.live.results import Result, Target
 from siamffn_ros.context import create_steady_timer
 from siamffn_ros.mavlink.pixels import Size
 from siamffn_ros.messages.conversions import to_bbox, to_nanoseconds, to_stamp

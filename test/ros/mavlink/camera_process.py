@@ -22,7 +22,7 @@ from .ground_station import (
 )
 
 COMMAND = [sys.executable, '-m', 'siamffn_ros.mavlink.main', '--ros-args']
-BUSY = 1
+BUSY, IN_PROGRESS = 1, 5
 TIMEOUT = 40.0  # seconds; these tests do not measure speed
 
 
@@ -101,10 +101,11 @@ class Operator(Peer):
 
     def ask(self, command: int, *parameters: float, answer: int = -1) -> tuple[int, Any]:
         """Send a command; return its result, and the message with the id `answer`."""
+        self.look()
         self.messages.clear()
         self.send(self.station.command(command, *parameters))
         acknowledgement = self.wait_for(
-            lambda each: each.get_type() == 'COMMAND_ACK' and each.result != 5,
+            lambda each: each.get_type() == 'COMMAND_ACK' and each.result != IN_PROGRESS,
             f'acknowledgement of {command}',
         )
         assert acknowledgements([acknowledgement]) == [(command, acknowledgement.result, GCS)]

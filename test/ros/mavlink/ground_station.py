@@ -13,8 +13,8 @@ from typing import Any
 
 from pymavlink.dialects.v20 import common as mavlink
 
-from siamffn_model.console.backend import Target
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.live.results import Target
 from siamffn_model.tracking import State
 from siamffn_ros.mavlink.camera import CameraComponent, Outgoing
 from siamffn_ros.mavlink.camera_messages import CameraDescription

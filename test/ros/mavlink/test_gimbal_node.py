@@ -18,9 +18,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
 
-from siamffn_model.console.backend import Target
 from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.live.results import Target
 from siamffn_model.tracking import State
 from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.bearing import CameraModel

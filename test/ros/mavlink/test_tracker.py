@@ -12,8 +12,8 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from siamffn_model.console.backend import Result
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.live.results import Result
 from siamffn_ros.mavlink import tracker as module
 from siamffn_ros.mavlink.tracker import TrackerTargets
 from siamffn_ros.messages.conversions import to_nanoseconds, to_stamp

@@ -7,11 +7,11 @@ import math
 import pytest
 from std_msgs.msg import Header
 
-from siamffn_model.console.backend import Result, Target
 from siamffn_model.errors import BoxError
 from siamffn_model.imaging.crop import search_region
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.live.frame_buffer import TIME_JUMP
+from siamffn_model.live.results import Result, Target
 from siamffn_model.tracking import State, Track
 from siamffn_ros.messages.conversions import to_status
 from siamffn_ros.tracker_client.results import ResultAssembler, to_target
