@@ -54,12 +54,13 @@ def start_nodes(context: LaunchContext) -> list[Action]:
         'namespace': LaunchConfiguration('namespace'),
         'output': 'screen',
     }
+    logging = {'ros_arguments': ['--log-level', LaunchConfiguration('log_level')]}
     tracker = Node(
         executable='tracker_node',
         name='tracker',
         parameters=parameters(given),
         remappings=[('image', LaunchConfiguration('image_topic'))],
-        ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+        **logging,
         **common,
     )
     camera = Node(
@@ -67,6 +68,7 @@ def start_nodes(context: LaunchContext) -> list[Action]:
         name='mavlink_camera',
         parameters=mavlink_parameters(given),
         remappings=[('camera_info', LaunchConfiguration('camera_info_topic'))],
+        **logging,
         **common,
     )
     console = Node(

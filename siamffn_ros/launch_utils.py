@@ -138,6 +138,8 @@ def mavlink_parameters(arguments: Mapping[str, str]) -> list[dict[str, str | flo
     Raises `ConfigError` for a text that is not the number that the parameter needs.
     """
     values: dict[str, str | float] = {}
+    if text := arguments.get('use_sim_time'):
+        values['use_sim_time'] = _parse_boolean('use_sim_time', text)
     for name in MAVLINK_ARGUMENTS:
         if text := arguments.get(name):
             try:

@@ -28,7 +28,8 @@ Parameters = tuple[float, ...]  # the seven of a command
 MIN_INTERVAL = 0.02  # seconds between two CAMERA_TRACKING_IMAGE_STATUS
 MAX_INTERVAL = 3600.0  # seconds
 MAX_RECEIVERS = 8  # ground stations whose interval is remembered
-RECEIVER_TIMEOUT = 60.0  # seconds without a message until an interval is forgotten
+RECEIVER_TIMEOUT = 60.0  # seconds without a message until an interval is forgotten ...
+RECEIVER_PRESENT = 5.0  # ... or, if there are too many, until it may be
 MISSING = 3.0  # seconds without a target until this is told
 ALL = 0  # system or component id of a message for everybody
 NOT_GIVEN = 2**31 - 1  # as an integer parameter of COMMAND_INT
@@ -107,10 +108,12 @@ class CameraComponent:
 
     Attributes:
         system_id: of the vehicle; None while it is unknown, in which case nothing is answered.
+        started: number of targets that ground stations have started.
     """
 
     def __init__(self, targets: Targets, description: CameraDescription, component_id: int) -> None:
         self.system_id: int | None = None
+        self.started = 0
         self._component_id = component_id
         self._targets = targets
         self._description = description
@@ -195,7 +198,10 @@ class CameraComponent:
         self._receivers.pop(sender, None)
         if microseconds > 0:
             if len(self._receivers) == MAX_RECEIVERS:
-                del self._receivers[min(self._receivers, key=lambda a: self._receivers[a].heard)]
+                oldest = min(self._receivers, key=lambda each: self._receivers[each].heard)
+                if now - self._receivers[oldest].heard < RECEIVER_PRESENT:
+                    return BUSY
+                del self._receivers[oldest]
             self._receivers[sender] = Receiver(max(microseconds / 1e6, MIN_INTERVAL), now)
         return ACCEPTED
 
@@ -275,6 +281,7 @@ class CameraComponent:
         tracks = request.command != mavlink.MAV_CMD_CAMERA_STOP_TRACKING
         if tracks and result == ACCEPTED and self._requests.is_last(request):
             self._following, self._told, self._present = True, None, now
+            self.started += 1
 
     def _observe(self, now: float) -> None:
         """Tell when the target is lost, found again, or has disappeared."""

@@ -20,9 +20,11 @@ from siamffn_ros.mavlink.bearing import Bearing
 Floats = NDArray[np.float64]
 
 HOLD_TIME = 1.0  # seconds for which the gimbal turns on with an UNCERTAIN target
-STOP_TIME = 1.0  # seconds for which commands to stand still are repeated
+STOP_TIME = 1.0  # seconds for which commands to stand still are repeated ...
+MIN_STOPS = 10  # ... and their number, at least
 BRAKE_TIME = 0.5  # seconds for braking from the largest rate, at most
 VELOCITY_TIME = 0.1  # seconds, time constant of the filter of the target's velocity
+TARGET_ACCELERATION = 4.0  # rad/s^2; larger changes of its velocity are errors of the tracker
 MAX_STEP = 0.2  # seconds between two updates that are integrated at most
 EARLY = 0.1  # seconds by which the clock of the camera may be ahead
 HISTORY = 3.0  # seconds; must be above the largest `timeout`
@@ -110,7 +112,8 @@ class GimbalLaw:
 
     An UNCERTAIN target is followed with its last velocity for HOLD_TIME, without correction. After
     that, without a target, with a LOST one, and without images for `timeout`, the rate returns to
-    zero. This is also so if the stamps of the images are from another clock.
+    zero, which is repeated since messages may be lost. This is also so if the stamps of the images
+    are from another clock.
     """
 
     def __init__(self, settings: ControlSettings) -> None:
@@ -122,7 +125,8 @@ class GimbalLaw:
         self._time: float | None = None  # of the last update; None while there is no command
         self._rate = np.zeros(2)
         self._history: deque[tuple[float, Floats]] = deque()  # (time, reached)
-        self._active_until = -math.inf
+        self._stops = MIN_STOPS  # commands to stand still since the gimbal has turned
+        self._stopped = -math.inf  # when the first of them was
         self._forget_target()
 
     def _forget_target(self) -> None:
@@ -134,6 +138,19 @@ class GimbalLaw:
     def active(self) -> bool:
         """Whether the last update returned a command."""
         return self._time is not None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the last command was to brake, or to stand still."""
+        return self._stops > 0
+
+    def stop_again(self) -> None:
+        """Repeat the commands to stand still, if there is no target; they may have been lost."""
+        if not self.active:
+            self._begin_stop()
+
+    def _begin_stop(self) -> None:
+        self._stops, self._stopped = 0, math.inf
 
     def aim_at(self, yaw: float, pitch: float) -> None:
         """Set the angles in rad that the next commands continue from; for use before the first."""
@@ -156,8 +173,8 @@ class GimbalLaw:
         """Return the command for now, or None if the gimbal shall be left alone.
 
         Call it for each new target and, with the last target, about 30 times a second. Each image
-        is used once. None is returned without a target, after the gimbal has stood still for
-        STOP_TIME.
+        is used once. None is returned without a target, after the gimbal was told to stand still
+        MIN_STOPS times and for STOP_TIME.
 
         Args:
             now: time in seconds; if it jumps back, everything begins again.
@@ -165,7 +182,8 @@ class GimbalLaw:
         """
         if self._time is not None and now < self._time:
             self._reset()
-        step = min(now - self._time, MAX_STEP) if self._time is not None else 0.0
+        elapsed = now - self._time if self._time is not None else 0.0
+        step = min(elapsed, MAX_STEP)
         self._time = now
         self._move(step)
         self._history.append((now, self._reached))
@@ -173,14 +191,15 @@ class GimbalLaw:
             self._history.popleft()
         wanted = self._wanted_rate(now, target)
         if wanted is not None:
-            self._active_until = now + STOP_TIME
-        elif now >= self._active_until and not self._rate.any():
+            self._begin_stop()
+            self._rate = self._limited(wanted, self.settings.max_acceleration * step)
+        elif self._stops >= MIN_STOPS and now >= self._stopped + STOP_TIME:
             self._reset()
             return None
-        if wanted is None:
-            self._rate = self._limited(np.zeros(2), step, self._braking)
         else:
-            self._rate = self._limited(wanted, step, self.settings.max_acceleration)
+            self._rate = self._limited(np.zeros(2), self._braking * elapsed)
+            if not self._rate.any():
+                self._stops, self._stopped = self._stops + 1, min(self._stopped, now)
         return Command(now, *self._rate.tolist(), *self._aim.tolist())
 
     def _move(self, step: float) -> None:
@@ -221,7 +240,9 @@ class GimbalLaw:
             elapsed = target.stamp - self._stamp
             velocity = (direction - self._direction) / elapsed
             weight = 1 - math.exp(-elapsed / VELOCITY_TIME)
-            self._velocity = self._velocity + weight * (velocity - self._velocity)
+            limit = TARGET_ACCELERATION * elapsed
+            change = np.clip(weight * (velocity - self._velocity), -limit, limit)
+            self._velocity = self._velocity + change
         self._direction, self._stamp = direction, target.stamp
 
     @property
@@ -229,9 +250,9 @@ class GimbalLaw:
         """Acceleration in rad/s^2 with which the gimbal is stopped."""
         return max(self.settings.max_acceleration, self.settings.max_rate / BRAKE_TIME)
 
-    def _limited(self, rate: Floats, step: float, acceleration: float) -> Floats:
-        """Return the rate (2) within the limits of rate and, for a step in s, acceleration."""
-        change, limit = acceleration * step, self.settings.max_rate
+    def _limited(self, rate: Floats, change: float) -> Floats:
+        """Return the rate (2) within the limits, and changed by at most `change`."""
+        limit = self.settings.max_rate
         return np.clip(np.clip(rate, self._rate - change, self._rate + change), -limit, limit)
 
 

@@ -1,6 +1,6 @@
 """Control of a gimbal through the gimbal manager of an autopilot (MAVLink gimbal protocol v2).
 
-docs/mavlink.md names the sources for what ArduPilot and PX4 expect.
+docs/gimbal.md names the sources for what ArduPilot and PX4 expect.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pymavlink.dialects.v20 import common as mavlink
 
 from siamffn_model.errors import ConfigError
 from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.bearing import Bearing
+from siamffn_ros.mavlink.camera_messages import Message
 from siamffn_ros.mavlink.gimbal import Command, ControlSettings, GimbalLaw, Target
 
 METHODS = {'ardupilot': 'set_pitchyaw', 'px4': 'set_attitude'}  # autopilot: default method
@@ -22,8 +23,6 @@ CONFIGURE_PERIOD = 1.0  # seconds until control of the gimbal is requested again
 ATTITUDE_TIMEOUT = 2.0  # seconds
 LEAD_TIME = 0.5  # the angles are at most this many seconds, at `max_rate`, ahead of the gimbal
 LEVEL = mavlink.GIMBAL_MANAGER_FLAGS_ROLL_LOCK | mavlink.GIMBAL_MANAGER_FLAGS_PITCH_LOCK
-
-Message = Any  # MAVLink_message of pymavlink, which has no types
 
 
 class Setpoint(NamedTuple):
@@ -117,24 +116,35 @@ class GimbalController:
             return f'component {component} of system {system} has taken control of the gimbal'
         return self._refusal
 
+    def begin(self) -> None:
+        """Take control of the gimbal again, even from an operator: a new target was given."""
+        self._other = None
+
+    def stop_again(self) -> None:
+        """Repeat the commands to stand still: the vehicle may have missed them."""
+        if self._vehicle:
+            self._law.stop_again()
+
     def update(self, now: float, target: Target | None) -> Command | None:
         """Return the command for now, or None if the gimbal shall be left alone.
 
         See `GimbalLaw.update`. With `angles`, there is no command before the gimbal has reported
-        its attitude.
+        its attitude, and it stands still when it reports none any more, or in another frame.
         """
         self._late = target is not None and not self._law.in_time(now, target)
-        if self.settings.mode == 'angles':
-            fresh = now - self._attitude_time <= ATTITUDE_TIMEOUT
-            starting = not self._law.active
-            self._without_attitude = starting and not fresh and target is not None
-            if starting and not fresh:
+        if self.settings.mode == 'rates':
+            return self._law.update(now, target)
+        fresh = now - self._attitude_time <= ATTITUDE_TIMEOUT
+        self._without_attitude = not fresh and target is not None
+        if not self._law.active:
+            if not fresh:
                 return None
-            if starting:
-                self._law.aim_at(*self._attitude)
-                self._in_earth_frame = self._attitude_in_earth_frame
-            elif fresh:
-                self._law.keep_near(*self._attitude, LEAD_TIME * self.settings.max_rate)
+            self._law.aim_at(*self._attitude)
+            self._in_earth_frame = self._attitude_in_earth_frame
+        elif not fresh or self._frame_has_changed:
+            return self._law.update(now, None)
+        lead = 0.0 if self._law.stopping else LEAD_TIME * self.settings.max_rate
+        self._law.keep_near(*self._attitude, lead)
         return self._law.update(now, target)
 
     def messages(self, command: Command | None, own: Address, vehicle: Address) -> list[Message]:
@@ -148,9 +158,11 @@ class GimbalController:
             self._own, self._vehicle, self._engaged = own, vehicle, False
         if command is None:
             return self.release()
+        if self._other:
+            return []
         if not self._engaged:
             self._engaged, self._in_control = True, not self._px4
-            self._requested, self._other = -math.inf, None
+            self._requested = -math.inf
         messages = []
         if not self._in_control and command.time - self._requested >= CONFIGURE_PERIOD:
             self._requested = command.time
@@ -159,15 +171,19 @@ class GimbalController:
 
     def stop(self) -> list[Message]:
         """Return the message that stops the gimbal at once, for when the node ends."""
-        if self._vehicle is None or not self._engaged or self.settings.mode == 'angles':
+        if self._vehicle is None or not self._engaged or self._other:
             return []
-        still = Setpoint(math.nan, math.nan, 0.0, 0.0, self._flags)
-        return [self._build(still, self._vehicle)]
+        if self.settings.mode == 'angles' and self._frame_has_changed:
+            return []
+        yaw, pitch = self._attitude
+        return [self._build(self._setpoint(Command(0.0, 0.0, 0.0, yaw, pitch)), self._vehicle)]
 
     def release(self) -> list[Message]:
         """Return the message that gives up control of the gimbal, if there is anything to do."""
         release, self._engaged = self._px4 and self._engaged, False
-        return [self._configure(-3, -3, self._vehicle)] if release and self._vehicle else []
+        if self._vehicle is None or not release or self._other:
+            return []
+        return [self._configure(-3, -3, self._vehicle)]
 
     def handle(self, message: Message, now: float) -> None:
         """Take what a message of the vehicle tells about the gimbal; ignore all others."""
@@ -217,10 +233,17 @@ class GimbalController:
 
     def _take_status(self, message: Message) -> None:
         """Notice that PX4 has restarted, or that an operator has taken control of the gimbal."""
+        if self.settings.device_id not in (0, message.gimbal_device_id):
+            return
         primary = Address(message.primary_control_sysid, message.primary_control_compid)
         if primary == (0, 0):
             self._in_control = False
-        self._other = None if primary in ((0, 0), self._own) else primary
+        elif primary != self._own:
+            self._other = primary
+
+    @property
+    def _frame_has_changed(self) -> bool:
+        return self._attitude_in_earth_frame != self._in_earth_frame
 
     @property
     def _flags(self) -> int:
@@ -235,7 +258,8 @@ class GimbalController:
         flags, nan = self._flags, math.nan
         if self.settings.mode == 'rates':
             return Setpoint(nan, nan, command.pitch_rate, command.yaw_rate, flags)
-        return Setpoint(command.pitch, math.remainder(command.yaw, math.tau), nan, nan, flags)
+        pitch = min(max(command.pitch, -math.pi / 2), math.pi / 2)
+        return Setpoint(pitch, math.remainder(command.yaw, math.tau), nan, nan, flags)
 
     def _configure(self, system: int, component: int, vehicle: Address) -> Message:
         """Return the command that gives control of the gimbal to a component; -3 releases it."""

@@ -15,11 +15,13 @@ from siamffn_model.errors import ConfigError
 from siamffn_model.live.results import Target as TrackedTarget
 from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.bearing import Bearing, CameraModel, to_bearing_message
+from siamffn_ros.mavlink.camera_messages import Message
 from siamffn_ros.mavlink.gimbal import ControlSettings, Target
-from siamffn_ros.mavlink.gimbal_commands import GimbalController, GimbalSettings, Message
+from siamffn_ros.mavlink.gimbal_commands import GimbalController, GimbalSettings
 from siamffn_ros.messages.conversions import to_stamp
 
-COMMAND_PERIOD = 0.03  # seconds between two commands, at least
+COMMAND_PERIOD = 0.03  # seconds between two commands, on average
+REPORT_PERIOD = 10.0  # seconds until the log says the same again
 LARGEST_FIELD_OF_VIEW = 3.0  # rad
 
 _CONTROL = ControlSettings()
@@ -98,7 +100,8 @@ class NodeGimbal:
         self._without_camera = (
             'no camera_info has arrived: remap it to a topic, or give field_of_view'
         )
-        self._camera_problem = self._reported = ''
+        self._camera_problem = ''
+        self._reported: dict[str, float] = {}  # when a problem was logged
         self._publisher = node.create_publisher(Vector3Stamped, '~/target_bearing', 10)
         if not self._field_of_view:
             node.create_subscription(
@@ -111,7 +114,7 @@ class NodeGimbal:
         """Take the target of an image.
 
         Args:
-            target: None if there is none, or it shall not be followed.
+            target: None if there is none.
             stamp: of the image, in nanoseconds of the node's clock.
             size: (width, height) of the image; None while it is unknown.
             now: time in seconds, as for `messages`.
@@ -119,7 +122,7 @@ class NodeGimbal:
         camera = self._model(size)
         missing = target is not None and size is not None and camera is None
         self._camera_problem = self._without_camera if missing else ''
-        self._report()
+        self._report(now)
         if target is None or size is None or camera is None:
             self.forget()
             return
@@ -136,6 +139,16 @@ class NodeGimbal:
         """Follow no target until the next result."""
         self._target = None
 
+    def begin(self) -> None:
+        """See `GimbalController.begin`."""
+        if self._controller:
+            self._controller.begin()
+
+    def stop_again(self) -> None:
+        """See `GimbalController.stop_again`."""
+        if self._controller:
+            self._controller.stop_again()
+
     def handle(self, message: Message, now: float) -> None:
         """Take a message of the vehicle."""
         if self._controller:
@@ -145,9 +158,10 @@ class NodeGimbal:
         """Return what has to be sent to the vehicle now; call it often."""
         if not self._controller or now < self._next_command:
             return []
-        self._next_command = now + COMMAND_PERIOD
+        due = self._next_command + COMMAND_PERIOD
+        self._next_command = due if due > now else now + COMMAND_PERIOD
         command = self._controller.update(now, self._target)
-        self._report()
+        self._report(now)
         return self._controller.messages(command, own, vehicle)
 
     def stop(self) -> list[Message]:
@@ -170,9 +184,9 @@ class NodeGimbal:
         except ConfigError as error:
             self._camera, self._without_camera = None, str(error)
 
-    def _report(self) -> None:
-        """Log what is wrong, once."""
+    def _report(self, now: float) -> None:
+        """Log what is wrong, unless it was logged a short time ago."""
         problem = self._camera_problem or (self._controller.problem if self._controller else '')
-        if problem and problem != self._reported:
+        if problem and now >= self._reported.get(problem, -math.inf) + REPORT_PERIOD:
+            self._reported[problem] = now
             self._node.get_logger().warning(problem)
-        self._reported = problem

@@ -21,7 +21,8 @@ HINT_AFTER = 10.0  # seconds without a vehicle until this is logged
 PEER_TIMEOUT = 60.0  # seconds without a message until an address is forgotten
 MAX_PEERS = 16  # addresses
 MAX_ROUTES = 64  # MAVLink components whose address is remembered
-MAX_MESSAGES = 100  # that are read at once, so that a flood leaves time for what is due
+MAX_BYTES = 8192  # that are read at once, so that a flood leaves time for what is due
+OVERHEAD = 50  # bytes that the reading of a datagram counts as
 DEFAULT_SYSTEM = 1  # of a vehicle that is not known yet, and has to be addressed first
 SIGNING_EPOCH = 1420070400  # 2015-01-01 in Unix time, from which signatures count 10 us
 
@@ -121,14 +122,16 @@ class Link:
     # --- in
 
     def poll(self, now: float) -> list[Message]:
-        """Return the valid messages that have arrived, but no more than about MAX_MESSAGES."""
+        """Return the valid messages in what has arrived, of about MAX_BYTES."""
         messages: list[Message] = []
+        left = MAX_BYTES
         if transport := self._opened(now):
             self._advance_signing_time()
             try:
                 for address, data in transport.read():
                     messages += self._parse(data, address, transport.is_serial, now)
-                    if len(messages) >= MAX_MESSAGES:
+                    left -= len(data) + OVERHEAD
+                    if left < 0:
                         break
             except OSError as error:
                 self._fail(error, now)

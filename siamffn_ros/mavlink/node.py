@@ -29,6 +29,7 @@ PERIOD = 0.02  # seconds between two looks at the connection
 STOPS = 5  # messages that stop the gimbal when the node ends; some may be lost
 STOP_PERIOD = 0.04  # seconds between them
 SILENCE = 8.0  # seconds without a heartbeat of the vehicle after which its gimbal is not turned
+OUTAGE = 2.5  # seconds without a heartbeat after which the vehicle may not get what is sent
 PARAMETERS = {  # name: default, range, description
     'url': (
         'udpin:127.0.0.1:14540',
@@ -79,6 +80,8 @@ class MavlinkCamera(Node):
         self._camera = CameraComponent(self._targets, camera, values['component_id'])
         self._component_id = values['component_id']
         self._gimbal = NodeGimbal(self, values)
+        self._started = 0  # targets for which the gimbal was turned
+        self._unheard = False  # whether the gimbal's last messages may have been lost
         create_steady_timer(self, PERIOD, self._exchange)
 
     def _exchange(self) -> None:
@@ -93,17 +96,25 @@ class MavlinkCamera(Node):
         self._send(self._camera.tick(now), now)
 
     def _turn_gimbal(self, now: float) -> None:
-        if not self._camera.following or self._link.silence(now) > SILENCE:
+        silence = self._link.silence(now)
+        if not self._camera.following or silence > SILENCE:
             self._gimbal.forget()
+        if self._camera.started != self._started:
+            self._started = self._camera.started
+            self._gimbal.begin()
+        if self._unheard and silence < OUTAGE:
+            self._unheard = False
+            self._gimbal.stop_again()
         if system := self._link.system_id:
             own = Address(system, self._component_id)
             vehicle = Address(system, mavlink.MAV_COMP_ID_AUTOPILOT1)
-            self._send_to_vehicle(self._gimbal.messages(now, own, vehicle), now)
+            messages = self._gimbal.messages(now, own, vehicle)
+            self._send_to_vehicle(messages, now)
+            self._unheard |= bool(messages) and silence >= OUTAGE
 
     def _on_result(self, target: Target | None, stamp: int) -> None:
         """Take the target of an image, None if there is none, and its stamp in nanoseconds."""
-        followed = target if self._camera.following else None
-        self._gimbal.on_result(followed, stamp, self._targets.size, time.monotonic())
+        self._gimbal.on_result(target, stamp, self._targets.size, time.monotonic())
 
     def _send_to_vehicle(self, messages: Iterable[Message], now: float) -> None:
         for each in messages:

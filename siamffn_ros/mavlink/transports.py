@@ -14,8 +14,7 @@ from typing import Protocol
 from siamffn_model.errors import ConfigError
 
 Peer = tuple[str, int] | None  # host and port; None for a serial port
-MAX_READS = 200  # datagrams, or pieces from a serial port, in one call of `read`
-MAX_DATAGRAM = 2048  # bytes; the rest of a longer one is lost
+MAX_PIECE = 2048  # bytes; the rest of a longer datagram is lost
 URLS = 'udpin:HOST:PORT, udpout:HOST:PORT or serial:DEVICE:BAUD'
 UDP = re.compile(r'(udpin|udpout):([^:]+):(\d+)')
 SERIAL = re.compile(r'serial:([^:]+):(\d+)')
@@ -81,20 +80,15 @@ class UdpTransport:
             self._socket.close()
             raise
 
-    @property
-    def port(self) -> int:
-        """The port of this machine."""
-        return int(self._socket.getsockname()[1])
-
     def read(self) -> Iterator[tuple[Peer, bytes]]:
         """See `Transport`."""
-        for _ in range(MAX_READS):
+        while True:
             try:
-                data, sender = self._socket.recvfrom(MAX_DATAGRAM)
+                data, sender = self._socket.recvfrom(MAX_PIECE)
             except BlockingIOError:
                 return
-            if self.remote is None or sender[0] == self.remote[0]:
-                yield (sender[0], sender[1]), data
+            known = self.remote is None or sender[0] == self.remote[0]
+            yield (sender[0], sender[1]), data if known else b''
 
     def write(self, data: bytes, address: Peer) -> None:
         """See `Transport`."""
@@ -127,9 +121,9 @@ class SerialTransport:
 
     def read(self) -> Iterator[tuple[Peer, bytes]]:
         """See `Transport`."""
-        for _ in range(MAX_READS):
+        while True:
             try:
-                data = os.read(self._file, 4096)
+                data = os.read(self._file, MAX_PIECE)
             except BlockingIOError:
                 return
             if not data:

@@ -29,6 +29,7 @@ LAUNCH = Path(__file__).parents[2] / 'launch'
 MODEL = {'params_file', 'model', 'weights', 'device', 'runtime'}
 NODE = MODEL | {'image_transport', 'image_qos', 'output_qos', 'use_sim_time', 'log_level'}
 MAVLINK = {'url', 'system_id', 'component_id', 'video_latency', 'video_uri', 'signing_file'}
+MAVLINK |= {'camera_info_topic', 'gimbal', 'gimbal_autopilot', 'gimbal_max_rate', 'field_of_view'}
 DECLARED = {
     'tracker': NODE | {'image_topic', 'namespace', 'autostart', 'rviz', 'console'},
     'mavlink': NODE | MAVLINK | {'image_topic', 'namespace', 'console'},
@@ -148,6 +149,7 @@ def test_tracker_with_console(clean: pytest.MonkeyPatch) -> None:
 
 def test_mavlink(clean: pytest.MonkeyPatch) -> None:
     given = {'namespace': 'left', 'video_latency': '1', 'component_id': '101', 'console': 'true'}
+    given |= {'use_sim_time': 'true', 'log_level': 'debug', 'gimbal': 'off'}
     actions, context = visit('mavlink', image_topic='/camera', **given)
     console, camera, tracker = processes(actions)
     arguments = words(camera, context)
@@ -155,6 +157,8 @@ def test_mavlink(clean: pytest.MonkeyPatch) -> None:
     overrides = Path(arguments[arguments.index('--params-file') + 1]).read_text()
     assert 'video_latency: 1.0' in overrides and 'component_id: 101' in overrides
     assert 'url' not in overrides
+    assert 'use_sim_time: true' in overrides and "gimbal: 'off'" in overrides
+    assert arguments[arguments.index('--log-level') + 1] == 'debug'
     assert 'image:=/camera' in words(tracker, context)
     assert (tracker.node_name, console.node_executable) == ('/left/tracker', 'console')
 

@@ -179,6 +179,8 @@ def test_mavlink_parameters_have_the_types_of_the_node() -> None:
     given = dict.fromkeys(MAVLINK_ARGUMENTS, '')
     assert mavlink_parameters(given) == []
     given |= {'system_id': '2', 'component_id': '101', 'video_latency': '1', 'url': 'udpout:a:1'}
+    sim_time = {'use_sim_time': 'true'}
+    assert mavlink_parameters(sim_time) == [{'use_sim_time': True}]
     (values,) = mavlink_parameters({**given, 'image_topic': '/camera'})
     assert values == {
         'url': 'udpout:a:1',

@@ -16,6 +16,7 @@ from siamffn_ros.mavlink.bearing import Bearing
 from siamffn_ros.mavlink.gimbal import (
     HOLD_TIME,
     MAX_STEP,
+    MIN_STOPS,
     STOP_TIME,
     Command,
     ControlSettings,
@@ -240,6 +241,38 @@ def test_without_a_target_there_is_no_command() -> None:
     assert not law.active
 
 
+@pytest.mark.parametrize('period', [0.033, 0.3, 0.6])
+def test_however_slow_the_caller_is_standing_still_is_commanded_often(period: float) -> None:
+    law = GimbalLaw(DEFAULTS)
+    follow(law, np.arange(0, 2, period), Bearing(0.5, 0.0))
+    commands = [law.update(time, None) for time in np.arange(2, 20, period).tolist()]
+    stops = [command for command in commands if command and not command.yaw_rate]
+    assert len(stops) >= MIN_STOPS and commands[-1] is None
+
+
+def test_standing_still_is_commanded_again_only_without_a_target() -> None:
+    law = GimbalLaw(DEFAULTS)
+    law.stop_again()
+    commands = [law.update(time, None) for time in np.arange(0, 2, 0.03).tolist()]
+    assert len([command for command in commands if command]) == pytest.approx(1 / 0.03, abs=2)
+    assert all(command is None or command[1:3] == (0, 0) for command in commands)
+    before = follow(law, np.arange(2, 3, 0.03), Bearing(0.5, 0.0))[-1]
+    law.stop_again()
+    after = follow(law, np.arange(3, 3.1, 0.03), Bearing(0.5, 0.0))[-1]
+    assert before.yaw_rate == after.yaw_rate == DEFAULTS.max_rate
+
+
+def test_a_jump_to_something_else_is_not_taken_for_a_velocity() -> None:
+    def motion(time: float) -> tuple[float, float]:
+        return (0.1 if time >= 1 else 0.0, 0.0)
+
+    record = close_loop(
+        motion, seconds=4, state=states((0, State.TRACKING), (1.03, State.UNCERTAIN))
+    )
+    turned = np.abs(record.rates[record.times > 1]).sum(0)[0] / RATE
+    assert turned < 0.2
+
+
 @pytest.mark.parametrize('bearing', [Bearing(math.nan, 0.0), Bearing(0.0, math.inf)])
 def test_a_bearing_that_is_no_number_stops_the_gimbal_and_is_forgotten(bearing: Bearing) -> None:
     law = GimbalLaw(DEFAULTS)
@@ -273,7 +306,7 @@ def test_the_limits_hold_for_any_sequence_of_targets(
         now += elapsed
         command = law.update(now, Target(now - age, Bearing(yaw, pitch), state))
         rates = np.array([command.yaw_rate, command.pitch_rate]) if command else np.zeros(2)
-        change = DEFAULTS.max_acceleration * min(elapsed, MAX_STEP)
+        change = DEFAULTS.max_acceleration * elapsed
         assert (np.abs(rates) <= DEFAULTS.max_rate).all()
         assert (np.abs(rates - before) <= change + 1e-9).all()
         before = rates

@@ -30,7 +30,7 @@ from .simulated_autopilot import (
     attitude_status,
     transmit,
 )
-from .simulated_gimbal import SimulatedGimbal, close_loop
+from .simulated_gimbal import RATE, SimulatedGimbal, close_loop
 
 IN_VEHICLE_FRAME = mavlink.GIMBAL_DEVICE_FLAGS_YAW_IN_VEHICLE_FRAME
 IN_EARTH_FRAME = mavlink.GIMBAL_DEVICE_FLAGS_YAW_IN_EARTH_FRAME
@@ -185,6 +185,68 @@ def test_another_vehicle_is_asked_for_control_of_its_gimbal() -> None:
         assert len(controller.messages(COMMAND, own, vehicle)) == 1
 
 
+def test_with_angles_the_gimbal_is_stopped_where_it_is() -> None:
+    controller = GimbalController(GimbalSettings(mode='angles'))
+    controller.handle(attitude((0.3, -0.2)), 0.0)
+    controller.messages(controller.update(0.0, tracked(0.0)), OWN, VEHICLE)
+    (still,) = controller.stop()
+    assert (still.yaw, still.pitch) == pytest.approx((0.3, -0.2), abs=1e-6)
+
+
+def test_a_slow_gimbal_with_angles_stops_when_the_target_is_lost() -> None:
+    controller = GimbalController(GimbalSettings(mode='angles'))
+    gimbal = SimulatedGimbal(max_rate=0.2)
+    link = Link(controller, ArduPilot())
+    record = close_loop(
+        lambda time: (2.0, 0.0),
+        gimbal=gimbal,
+        control=link,
+        seconds=6,
+        state=lambda time: State.TRACKING if time < 3 else State.LOST,
+    )
+    assert np.abs(record.rates).max() > 0.5
+    assert np.abs(gimbal.rate).max() < 0.01
+    assert 0.4 < gimbal.angle[0] < 0.85
+
+
+def attitude(angle: tuple[float, float], flags: int = IN_VEHICLE_FRAME) -> Any:
+    """Return the message of the gimbal at (yaw, pitch) in rad."""
+    return transmit(attitude_status(angle, flags), VEHICLE)
+
+
+@pytest.mark.parametrize('change', ['silent', 'earth frame'])
+def test_angles_end_when_the_attitude_cannot_be_used(change: str) -> None:
+    controller = GimbalController(GimbalSettings(mode='angles'))
+    commands = []
+    for number in range(round(6 * RATE)):
+        now = number / RATE
+        if now < 2:
+            controller.handle(attitude((0.0, 0.0)), now)
+        elif change == 'earth frame':
+            controller.handle(attitude((1.0, 0.0), IN_EARTH_FRAME), now)
+        commands.append(controller.update(now, Target(now, Bearing(0.3, 0.3), State.TRACKING)))
+    angles = np.array([command[3:5] for command in commands if command])
+    assert np.abs(angles).max() < 2.1, 'neither wound up nor mixed'
+    if change == 'silent':
+        assert commands[-1] is None and 'does not report its attitude' in controller.problem
+
+
+def test_the_pitch_is_sent_up_to_straight_up_and_down() -> None:
+    controller = GimbalController(GimbalSettings(mode='angles'))
+    (message,) = controller.messages(COMMAND._replace(pitch=3.0), OWN, VEHICLE)
+    assert message.pitch == pytest.approx(math.pi / 2)
+
+
+def test_after_an_outage_standing_still_is_sent_again() -> None:
+    controller = GimbalController(GimbalSettings())
+    controller.stop_again()
+    assert controller.update(0.0, None) is None, 'nothing was sent before'
+    controller.messages(None, OWN, VEHICLE)
+    controller.stop_again()
+    (message,) = controller.messages(controller.update(0.1, None), OWN, VEHICLE)
+    assert (message.yaw_rate, message.pitch_rate) == (0, 0)
+
+
 def test_control_of_px4_is_requested_until_it_answers() -> None:
     vehicle = Px4()
     controller = GimbalController(GimbalSettings(autopilot='px4'))
@@ -212,10 +274,17 @@ def test_an_operator_who_takes_control_keeps_it() -> None:
     close_loop(straight, seconds=5, control=link, state=state)
     assert vehicle.controller == (255, 190)
     assert vehicle.rates == (0.0, 0.0)
-    assert len(commands_sent(vehicle)) == taken[0]
+    close_loop(straight, control=link, state=lambda time: State.LOST)
+    close_loop(straight, control=link)
+    vehicle.controller = Address(0, 0)
+    close_loop(straight, control=link)
+    assert len(commands_sent(vehicle)) == taken[0], 'neither when found again nor when released'
     assert link.controller.problem == (
         'component 190 of system 255 has taken control of the gimbal'
     )
+    link.controller.begin()
+    close_loop(straight, control=link)
+    assert vehicle.controller == OWN
 
 
 def test_after_a_restart_of_px4_control_is_requested_again() -> None:

@@ -115,7 +115,7 @@ def test_the_gimbal_is_turned_to_the_target_and_stopped_without_it(
     start = time.monotonic()
 
     def rates(step: int, target: Target | None) -> list[tuple[float, float]]:
-        now = start + 1.1 * step * COMMAND_PERIOD
+        now = start + 2.5 * step * COMMAND_PERIOD
         gimbal.on_result(target, graph.stamp(), SIZE, now)
         messages = gimbal.messages(now, OWN, VEHICLE)
         assert not gimbal.messages(now + COMMAND_PERIOD / 2, OWN, VEHICLE), 'too early'
@@ -129,7 +129,7 @@ def test_the_gimbal_is_turned_to_the_target_and_stopped_without_it(
     assert stopping[-1] == []
     assert max(*[rates(step, TARGET) for step in range(100, 120)][-1][0]) > 0.5
     gimbal.forget()  # as after the operator's stop; no image comes any more
-    times = [start + 1.1 * step * COMMAND_PERIOD for step in range(120, 140)]
+    times = [start + 2.5 * step * COMMAND_PERIOD for step in range(120, 130)]
     (last,) = [gimbal.messages(now, OWN, VEHICLE) for now in times][-1]
     assert (last.yaw_rate, last.pitch_rate) == (0, 0)
     assert 'WARN' not in capfd.readouterr().err

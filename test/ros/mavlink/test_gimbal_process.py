@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import Vector3Stamped
 
+from siamffn_model.imaging.geometry import Box
 from siamffn_ros.mavlink.gimbal import ControlSettings
 from siamffn_ros.mavlink.pixels import to_corners
+from siamffn_ros.messages.conversions import to_nanoseconds
 
 from .camera_process import TIMEOUT, Operator, camera_node
 from .scenery import HEIGHT, WIDTH, Scenery, motion, offset
@@ -78,14 +81,21 @@ class Flight:
             assert time.monotonic() < deadline, f'no {what}'
             self.go_on()
 
-    def start_target(self) -> None:
-        """Let the operator draw the target's box."""
+    def begin(self) -> None:
+        """Go on until tracker and node have images."""
         self.until(self._has_image, 'image')
         images = len(self.offsets)
         self.until(lambda: len(self.offsets) > images + RATE / 2, 'images')
-        box = self._scenery.render(self._scenery.place(*self.position), self._gimbal.angle)[1]
+
+    def start_target(self) -> None:
+        """Let the operator draw the target's box."""
+        self.begin()
         self.operator.gimbal.clear()
-        assert self.operator.track(RECTANGLE, *to_corners(box, (WIDTH, HEIGHT))) == ACCEPTED
+        assert self.operator.track(RECTANGLE, *to_corners(self.box(), (WIDTH, HEIGHT))) == ACCEPTED
+
+    def box(self) -> Box:
+        """Return the box of the target in the image."""
+        return self._scenery.render(self._scenery.place(*self.position), self._gimbal.angle)[1]
 
     def _has_image(self) -> bool:
         """Return whether the node knows the size of the picture."""
@@ -205,6 +215,26 @@ def test_the_gimbal_stops_when_the_node_ends(
         operator.look()
         last = operator.gimbal[-5:]
         assert all(rates == [0.0, 0.0] for _, *rates in last), 'repeated, as one may be lost'
+
+
+def test_the_bearing_is_published_without_a_ground_station(user: User, operator: Operator) -> None:
+    bearings: dict[int, Vector3Stamped] = {}
+    subscription = user.node.create_subscription(
+        Vector3Stamped,
+        '/mavlink_camera/target_bearing',
+        lambda message: bearings.setdefault(to_nanoseconds(message.header.stamp), message),
+        10,
+    )
+    flight = Flight(user, operator)
+    flight.begin()
+    operator.ask(STOP)
+    operator.gimbal.clear()
+    assert user.init(flight.box(), target_id='mavlink').success
+    flight.until(lambda: bearings, 'bearing')
+    vector = max(bearings.items())[1].vector
+    assert (vector.z, vector.y) == pytest.approx(flight.position, abs=0.05)
+    assert all(rates == [0.0, 0.0] for _, *rates in operator.gimbal), 'no operator has asked'
+    user.node.destroy_subscription(subscription)
 
 
 def test_a_gimbal_that_is_off_is_left_alone(user: User, tmp_path: Path) -> None:
