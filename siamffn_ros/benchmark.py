@@ -32,6 +32,7 @@ from vision_msgs.msg import Detection2DArray
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import BoxError, ProcessError
+from siamffn_model.signals import END_SIGNALS, handle_signals
 from siamffn_ros.bags.processes import TrackerProcess, node_with_executor
 from siamffn_ros.context import make_executor
 from siamffn_ros.dds import use_profile
@@ -253,7 +254,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments:
         run_camera()
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops node and camera, too
+    handle_signals(END_SIGNALS, signal.default_int_handler)  # stops node and camera, too
     os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     use_profile()
     print(f'{COUNT} images of {SIZE[0]}x{SIZE[1]}, bgr8, {RATE}/s; median and 95th percentile')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from siamffn_model.errors import ConfigError
+from siamffn_model.signals import END_SIGNALS, handle_signals
 from siamffn_ros.dds import use_profile
 
 PLACE_IN_RCL = re.compile(r',? at [\w./-]+\.[ch](pp)?:\d+')
@@ -26,6 +28,16 @@ REMEDIES = {  # what rcl cannot parse: the remedy
     'params file': 'give a YAML file with NODE: {ros__parameters: {NAME: VALUE}}',
     'log level': 'give debug, info, warn, error or fatal',
 }
+
+
+def watch_signals() -> Callable[[], bool]:
+    """Return a function that tells whether SIGINT or one of `END_SIGNALS` has been received.
+
+    More of them change nothing: a process gets that of `ros2 launch` beside that of the terminal.
+    """
+    received: list[int] = []
+    handle_signals((signal.SIGINT, *END_SIGNALS), lambda number, _: received.append(number))
+    return lambda: bool(received)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import write_image
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.imaging.video_writer import VideoWriter
+from siamffn_model.signals import END_SIGNALS, handle_signals
 from siamffn_model.tracking import State
 from siamffn_model.tracking.track_video import COLUMNS, UNCERTAIN_COLOUR, first_box
 from siamffn_ros.bags.io import START, create_from, image_stamp
@@ -143,7 +144,7 @@ def parse_init(
 @click.option('--weights', help='Weight file. [default: the shipped one]')
 def main(video: Path | None, box: Box | None, out: Path, weights: str | None) -> None:
     """Track a target in a video with the tracker node over DDS."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the node, too
+    handle_signals(END_SIGNALS, signal.default_int_handler)  # stops the node, too
     try:
         summary = demo(video, box, out, ['-p', f'weights:={weights}'] if weights else [])
     except SiamFFNError as error:

@@ -76,6 +76,25 @@ NODE_ARGUMENTS = {
         'info', 'log level of the node', ('debug', 'info', 'warn', 'error', 'fatal')
     ),
 }
+MAVLINK_ARGUMENTS = {  # parameters of the node mavlink_camera; an empty one keeps the default
+    'url': Argument('', 'udpin:HOST:PORT, udpout:HOST:PORT or serial:DEVICE:BAUD'),
+    'system_id': Argument('', 'MAVLink system id of the vehicle; empty: that in its heartbeat'),
+    'component_id': Argument('', 'MAVLink component id of the camera, 100 to 105'),
+    'video_latency': Argument('', 'seconds from an image until the box drawn on it arrives'),
+    'video_uri': Argument('', 'address of the video for ground stations, such as rtsp://...'),
+    'signing_file': Argument('', 'file with the passphrase of signed messages; empty: unsigned'),
+    'gimbal': Argument('', 'off, rates or angles: how the gimbal is turned to the target'),
+    'gimbal_autopilot': Argument('', 'ardupilot or px4: what controls the gimbal'),
+    'gimbal_max_rate': Argument('', 'largest rate of the gimbal, in rad/s'),
+    'field_of_view': Argument('', 'horizontal, in rad; empty: that of camera_info'),
+}
+MAVLINK_NUMBERS: dict[str, type[int] | type[float]] = {
+    'system_id': int,
+    'component_id': int,
+    'video_latency': float,
+    'gimbal_max_rate': float,
+    'field_of_view': float,
+}
 
 
 def declaration(argument: Argument) -> dict[str, Any]:
@@ -111,6 +130,23 @@ def _parse_boolean(name: str, text: str) -> bool:
         return BOOLEANS[text.lower()]
     except KeyError:
         raise ConfigError(f'{name} is {text!r}: give true or false') from None
+
+
+def mavlink_parameters(arguments: Mapping[str, str]) -> list[dict[str, str | float]]:
+    """Return the `parameters` of the node mavlink_camera: the arguments that are not empty.
+
+    Raises `ConfigError` for a text that is not the number that the parameter needs.
+    """
+    values: dict[str, str | float] = {}
+    if text := arguments.get('use_sim_time'):
+        values['use_sim_time'] = _parse_boolean('use_sim_time', text)
+    for name in MAVLINK_ARGUMENTS:
+        if text := arguments.get(name):
+            try:
+                values[name] = MAVLINK_NUMBERS[name](text) if name in MAVLINK_NUMBERS else text
+            except ValueError:
+                raise ConfigError(f'{name} is {text!r}: give a number') from None
+    return [values] if values else []
 
 
 def camera_topics(cameras: Iterable[str]) -> dict[str, str]:

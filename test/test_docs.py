@@ -225,6 +225,27 @@ def test_the_page_of_parameters_is_complete(parameters: dict[str, Any]) -> None:
         assert changes == when, name
 
 
+def test_the_parameters_of_the_mavlink_camera_are_complete() -> None:
+    pytest.importorskip('rclpy', reason='the parameters are declared with ROS 2')
+    pytest.importorskip('pymavlink', reason='extra [mavlink] not installed')
+    from siamffn_ros.mavlink.gimbal_node import PARAMETERS as GIMBAL_PARAMETERS
+    from siamffn_ros.mavlink.node import PARAMETERS
+
+    text = (ROOT / 'docs' / 'parameters.md').read_text(encoding='utf-8')
+    section = text.partition('## MAVLink camera')[2].partition('\n## ')[0]
+    documented = dict(re.findall(r'^- `(\w+)` \(default `(.*?)`\): .', section, re.M))
+    assert {name: yaml.safe_load(value) for name, value in documented.items()} == {
+        name: default
+        for name, (default, _, _) in PARAMETERS.items()
+        if name not in GIMBAL_PARAMETERS
+    }
+    text = (ROOT / 'docs' / 'gimbal.md').read_text(encoding='utf-8')
+    rows = dict(re.findall(r'^\| `(\w+)` \| `(.*?)` \|', text, re.M))
+    assert rows.keys() == GIMBAL_PARAMETERS.keys()
+    for name, (default, _, _) in GIMBAL_PARAMETERS.items():
+        assert rows[name].strip('"') == str(default)
+
+
 def test_the_parameter_file_holds_the_defaults(parameters: dict[str, Any]) -> None:
     content = yaml.safe_load((ROOT / 'config' / 'tracker.yaml').read_text(encoding='utf-8'))
     values = content['/**']['ros__parameters']

@@ -61,7 +61,7 @@ import json, os, signal, sys, threading, time
 from siamffn_model.cli.main import main
 
 def end_server():  # as soon as it waits for a signal
-    while getattr(signal.getsignal(signal.SIGINT), '__name__', '') != '_sighandler_noop':
+    while getattr(signal.getsignal(signal.SIGINT), '__name__', '') != 'request_stop':
         time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGINT)
 

@@ -195,7 +195,7 @@ def test_entry_points_can_be_loaded() -> None:
 def test_every_executable_has_a_main() -> None:
     cmake = (ROOT / 'CMakeLists.txt').read_text()
     executables = dict(re.findall(r'install_executable\((\w+) ([\w.]+)\)', cmake))
-    assert executables.keys() == {'console', 'tracker_node', 'siamffn'}
+    assert executables.keys() == {'console', 'mavlink_camera', 'tracker_node', 'siamffn'}
     for module in executables.values():
         assert callable(util.find_spec(module) and __import__(module, fromlist=['main']).main)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
-from siamffn_model.tracking import State
+from siamffn_model.live.results import Result
 
 
 class TrackerInfo(NamedTuple):
@@ -41,34 +41,6 @@ class CameraFrame(NamedTuple):
     stamp: int
     decode: Callable[[], Image]
     jpeg: bytes | None = None
-
-
-class Target(NamedTuple):
-    """A target in one image.
-
-    Attributes:
-        box: the box in pixels; None if the target is LOST.
-        search: the region that was searched for a LOST target, in pixels; None else.
-        score: 0 to 1.
-        processed, dropped: number of images that were tracked and that were left out.
-        last_ms: time of the last update in milliseconds.
-    """
-
-    id: str
-    state: State
-    box: Box | None
-    search: Box | None
-    score: float
-    processed: int
-    dropped: int
-    last_ms: float
-
-
-class Result(NamedTuple):
-    """All targets of a tracker in the image with this stamp; none if there is no target."""
-
-    stamp: int
-    targets: Sequence[Target]
 
 
 class Answer(NamedTuple):

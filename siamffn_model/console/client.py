@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from siamffn_model.console.backend import Result
 from siamffn_model.console.picture import LEVELS
 from siamffn_model.console.protocol import event_message, result_message
 from siamffn_model.console.stream import Stream
 from siamffn_model.errors import ConfigError, ImageError
+from siamffn_model.live.results import Result
 
 MAX_IN_FLIGHT = 2  # images that were sent and not yet acknowledged
 MAX_TEXTS = 100  # messages that wait to be sent; older ones are dropped

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import cv2
 
-from siamffn_model.console.backend import CameraFrame, Result
+from siamffn_model.console.backend import CameraFrame
 from siamffn_model.console.protocol import pack_frame
 from siamffn_model.errors import ImageError
 from siamffn_model.imaging.image import Image
 from siamffn_model.imaging.image_header import image_size
+from siamffn_model.live.results import Result
 
 
 class Level(NamedTuple):

@@ -14,9 +14,10 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from siamffn_model.console.backend import Result, Target, TrackerInfo
+from siamffn_model.console.backend import TrackerInfo
 from siamffn_model.errors import ConfigError
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.live.results import Result, Target
 from siamffn_model.tracking import State
 
 FRAME_HEADER = struct.Struct('<qIHH')  # stamp, sequence number, width and height of the camera

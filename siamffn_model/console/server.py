@@ -15,11 +15,12 @@ from aiohttp import WSMsgType, web
 
 from siamffn_model.console import protocol
 from siamffn_model.console.access import Access
-from siamffn_model.console.backend import Backend, CameraFrame, Result, TrackerInfo
+from siamffn_model.console.backend import Backend, CameraFrame, TrackerInfo
 from siamffn_model.console.client import Client
 from siamffn_model.console.protocol import Request
 from siamffn_model.console.stream import RESULT_TIMEOUT, Stream
 from siamffn_model.errors import ConfigError, NotReadyError, SiamFFNError
+from siamffn_model.live.results import Result
 
 LOG = logging.getLogger('siamffn.console')
 STATIC = Path(__file__).parent / 'static'

@@ -7,6 +7,7 @@ import logging
 import secrets
 import signal
 import socket
+from types import FrameType
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -15,10 +16,11 @@ from siamffn_model.console.access import Access
 from siamffn_model.console.address import is_loopback, reachable
 from siamffn_model.console.backend import Backend
 from siamffn_model.console.server import LOG, ConsoleServer
+from siamffn_model.signals import END_SIGNALS, handle_signals
 
 
 def run(backend: Backend, listening: socket.socket) -> None:
-    """Print the addresses of the page, and serve until SIGINT or SIGTERM.
+    """Print the addresses of the page, and serve until SIGINT or one of `END_SIGNALS`.
 
     Pages must present a random token, which is in the addresses, unless only programs on this
     machine can reach the socket. The addresses are not logged: readers of the log, such as that of
@@ -41,8 +43,12 @@ async def _serve(backend: Backend, listening: socket.socket) -> None:
     )
     await runner.setup()
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    loop = asyncio.get_running_loop()
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    restore_handlers = handle_signals((signal.SIGINT, *END_SIGNALS), request_stop)
     try:
         await web.SockSite(runner, listening).start()
         assert runner.server
@@ -54,6 +60,7 @@ async def _serve(backend: Backend, listening: socket.socket) -> None:
         closing.cancel()
     finally:
         await runner.cleanup()
+        restore_handlers()
 
 
 def _name_refusal(record: logging.LogRecord) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from statistics import median
 
-from siamffn_model.console.backend import CameraFrame, Result
+from siamffn_model.console.backend import CameraFrame
 from siamffn_model.console.picture import Picture
+from siamffn_model.live.results import Result
 
 RESULT_TIMEOUT = 0.15  # seconds that an image waits for its targets
 KEPT_PICTURES = 10  # images that wait for their targets, at most

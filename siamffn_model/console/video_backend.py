@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from siamffn_model.console.backend import Answer, CameraFrame, Listener, Result, Target, TrackerInfo
+from siamffn_model.console.backend import Answer, CameraFrame, Listener, TrackerInfo
 from siamffn_model.errors import ConfigError, DataError, SiamFFNError
 from siamffn_model.imaging.crop import search_region
 from siamffn_model.imaging.frames import Frames
@@ -19,6 +19,7 @@ from siamffn_model.imaging.image import Image
 from siamffn_model.imaging.live_source import read_live
 from siamffn_model.live.frame_buffer import Frame
 from siamffn_model.live.pipeline import TrackingPipeline
+from siamffn_model.live.results import Result, Target
 from siamffn_model.live.targets import TargetStatus
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, TrackerSettings

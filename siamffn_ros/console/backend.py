@@ -20,11 +20,11 @@ from vision_msgs.msg import Point2D
 from siamffn_model.console.backend import Answer, Listener, TrackerInfo
 from siamffn_model.errors import ConfigError, NotReadyError, SiamFFNError
 from siamffn_model.imaging.geometry import Box
-from siamffn_ros.console.discovery import find_camera, find_trackers
 from siamffn_ros.console.recording import Recording, new_path
 from siamffn_ros.console.tracker import Tracker
 from siamffn_ros.context import create_steady_timer, make_executor
 from siamffn_ros.messages.conversions import to_bbox, to_box, to_detection, to_stamp
+from siamffn_ros.tracker_client.discovery import find_camera, find_trackers
 
 MAX_STAMP = 2**31 * 10**9  # nanoseconds; a ROS time has 31 bits of seconds
 

@@ -36,6 +36,7 @@ from std_msgs.msg import Header
 
 from siamffn_model.console.protocol import FRAME_HEADER
 from siamffn_model.errors import DependencyError
+from siamffn_model.signals import END_SIGNALS, handle_signals
 from siamffn_ros.bags.processes import TrackerProcess, node_with_executor
 from siamffn_ros.benchmark import RATE, SIZE, Listener, scene, subscriber_node
 from siamffn_ros.dds import use_profile
@@ -299,7 +300,7 @@ def measure(kind: str, server: Sequence[str], pages: int, targets: int) -> Usage
 
 def main(arguments: Sequence[str]) -> None:
     """Measure and print a table; the arguments `mjpeg` and `view` run a process of it."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    handle_signals(END_SIGNALS, signal.default_int_handler)
     if arguments[:1] == ['mjpeg']:
         with suppress(KeyboardInterrupt):
             serve_mjpeg()

@@ -21,7 +21,7 @@ NICE = 10  # added to the priority: on a machine that is busy, the tracker goes 
 
 
 def main(args: list[str] | None = None) -> int:
-    """Serve the console until SIGINT or SIGTERM; return the exit status."""
+    """Serve the console until SIGINT, SIGTERM or SIGHUP; return the exit status."""
     arguments = sys.argv if args is None else args
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     os.nice(NICE)

@@ -16,12 +16,12 @@ from vision_msgs.msg import Detection2DArray
 from siamffn_model.console.backend import CameraFrame, Listener, TrackerInfo
 from siamffn_model.errors import BoxError, ImageError
 from siamffn_model.imaging.image_header import JPEG_START
-from siamffn_ros.console.discovery import Subscriptions, Topic, published_topic
 from siamffn_ros.console.recording import Recording
-from siamffn_ros.console.results import ResultAssembler, to_target
-from siamffn_ros.console.services import ServiceClients
 from siamffn_ros.messages.conversions import to_nanoseconds
 from siamffn_ros.messages.images import check_message, to_bgr
+from siamffn_ros.tracker_client.discovery import Subscriptions, Topic, published_topic
+from siamffn_ros.tracker_client.results import ResultAssembler, to_target
+from siamffn_ros.tracker_client.services import ServiceClients
 
 MAX_SILENCE = 5.0  # seconds without diagnostics, which a tracker publishes once a second
 COMPLAINT_PERIOD = 5.0  # seconds between two events about unusable messages

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from types import FrameType
 
 from rclpy.executors import Executor
 from rclpy.utilities import remove_ros_args
 
 from siamffn_model.errors import SiamFFNError
-from siamffn_ros.context import make_executor, ros_context, ros_errors
+from siamffn_ros.context import make_executor, ros_context, ros_errors, watch_signals
 from siamffn_ros.launch_utils import camera_topics
 from siamffn_ros.node.tracker_node import SUCCESS, TrackerNode
 
@@ -23,7 +21,7 @@ LARGE_ALLOCATION = 800_000  # bytes; an image of 640x480 has 921,600, a search c
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node, or one for each `--camera NAME=TOPIC`, until SIGINT or SIGTERM.
+    """Run the node, or one for each `--camera NAME=TOPIC`, until SIGINT, SIGTERM or SIGHUP.
 
     Returns the exit status.
     """
@@ -36,22 +34,15 @@ def main(args: list[str] | None = None) -> int:
         help='track in this topic, with a node /NAME/tracker; several share process and model',
     )
     arguments = sys.argv if args is None else args
-    stop_requested = False
-
-    def request_stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stop_requested
-        stop_requested = True
-
     try:
         with ros_errors():
             options = parser.parse_args(remove_ros_args(arguments)[1:])
         return_large_allocations()
-        signal.signal(signal.SIGINT, request_stop)
-        signal.signal(signal.SIGTERM, request_stop)
+        stop_requested = watch_signals()
         with ros_context(arguments[1:]):
             with ros_errors():
                 nodes = make_nodes(options.camera)
-            return 0 if run(nodes, lambda: stop_requested) else 1
+            return 0 if run(nodes, stop_requested) else 1
     except SiamFFNError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

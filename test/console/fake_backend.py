@@ -10,17 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from siamffn_model.console.backend import (
-    Answer,
-    CameraFrame,
-    Listener,
-    Result,
-    Target,
-    TrackerInfo,
-)
+from siamffn_model.console.backend import Answer, CameraFrame, Listener, TrackerInfo
 from siamffn_model.errors import BoxError, ConfigError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
+from siamffn_model.live.results import Result, Target
 from siamffn_model.tracking import State
 
 WIDTH, HEIGHT = 320, 240

@@ -44,7 +44,7 @@ def start(sequence: Path) -> Iterator[Start]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_page_is_served_until_a_signal(start: Start, number: int) -> None:
     process, line = start()
     address = line.removeprefix('open ')

@@ -9,8 +9,9 @@ import pytest
 pytest.importorskip('aiohttp', reason='extra [console] not installed')
 
 from siamffn_model.console import stream as module
-from siamffn_model.console.backend import CameraFrame, Result
+from siamffn_model.console.backend import CameraFrame
 from siamffn_model.console.stream import Stream
+from siamffn_model.live.results import Result
 
 from .fake_backend import numbered_image, target
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from siamffn_model.console import video_backend as module
-from siamffn_model.console.backend import CameraFrame, Result, Target, TrackerInfo
+from siamffn_model.console.backend import CameraFrame, TrackerInfo
 from siamffn_model.console.video_backend import TRACKER, VideoBackend
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import BoxError, DataError, ImageError
 from siamffn_model.imaging.geometry import iou
 from siamffn_model.imaging.live_source import is_live, read_live
 from siamffn_model.imaging.sources import open_frames
+from siamffn_model.live.results import Result, Target
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import State, TrackerSettings
 

@@ -28,12 +28,20 @@ from siamffn_ros.dds import FAST_DDS_2, FAST_DDS_3
 LAUNCH = Path(__file__).parents[2] / 'launch'
 MODEL = {'params_file', 'model', 'weights', 'device', 'runtime'}
 NODE = MODEL | {'image_transport', 'image_qos', 'output_qos', 'use_sim_time', 'log_level'}
+MAVLINK = {'url', 'system_id', 'component_id', 'video_latency', 'video_uri', 'signing_file'}
+MAVLINK |= {'camera_info_topic', 'gimbal', 'gimbal_autopilot', 'gimbal_max_rate', 'field_of_view'}
 DECLARED = {
     'tracker': NODE | {'image_topic', 'namespace', 'autostart', 'rviz', 'console'},
+    'mavlink': NODE | MAVLINK | {'image_topic', 'namespace', 'console'},
     'multi_camera': NODE | {'cameras'},
     'replay': MODEL | {'bag', 'init', 'out', 'min_success'},
 }
-REQUIRED = {'tracker': {}, 'multi_camera': {'cameras': 'front=/a rear=/b'}, 'replay': {'bag': 'x'}}
+REQUIRED = {
+    'tracker': {},
+    'mavlink': {},
+    'multi_camera': {'cameras': 'front=/a rear=/b'},
+    'replay': {'bag': 'x'},
+}
 
 
 @pytest.fixture
@@ -101,7 +109,7 @@ def test_values_that_are_no_choice_are_refused(clean: pytest.MonkeyPatch, argume
         visit('tracker', **{argument: 'loud'})
 
 
-@pytest.mark.parametrize('name', ['tracker', 'multi_camera'])
+@pytest.mark.parametrize('name', ['tracker', 'mavlink', 'multi_camera'])
 @pytest.mark.parametrize('profile', ['', '/my/own.xml'])
 def test_dds_profile(clean: pytest.MonkeyPatch, name: str, profile: str) -> None:
     clean.setenv(FAST_DDS_2, profile)
@@ -137,6 +145,22 @@ def test_tracker_with_console(clean: pytest.MonkeyPatch) -> None:
     assert (console.node_package, console.node_executable) == ('siamffn', 'console')
     assert console.node_name == '/left/console'
     assert tracker.node_executable == 'tracker_node'
+
+
+def test_mavlink(clean: pytest.MonkeyPatch) -> None:
+    given = {'namespace': 'left', 'video_latency': '1', 'component_id': '101', 'console': 'true'}
+    given |= {'use_sim_time': 'true', 'log_level': 'debug', 'gimbal': 'off'}
+    actions, context = visit('mavlink', image_topic='/camera', **given)
+    console, camera, tracker = processes(actions)
+    arguments = words(camera, context)
+    assert (camera.node_executable, camera.node_name) == ('mavlink_camera', '/left/mavlink_camera')
+    overrides = Path(arguments[arguments.index('--params-file') + 1]).read_text()
+    assert 'video_latency: 1.0' in overrides and 'component_id: 101' in overrides
+    assert 'url' not in overrides
+    assert 'use_sim_time: true' in overrides and "gimbal: 'off'" in overrides
+    assert arguments[arguments.index('--log-level') + 1] == 'debug'
+    assert 'image:=/camera' in words(tracker, context)
+    assert (tracker.node_name, console.node_executable) == ('/left/tracker', 'console')
 
 
 def test_cameras_share_a_process(clean: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,12 @@ import pytest
 from siamffn_model.errors import ConfigError
 from siamffn_ros.launch_utils import (
     BOOLEAN_PARAMETERS,
+    MAVLINK_ARGUMENTS,
     NODE_ARGUMENTS,
     STRING_PARAMETERS,
     camera_arguments,
     declaration,
+    mavlink_parameters,
     parameters,
     replay_arguments,
 )
@@ -168,3 +170,26 @@ def test_launch_files_need_only_what_ros_brings() -> None:
         [sys.executable, '-c', code], capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == []
+
+
+def test_mavlink_parameters_have_the_types_of_the_node() -> None:
+    pytest.importorskip('pymavlink', reason='extra [mavlink] not installed')
+    from siamffn_ros.mavlink.node import PARAMETERS
+
+    given = dict.fromkeys(MAVLINK_ARGUMENTS, '')
+    assert mavlink_parameters(given) == []
+    given |= {'system_id': '2', 'component_id': '101', 'video_latency': '1', 'url': 'udpout:a:1'}
+    sim_time = {'use_sim_time': 'true'}
+    assert mavlink_parameters(sim_time) == [{'use_sim_time': True}]
+    (values,) = mavlink_parameters({**given, 'image_topic': '/camera'})
+    assert values == {
+        'url': 'udpout:a:1',
+        'system_id': 2,
+        'component_id': 101,
+        'video_latency': 1.0,
+    }
+    assert all(type(value) is type(PARAMETERS[name][0]) for name, value in values.items())
+    assert given.keys() | {'tracker'} <= PARAMETERS.keys()
+    for name in ('component_id', 'video_latency'):
+        with pytest.raises(ConfigError, match=f'{name} is .x.: give a number'):
+            mavlink_parameters({**given, name: 'x'})

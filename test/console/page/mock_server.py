@@ -14,9 +14,10 @@ import numpy as np
 from aiohttp import WSMsgType, web
 
 from siamffn_model.console import protocol
-from siamffn_model.console.backend import Result, Target, TrackerInfo
+from siamffn_model.console.backend import TrackerInfo
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
+from siamffn_model.live.results import Result, Target
 from siamffn_model.tracking import State
 
 STATIC = Path(protocol.__file__).parent / 'static'

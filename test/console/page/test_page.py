@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from siamffn_model.console.backend import Result, TrackerInfo
+from siamffn_model.console.backend import TrackerInfo
 from siamffn_model.console.protocol import message, result_message, trackers_message
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.live.results import Result
 from siamffn_model.tracking import State
 
 pytest.importorskip('aiohttp', reason='aiohttp is not installed')

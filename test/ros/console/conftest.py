@@ -11,9 +11,11 @@ import rclpy
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from siamffn_model.console.backend import CameraFrame, Result, TrackerInfo
-from siamffn_ros.console import services, tracker
+from siamffn_model.console.backend import CameraFrame, TrackerInfo
+from siamffn_model.live.results import Result
+from siamffn_ros.console import tracker
 from siamffn_ros.console.backend import RosBackend
+from siamffn_ros.tracker_client import services
 
 
 class KeptReports:

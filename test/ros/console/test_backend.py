@@ -17,11 +17,12 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 from vision_msgs.msg import Detection2D, Detection2DArray
 
-from siamffn_model.console.backend import Result, TrackerInfo
+from siamffn_model.console.backend import TrackerInfo
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import ConfigError, NotReadyError
 from siamffn_model.imaging.crop import search_region
 from siamffn_model.imaging.geometry import Box, iou
+from siamffn_model.live.results import Result
 from siamffn_model.tracking import State
 from siamffn_ros.bags.commands import command as bag_commands
 from siamffn_ros.bags.io import open_bag

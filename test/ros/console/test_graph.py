@@ -17,8 +17,9 @@ from siamffn_model.console.backend import TrackerInfo
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import ConfigError, NotReadyError
 from siamffn_model.imaging.geometry import Box
-from siamffn_ros.console import services, tracker
+from siamffn_ros.console import tracker
 from siamffn_ros.messages.conversions import to_stamp
+from siamffn_ros.tracker_client import services
 
 if TYPE_CHECKING:
     from test.ros.conftest import NodeProcess, Peer

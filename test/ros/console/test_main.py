@@ -15,7 +15,8 @@ pytest.importorskip('aiohttp', reason='extra [console] not installed')
 COMMAND = [sys.executable, '-m', 'siamffn_ros.console.main', '--ros-args', '-p']
 
 
-def test_the_page_is_served_until_a_signal(tmp_path: Path) -> None:
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_the_page_is_served_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     process = subprocess.Popen(
         [*COMMAND, 'port:=0', '-r', '__ns:=/left'], stdout=subprocess.PIPE, text=True, cwd=tmp_path
     )
@@ -23,7 +24,7 @@ def test_the_page_is_served_until_a_signal(tmp_path: Path) -> None:
     address = process.stdout.readline().removeprefix('open ').strip()
     with urllib.request.urlopen(address) as page:
         assert page.status == 200 and b'<html' in page.read()
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     assert process.wait(40) == 0
 
 

@@ -143,8 +143,9 @@ def test_the_node_uses_the_model_that_cameras_share(local_node: TrackerNode, wei
     assert shared is local_node._configured.pipeline.model
 
 
-def test_the_node_ends_cleanly_on_sigint(
-    start_node: Callable[..., NodeProcess], peer: Peer, clip: Scene
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP])
+def test_the_node_ends_cleanly_on_a_signal(
+    start_node: Callable[..., NodeProcess], peer: Peer, clip: Scene, number: signal.Signals
 ) -> None:
     """For SIGTERM see `test_several_cameras_share_a_process`."""
     node = start_node()
@@ -152,7 +153,7 @@ def test_the_node_ends_cleanly_on_sigint(
     peer.track(clip.images[0], SECOND)
     peer.init(clip.boxes[0])
     peer.track(clip.images[1], 2 * SECOND)
-    assert node.end(signal.SIGINT) == 0
+    assert node.end(number) == 0
     assert 'Traceback' not in node.log_text() and 'ERROR' not in node.log_text()
 
 

@@ -1,4 +1,4 @@
-"""siamffn_ros/console/results.py"""
+"""siamffn_ros/tracker_client/results.py"""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 import pytest
 from std_msgs.msg import Header
 
-from siamffn_model.console.backend import Result, Target
 from siamffn_model.errors import BoxError
 from siamffn_model.imaging.crop import search_region
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.live.frame_buffer import TIME_JUMP
+from siamffn_model.live.results import Result, Target
 from siamffn_model.tracking import State, Track
-from siamffn_ros.console.results import ResultAssembler, to_target
 from siamffn_ros.messages.conversions import to_status
+from siamffn_ros.tracker_client.results import ResultAssembler, to_target
 
 BOX = Box(10, 20, 30, 40)
 CAR = Target('car', State.TRACKING, BOX, None, 0.9, 2, 0, 5.0)

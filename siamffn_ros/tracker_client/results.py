@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection
 
 from siamffn.msg import TrackStatus
 
-from siamffn_model.console.backend import Result, Target
 from siamffn_model.errors import BoxError
 from siamffn_model.imaging.crop import search_region
 from siamffn_model.live.frame_buffer import TIME_JUMP
+from siamffn_model.live.results import Result, Target
 from siamffn_model.tracking import State
 from siamffn_ros.messages.conversions import to_box
 

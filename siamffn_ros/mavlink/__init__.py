@@ -1,0 +1,1 @@
+"""A tracker as a MAVLink camera, for QGroundControl and autopilots."""

@@ -1,0 +1,1 @@
+"""What the console and the MAVLink camera share: finding trackers, their results and services."""
