@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -81,6 +82,15 @@ def make_executor(context: Context | None = None, threads: int = 2) -> Executor:
         return MultiThreadedExecutor(num_threads=threads, context=context)
     executor: Executor = EventsExecutor(context=context)
     return executor
+
+
+def spin(executor: Executor, node: Node, stop_requested: Callable[[], bool]) -> None:
+    """Spin until a stop is requested; `node` logs exceptions, which end nothing."""
+    while not stop_requested():
+        try:
+            executor.spin_once(timeout_sec=0.2)
+        except Exception:  # no message, service or timer may end a node
+            node.get_logger().error(f'internal error: {traceback.format_exc()}')
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from siamffn_model.errors import ConfigError
 
@@ -17,6 +18,14 @@ RANGES = {  # smallest and largest value of each setting
     'lost_patience': (0, 1000),
     'max_searches': (0, 32),
 }
+
+
+def check_ranges(settings: object, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Raise `ConfigError` for an attribute outside its range: smallest and largest value."""
+    for name, (low, high) in ranges.items():
+        value = getattr(settings, name)
+        if not low <= value <= high:  # also true for NaN
+            raise ConfigError(f'{name} is {value:g}: give a number from {low:g} to {high:g}')
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,7 @@ class TrackerSettings:
     max_searches: int = 3
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            low, high = RANGES[name]
-            if not low <= value <= high:  # also true for NaN
-                raise ConfigError(f'{name} is {value:g}: give a number from {low:g} to {high:g}')
+        check_ranges(self, RANGES)
 
     @property
     def ordered(self) -> TrackerSettings:

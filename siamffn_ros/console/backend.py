@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import traceback
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from pathlib import Path
@@ -22,7 +21,7 @@ from siamffn_model.errors import ConfigError, NotReadyError, SiamFFNError
 from siamffn_model.imaging.geometry import Box
 from siamffn_ros.console.recording import Recording, new_path
 from siamffn_ros.console.tracker import Tracker
-from siamffn_ros.context import create_steady_timer, make_executor
+from siamffn_ros.context import create_steady_timer, make_executor, spin
 from siamffn_ros.messages.conversions import to_bbox, to_box, to_detection, to_stamp
 from siamffn_ros.tracker_client.discovery import find_camera, find_trackers
 
@@ -48,7 +47,9 @@ class RosBackend:
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._executor = make_executor(node.context, threads=1)
-        self._thread = threading.Thread(target=self._spin, name='ROS')
+        self._thread = threading.Thread(
+            target=spin, args=(self._executor, self._node, self._closed.is_set), name='ROS'
+        )
 
     def open(self, listener: Listener) -> None:
         """See `Backend`."""
@@ -157,13 +158,6 @@ class RosBackend:
         for recording in recordings:
             recording.join()
         self._executor.shutdown()
-
-    def _spin(self) -> None:
-        while not self._closed.is_set():
-            try:
-                self._executor.spin_once(timeout_sec=0.2)
-            except Exception:  # no message, service or timer may end the console
-                self._node.get_logger().error(f'internal error: {traceback.format_exc()}')
 
     # --- requests: they run in the thread of the executor
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import rclpy
-from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
 from siamffn_model.cli.options import require_extra
@@ -16,6 +15,7 @@ from siamffn_model.console.address import listen
 from siamffn_model.errors import SiamFFNError
 from siamffn_ros.console.backend import RosBackend
 from siamffn_ros.context import ros_context, ros_errors
+from siamffn_ros.descriptors import parameter_descriptor
 
 NICE = 10  # added to the priority: on a machine that is busy, the tracker goes first
 
@@ -47,20 +47,17 @@ def main(args: list[str] | None = None) -> int:
 def make_node() -> Node:
     """Return the node with its parameters; raises exceptions of rclpy for values of other types."""
     node = rclpy.create_node('console')
-    ports = [IntegerRange(from_value=0, to_value=65535, step=1)]
     for name, default, description, limits in (
         (
             'host',
             '127.0.0.1',
             "Address to listen on; any but this machine's own needs a token.",
-            [],
+            None,
         ),
-        ('port', 8080, 'Port to listen on; 0 for any that is free.', ports),
-        ('record_folder', 'recordings', 'Folder for recordings.', []),
+        ('port', 8080, 'Port to listen on; 0 for any that is free.', (0, 65535)),
+        ('record_folder', 'recordings', 'Folder for recordings.', None),
     ):
-        descriptor = ParameterDescriptor(
-            description=description, read_only=True, integer_range=limits
-        )
+        descriptor = parameter_descriptor(default, description, limits, read_only=True)
         node.declare_parameter(name, default, descriptor)
     return node
 

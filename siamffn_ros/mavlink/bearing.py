@@ -25,6 +25,11 @@ class Bearing(NamedTuple):
     yaw: float
     pitch: float
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether both angles are numbers."""
+        return math.isfinite(self.yaw) and math.isfinite(self.pitch)
+
 
 @dataclass(frozen=True)
 class CameraModel:
@@ -89,7 +94,7 @@ class CameraModel:
         model = cls((info.width, info.height), matrix, distortion, fisheye)
         finite = np.isfinite(matrix).all() and np.isfinite(distortion).all()
         try:
-            usable = finite and np.isfinite(model.bearing(0.0, 0.0)).all()
+            usable = finite and model.bearing(0.0, 0.0).is_finite
         except cv2.error:  # D has another number of coefficients
             usable = False
         if not usable:

@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from siamffn_model.errors import ConfigError
 from siamffn_model.tracking import State
+from siamffn_model.tracking.settings import check_ranges
 from siamffn_ros.mavlink.bearing import Bearing
 
 Floats = NDArray[np.float64]
@@ -95,10 +95,7 @@ class ControlSettings:
     }
 
     def __post_init__(self) -> None:
-        for name, (low, high) in self.RANGES.items():
-            value = getattr(self, name)
-            if not low <= value <= high:  # also true for NaN
-                raise ConfigError(f'{name} is {value:g}: give a number from {low:g} to {high:g}')
+        check_ranges(self, self.RANGES)
 
 
 class GimbalLaw:
@@ -141,7 +138,7 @@ class GimbalLaw:
 
     @property
     def stopping(self) -> bool:
-        """Whether the last command was to brake, or to stand still."""
+        """Whether the last command was to stand still, or there was none."""
         return self._stops > 0
 
     def stop_again(self) -> None:
@@ -173,7 +170,7 @@ class GimbalLaw:
         """Return the command for now, or None if the gimbal shall be left alone.
 
         Call it for each new target and, with the last target, about 30 times a second. Each image
-        is used once. None is returned without a target, after the gimbal was told to stand still
+        is used once. None is returned without a target, after standing still was commanded
         MIN_STOPS times and for STOP_TIME.
 
         Args:
@@ -258,4 +255,4 @@ class GimbalLaw:
 
 def _is_visible(target: Target) -> bool:
     """Return whether the target has a direction, which one that is not finite is not."""
-    return target.state not in (State.IDLE, State.LOST) and all(map(math.isfinite, target.bearing))
+    return target.state not in (State.IDLE, State.LOST) and target.bearing.is_finite

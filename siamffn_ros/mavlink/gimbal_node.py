@@ -129,7 +129,7 @@ class NodeGimbal:
         bearing = Bearing(math.nan, math.nan)  # of a LOST target
         if target.box:
             bearing = camera.bearing(target.box.cx, target.box.cy, size)
-        if all(map(math.isfinite, bearing)):
+        if bearing.is_finite:
             header = Header(stamp=to_stamp(stamp), frame_id=self._frame_id)
             self._publisher.publish(to_bearing_message(bearing, header))
         age = (self._node.get_clock().now().nanoseconds - stamp) / 1e9

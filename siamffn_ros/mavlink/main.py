@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-import traceback
 
 from siamffn_model.cli.options import require_extra
 from siamffn_model.errors import SiamFFNError
-from siamffn_ros.context import make_executor, ros_context, ros_errors, watch_signals
+from siamffn_ros.context import make_executor, ros_context, ros_errors, spin, watch_signals
 
 
 def main(args: list[str] | None = None) -> int:
@@ -22,11 +21,7 @@ def main(args: list[str] | None = None) -> int:
                 node = MavlinkCamera()
             executor = make_executor(threads=1)
             executor.add_node(node)
-            while not stop_requested():
-                try:
-                    executor.spin_once(timeout_sec=0.2)
-                except Exception:  # no message, service or timer may end the node
-                    node.get_logger().error(f'internal error: {traceback.format_exc()}')
+            spin(executor, node, stop_requested)
             node.close()
             executor.shutdown()
             node.destroy_node()

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterable
 
 from pymavlink.dialects.v20 import common as mavlink
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
 from siamffn_model.errors import ConfigError
 from siamffn_model.live.results import Target
 from siamffn_ros.context import create_steady_timer
+from siamffn_ros.descriptors import parameter_descriptor
 from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.camera import CameraComponent, Outgoing
 from siamffn_ros.mavlink.camera_messages import (
@@ -60,8 +60,10 @@ class MavlinkCamera(Node):
     def __init__(self) -> None:
         super().__init__('mavlink_camera')
         for name, (default, limits, description) in PARAMETERS.items():
-            descriptor = _descriptor(description, limits)
-            descriptor.dynamic_typing = name == 'gimbal'
+            dynamic = name == 'gimbal'
+            descriptor = parameter_descriptor(
+                default, description, limits, read_only=True, dynamic_typing=dynamic
+            )
             self.declare_parameter(name, default, descriptor)
         values = {name: self.get_parameter(name).value for name in PARAMETERS}
         if values['gimbal'] is False:  # what YAML makes of `-p gimbal:=off`
@@ -134,17 +136,6 @@ class MavlinkCamera(Node):
         self._send_to_vehicle(self._gimbal.release(), time.monotonic())
         self._targets.close()
         self._link.close()
-
-
-def _descriptor(description: str, limits: tuple[float, float] | None) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=description, read_only=True)
-    if limits and isinstance(limits[0], int):
-        descriptor.integer_range = [IntegerRange(from_value=limits[0], to_value=limits[1], step=1)]
-    elif limits:
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=limits[0], to_value=limits[1], step=0.0)
-        ]
-    return descriptor
 
 
 def _absolute(node: Node, name: str) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import ctypes
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 
 from rclpy.executors import Executor
 from rclpy.utilities import remove_ros_args
 
 from siamffn_model.errors import SiamFFNError
-from siamffn_ros.context import make_executor, ros_context, ros_errors, watch_signals
+from siamffn_ros.context import make_executor, ros_context, ros_errors, spin, watch_signals
 from siamffn_ros.launch_utils import camera_topics
 from siamffn_ros.node.tracker_node import SUCCESS, TrackerNode
 
@@ -52,11 +51,8 @@ def run(nodes: Sequence[TrackerNode], stop_requested: Callable[[], bool]) -> boo
     """Spin the nodes until a stop is requested; return False if one cannot be activated."""
     executor = make_executor()
     started = all(_start(node, executor) for node in nodes)
-    while started and not stop_requested():
-        try:
-            executor.spin_once(timeout_sec=0.2)
-        except Exception:  # no message, service or timer may end the node
-            nodes[0].get_logger().error(f'internal error: {traceback.format_exc()}')
+    if started:
+        spin(executor, nodes[0], stop_requested)
     for node in nodes:
         node.close()
     executor.shutdown()

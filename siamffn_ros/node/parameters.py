@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
 from siamffn_model.errors import ConfigError
 from siamffn_model.runtimes.selection import RUNTIMES
 from siamffn_model.tracking.settings import RANGES, TrackerSettings
+from siamffn_ros.descriptors import parameter_descriptor
 from siamffn_ros.node.qos import RELIABILITY
 
 PARAMETERS_OF_ROS = ('use_sim_time', 'start_type_description_service')
@@ -55,6 +56,17 @@ class Parameter(NamedTuple):
             self.read_by_configure: 'read by configure: can change while the node is unconfigured',
         }.get(True, '')
         return '; '.join(filter(None, [self.allowed, when]))
+
+    @property
+    def descriptor(self) -> ParameterDescriptor:
+        """The descriptor with which the node declares it."""
+        return parameter_descriptor(
+            self.default,
+            self.description,
+            self.limits,
+            additional_constraints=self.constraints,
+            read_only=self.read_at_start,
+        )
 
 
 def _parameter(default: Any, description: str, **options: Any) -> Any:
@@ -164,29 +176,10 @@ def declare(node: Node) -> None:
     """Declare all parameters; raises `ConfigError` for a value that is not allowed."""
     for parameter in PARAMETERS:
         try:
-            node.declare_parameter(parameter.name, parameter.default, _descriptor(parameter))
+            node.declare_parameter(parameter.name, parameter.default, parameter.descriptor)
         except ParameterException as error:
             allowed = parameter.allowed or TYPES[type(parameter.default)]
             raise ConfigError(f'{error}: set {parameter.name} to {allowed}') from error
-
-
-def _descriptor(parameter: Parameter) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(
-        description=parameter.description,
-        additional_constraints=parameter.constraints,
-        read_only=parameter.read_at_start,
-    )
-    if parameter.limits:
-        low, high = parameter.limits
-        if isinstance(parameter.default, int):
-            descriptor.integer_range = [
-                IntegerRange(from_value=int(low), to_value=int(high), step=1)
-            ]
-        else:
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)
-            ]
-    return descriptor
 
 
 def unknown(overrides: Iterable[str]) -> list[str]:
