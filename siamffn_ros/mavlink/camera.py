@@ -21,7 +21,7 @@ from siamffn_ros.mavlink import camera_messages as messages
 from siamffn_ros.mavlink.address import Address
 from siamffn_ros.mavlink.camera_messages import CameraDescription, Message
 from siamffn_ros.mavlink.pixels import Corners, Size, to_box, to_corners, to_point
-from siamffn_ros.mavlink.requests import IN_PROGRESS, Request, RequestQueue
+from siamffn_ros.mavlink.requests import BUSY, IN_PROGRESS, Request, RequestQueue
 
 HEARTBEAT_PERIOD = 1.0  # seconds
 Parameters = tuple[float, ...]  # the seven of a command
@@ -50,7 +50,7 @@ STREAM_MESSAGES = (
 )
 TRACKING_STATUS = mavlink.MAVLINK_MSG_ID_CAMERA_TRACKING_IMAGE_STATUS
 ACCEPTED, DENIED = mavlink.MAV_RESULT_ACCEPTED, mavlink.MAV_RESULT_DENIED
-UNSUPPORTED, BUSY = mavlink.MAV_RESULT_UNSUPPORTED, mavlink.MAV_RESULT_TEMPORARILY_REJECTED
+UNSUPPORTED = mavlink.MAV_RESULT_UNSUPPORTED
 
 
 class Outgoing(NamedTuple):

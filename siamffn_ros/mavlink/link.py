@@ -99,14 +99,18 @@ class Link:
     @property
     def system_id(self) -> int | None:
         """System id of the vehicle; None while it is unknown."""
-        if system := self._given_system or self._found_system:
-            return system
+        if self._known_system:
+            return self._known_system
         return DEFAULT_SYSTEM if self.transport and self.transport.remote else None
+
+    @property
+    def _known_system(self) -> int:
+        return self._given_system or self._found_system
 
     @property
     def _vehicle(self) -> Address | None:
         """Its autopilot; None while it is unknown."""
-        known = self._given_system or self._found_system
+        known = self._known_system
         return Address(known, mavlink.MAV_COMP_ID_AUTOPILOT1) if known else None
 
     def silence(self, now: float) -> float:
@@ -180,7 +184,7 @@ class Link:
         autopilot = message.autopilot != mavlink.MAV_AUTOPILOT_INVALID
         if not autopilot or sender.component != mavlink.MAV_COMP_ID_AUTOPILOT1:
             return
-        known = self._given_system or self._found_system
+        known = self._known_system
         silent = now - self._heard >= VEHICLE_TIMEOUT
         if known and sender.system != known and (self._given_system or not silent):
             return  # another vehicle

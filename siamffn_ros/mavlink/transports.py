@@ -88,6 +88,7 @@ class UdpTransport:
             except BlockingIOError:
                 return
             known = self.remote is None or sender[0] == self.remote[0]
+            # Of others without their bytes, so that the reader can end a flood of theirs, too.
             yield (sender[0], sender[1]), data if known else b''
 
     def write(self, data: bytes, address: Peer) -> None:

@@ -187,22 +187,17 @@ def test_the_gimbal_stops_when_the_autopilot_is_silent(flight: Flight) -> None:
 
 @pytest.mark.slow
 def test_the_gimbal_stops_when_the_tracker_dies(
-    start_node: Any, user: User, tmp_path: Path
+    start_node: Any, make_peer: Callable[..., User], tmp_path: Path
 ) -> None:
-    from test.ros.conftest import Peer as NewPeer
-
     tracker = start_node(arguments=('--camera', 'doomed=/doomed/image'))
-    peer = NewPeer(namespace='doomed')
-    try:
-        peer.wait_for_node()
-        settings = {**SETTINGS, 'tracker': '/doomed/tracker'}
-        with camera_node(tmp_path / 'log', **settings) as operator:
-            flight = Flight(peer, operator)
-            flight.follow()
-            tracker.process.kill()
-            flight.until(flight.has_stopped, 'rate of zero')
-    finally:
-        peer.close()
+    peer = make_peer(namespace='doomed')
+    peer.wait_for_node()
+    settings = {**SETTINGS, 'tracker': '/doomed/tracker'}
+    with camera_node(tmp_path / 'log', **settings) as operator:
+        flight = Flight(peer, operator)
+        flight.follow()
+        tracker.process.kill()
+        flight.until(flight.has_stopped, 'rate of zero')
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
