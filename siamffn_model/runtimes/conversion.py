@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from siamffn_model.errors import DependencyError
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import ExportedModules
 
@@ -28,8 +30,14 @@ class FormatModule(Protocol):
 def read_model(name: str, path: Path) -> Siamese:
     """Return the named model in evaluation mode with the weights of a file.
 
-    Raises `ConfigError` for an unknown name and `WeightsError` for unusable weights.
+    Raises `ConfigError` for an unknown name, `WeightsError` for unusable weights and
+    `DependencyError` if PyTorch is not installed.
     """
+    if not find_spec('torch'):
+        raise DependencyError(
+            f'PyTorch is not installed, which is needed to convert {path}: `pip install torch`, or '
+            'give a folder that `siamffn export` wrote'
+        )
     from siamffn_model.networks.zoo import create_model, load_weights
 
     model = create_model(name)
@@ -51,9 +59,9 @@ def convert(model: Siamese, form: str) -> ExportedModules:
 def format_module(form: str) -> FormatModule:
     """Return the module that handles the format 'onnx' or 'openvino'."""
     if form == 'onnx':
-        from siamffn_model.runtimes import onnx_runtime
+        from siamffn_model.runtimes import onnx_format
 
-        return onnx_runtime
+        return onnx_format
     from siamffn_model.runtimes import openvino_runtime
 
     return openvino_runtime

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,9 @@ class Manifest:
         score_map: layout of the model's candidates.
         precision: precision of the weights: 'f32' or 'int8'.
         version: version of this package that wrote the folder.
+        weights: SHA-256 of the weight file that was converted.
+        checksums: SHA-256 of the files in the folder by name; those that are not named are not
+            checked.
     """
 
     model: str
@@ -35,6 +39,8 @@ class Manifest:
     score_map: ScoreMap
     precision: str = 'f32'
     version: str = __version__
+    weights: str = ''
+    checksums: dict[str, str] = field(default_factory=dict)
 
 
 class ExportedModules(NamedTuple):
@@ -56,11 +62,26 @@ def write_exported(folder: Path, manifest: Manifest) -> Iterator[Path]:
     """
     with atomic_write_folder(folder) as partial:
         yield partial
-        (partial / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2), encoding='utf-8')
+        checksums = {path.name: fingerprint(path) for path in sorted(partial.iterdir())}
+        content = json.dumps(asdict(replace(manifest, checksums=checksums)), indent=2)
+        (partial / MANIFEST).write_text(content, encoding='utf-8')
+
+
+def fingerprint(*paths: Path) -> str:
+    """Return the SHA-256 of the content of files and of all files in folders, in this order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.is_file():
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an exported model; raise `WeightsError` if it is missing or damaged."""
+    """Read the manifest of an exported model, and check its files.
+
+    Raises `WeightsError` if one of them is missing or damaged.
+    """
     try:
         values: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
         layout = values.pop('score_map')
@@ -78,4 +99,10 @@ def read_manifest(folder: Path) -> Manifest:
             f'{folder} has the format {manifest.format!r}, which this version does not support: '
             'export the model again'
         )
+    for name, checksum in manifest.checksums.items():
+        if not (folder / name).is_file() or fingerprint(folder / name) != checksum:
+            raise WeightsError(
+                f'{folder / name} is missing or damaged: copy or install it again, or export the '
+                'model again'
+            )
     return manifest

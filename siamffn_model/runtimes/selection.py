@@ -31,7 +31,7 @@ RUNTIMES = (
     'onnx',  # ONNX Runtime on CPU, CUDA or TensorRT
 )
 FORMAT_RUNTIMES = {  # the runtimes of each format that can be loaded, the fastest first
-    'onnx': ('onnx',),
+    'onnx': ('openvino', 'openvino-f32', 'onnx'),
     'openvino': ('openvino', 'openvino-f32'),
 }
 
@@ -48,7 +48,7 @@ def load_model(
         name: one of `networks.zoo.MODELS`, or 'nanotrack'.
         weights: a safetensors file from `networks.zoo.save_weights` or a folder from
             `siamffn export`, for 'nanotrack' the folder of its ONNX files; None selects the weights
-            in this package.
+            in this package, which runs those of the default model without PyTorch.
         device: 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA if available).
         runtime: one of `RUNTIMES`.
 
@@ -63,6 +63,8 @@ def load_model(
     if path.is_dir():
         return _load_exported(name, path, device, runtime)
     device, runtime = choose_runtime(device, runtime)
+    if runtime in FORMAT_RUNTIMES['onnx'] and (converted := _converted(name, weights)):
+        return _load_exported(name, converted, device, runtime)
     if form := _format_of(runtime):
         start = partial(_start, device=device, runtime=runtime)
         return load_cached(form, name, path, start)
@@ -74,8 +76,15 @@ def weight_file(name: str, weights: Path | str | None = None) -> Path:
     return Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
 
 
-def check_weights(name: str, path: Path) -> None:
+def _converted(name: str, weights: Path | str | None) -> Path | None:
+    """Return the folder with the ONNX files of the weights in this package, if there is one."""
+    folder = WEIGHTS / name
+    return folder if not weights and folder.is_dir() else None
+
+
+def check_weights(name: str, weights: Path | str | None) -> None:
     """Check weights without loading them; raises as `load_model` does for unusable weights."""
+    path = _converted(name, weights) or weight_file(name, weights)
     if name == nanotrack.MODEL:
         nanotrack.check_files(path)
     elif path.is_dir():
@@ -105,6 +114,8 @@ def choose_runtime(device: str, runtime: str) -> tuple[str, str]:
         return 'cpu', runtime
     if runtime == 'onnx':
         return _choose_onnx_device(device), runtime
+    if not find_spec('torch'):
+        return _choose_without_torch(device, runtime)
     chosen = choose_device(device)
     if runtime != 'auto':
         return chosen, runtime
@@ -113,6 +124,24 @@ def choose_runtime(device: str, runtime: str) -> tuple[str, str]:
     if chosen == 'cpu' and find_spec('onnxruntime') and find_spec('onnxscript'):
         return chosen, 'onnx'
     return chosen, 'torch'
+
+
+def _choose_without_torch(device: str, runtime: str) -> tuple[str, str]:
+    """Return device and runtime where PyTorch is not installed."""
+    if runtime != 'auto':
+        raise DependencyError(
+            f'PyTorch is not installed, which the runtime {runtime!r} needs: `pip install torch`, '
+            'or choose another runtime'
+        )
+    if find_spec('onnxruntime'):
+        chosen = _choose_onnx_device(device)
+        if chosen != 'cpu' or not find_spec('openvino'):
+            return chosen, 'onnx'
+    if not find_spec('openvino'):
+        raise DependencyError(
+            'no inference engine is installed: `pip install openvino`, or onnxruntime, or torch'
+        )
+    return choose_runtime(device, 'openvino')
 
 
 def _choose_onnx_device(device: str) -> str:
@@ -150,7 +179,9 @@ def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runt
 def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtime:
     manifest = _read_manifest(name, folder)
     supported = FORMAT_RUNTIMES[manifest.format]
-    device, runtime = choose_runtime(device, supported[0] if runtime == 'auto' else runtime)
+    if runtime == 'auto':
+        runtime = _fastest_of(supported, device)
+    device, runtime = choose_runtime(device, runtime)
     if runtime not in supported:
         raise ConfigError(
             f'{folder} has the format {manifest.format}, which the runtime {runtime!r} does not '
@@ -162,20 +193,21 @@ def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtim
 
 def _load_nanotrack(folder: Path, device: str, runtime: str) -> Runtime:
     if runtime == 'auto':
-        on_cpu = choose_device(device) == 'cpu'
-        runtime = 'openvino' if on_cpu and find_spec('openvino') else 'onnx'
+        runtime = _fastest_of(FORMAT_RUNTIMES['onnx'], device)
     device, runtime = choose_runtime(device, runtime)
-    if not (form := _format_of(runtime)):
+    if not _format_of(runtime):
         raise ConfigError(
             f'{nanotrack.MODEL} does not support the runtime {runtime!r}: choose auto, '
             'openvino, openvino-f32 or onnx'
         )
-    modules = nanotrack.read_modules(folder)
-    if form == 'openvino':
-        from siamffn_model.runtimes.openvino_runtime import read_onnx
+    return _start(nanotrack.read_modules(folder), device, runtime)
 
-        modules = read_onnx(modules)
-    return _start(modules, device, runtime)
+
+def _fastest_of(supported: tuple[str, ...], device: str) -> str:
+    """Return the fastest of these runtimes that is installed, for a device."""
+    if 'openvino' in supported and find_spec('openvino') and choose_device(device) == 'cpu':
+        return 'openvino'
+    return supported[-1]
 
 
 def _read_manifest(name: str, folder: Path) -> Manifest:
@@ -204,8 +236,10 @@ def _start(modules: ExportedModules, device: str, runtime: str) -> Runtime:
         from siamffn_model.runtimes.onnx_runtime import ONNXRuntime
 
         return ONNXRuntime(modules, device)
-    from siamffn_model.runtimes.openvino_runtime import OpenVINORuntime
+    from siamffn_model.runtimes.openvino_runtime import OpenVINORuntime, read_onnx
 
+    if isinstance(modules.search, bytes):
+        modules = read_onnx(modules)
     return OpenVINORuntime(modules, runtime.partition('-')[2])
 
 
