@@ -125,7 +125,7 @@ def evaluate(
         trackers = [opencv_tracker(text) for text in baselines]
         if not baselines or given & {'model', 'weights', 'runtime', 'overrides'}:
             chosen = siamffn_tracker(
-                model, weights, str(world.device), runtime, TrackerSettings(**overrides)
+                model, weights, world.device_name, runtime, TrackerSettings(**overrides)
             )
             trackers.append(chosen)
         sequences = _read(benchmark, data, True, starts)

@@ -64,7 +64,7 @@ def export_model(
     manifest = Manifest(name, format_name, modules.score_map, precision, weights=fingerprint(path))
     with write_exported(out, manifest) as partial:
         format_module(format_name).save_modules(modules, partial)
-    return load_model(name, out, 'cpu')
+    return load_model(name, out, 'cpu', format_name)
 
 
 def _export_torchscript(name: str, path: Path, model: Siamese, out: Path) -> Runtime:

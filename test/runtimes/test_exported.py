@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,11 +39,22 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, form: str) -> None
         ScoreMap(17, ((104.0, 32.0), (88.0, 40.0)), stride=16),
         'int8',
         '1.2.3',
+        weights='ab',
     )
     with write_exported(tmp_path / 'model', manifest) as partial:
         (partial / 'search.bin').write_bytes(b'search')
-    assert read_manifest(tmp_path / 'model') == manifest
+    checksums = {'search.bin': hashlib.sha256(b'search').hexdigest()}
+    assert read_manifest(tmp_path / 'model') == replace(manifest, checksums=checksums)
     assert {path.name for path in (tmp_path / 'model').iterdir()} == {MANIFEST, 'search.bin'}
+
+
+@pytest.mark.parametrize('change', [Path.unlink, lambda path: path.write_bytes(b'else')])
+def test_a_damaged_file_is_refused(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    with write_exported(tmp_path / 'model', Manifest('x', 'onnx', ScoreMap(25))) as partial:
+        (partial / 'search.onnx').write_bytes(b'search')
+    change(tmp_path / 'model' / 'search.onnx')
+    with pytest.raises(WeightsError, match=r'search\.onnx is missing or damaged: copy or install'):
+        read_manifest(tmp_path / 'model')
 
 
 def test_a_manifest_without_a_stride_has_stride_8(tmp_path: Path) -> None:
@@ -89,7 +103,7 @@ def test_a_folder_of_another_model_or_format_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('form', 'runtime', 'supported'),
     [
-        ('onnx', 'eager', 'onnx'),
+        ('onnx', 'eager', 'openvino or openvino-f32 or onnx'),
         ('openvino', 'torch', 'openvino or openvino-f32'),
     ],
 )
