@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from siamffn_model.cli.options import MODEL_NAMES, device_option
+from siamffn_model.cli.options import MODEL_NAMES, device_option, require_extra
 from siamffn_model.errors import DependencyError
 
 
@@ -71,9 +71,10 @@ def benchmark(
     precision); openvino-f32 is OpenVINO in single precision; openvino uses the precision that is
     fastest on this CPU.
     """
+    with require_extra('torch', 'the benchmark'):
+        from siamffn_model.benchmarking import report
+        from siamffn_model.benchmarking.measurements import baseline_config, measure
     from siamffn_model.atomic_io import write_text
-    from siamffn_model.benchmarking import report
-    from siamffn_model.benchmarking.measurements import baseline_config, measure
     from siamffn_model.benchmarking.speed import TrackerConfig
     from siamffn_model.tracking.opencv import OPENCV_PREFIX, OPENCV_TRACKERS, parse_tracker
 
@@ -118,14 +119,15 @@ def complexity(models: tuple[str, ...], device: str, as_json: bool) -> None:
     """
     from tqdm import tqdm
 
-    from siamffn_model.benchmarking.complexity import (
-        count_complexity,
-        summarise,
-        table_header,
-        table_row,
-    )
+    with require_extra('torch', 'counting operations'):
+        from siamffn_model.benchmarking.complexity import (
+            count_complexity,
+            summarise,
+            table_header,
+            table_row,
+        )
+        from siamffn_model.networks import zoo
     from siamffn_model.benchmarking.speed import frames_per_second
-    from siamffn_model.networks import zoo
     from siamffn_model.runtimes.devices import choose_device
     from siamffn_model.runtimes.selection import prepare
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from siamffn_model.errors import BoxError, ConfigError, DependencyError
+from siamffn_model.errors import BoxError, ConfigError, missing_package
 from siamffn_model.imaging.geometry import Box
 
 
@@ -149,9 +149,7 @@ def require_extra(name: str, purpose: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if str(error.name).startswith('siamffn'):
+        package = str(error.name).partition('.')[0]
+        if package.startswith('siamffn'):
             raise
-        raise DependencyError(
-            f'{error.name} is not installed: {purpose} needs the extra [{name}]; run '
-            f"`pip install -e '.[{name}]'` in the source folder"
-        ) from None
+        raise missing_package(package, purpose, name) from None

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from siamffn_model.datasets.sequences import Sequence
-from siamffn_model.errors import ConfigError, DataError, DependencyError, WeightsError
+from siamffn_model.errors import ConfigError, DataError, WeightsError, missing_package
 from siamffn_model.export import torchscript
 from siamffn_model.export.crop_pairs import sequence_pairs
 from siamffn_model.networks.siamese import Siamese
@@ -81,7 +81,4 @@ def _check_int8(format_name: str) -> None:
             f'int8 is for the format openvino only, not for {format_name}: omit --int8'
         )
     if not find_spec('nncf'):
-        raise DependencyError(
-            'nncf is not installed: int8 needs the extra [export]; run '
-            "`pip install -e '.[export]'` in the source folder"
-        )
+        raise missing_package('nncf', 'int8', 'export')

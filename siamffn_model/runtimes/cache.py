@@ -9,7 +9,7 @@ from pathlib import Path
 
 from siamffn_model.atomic_io import cache_folder, evict_folders
 from siamffn_model.errors import DataError, WeightsError
-from siamffn_model.runtimes.conversion import convert, format_module, read_model
+from siamffn_model.runtimes.conversion import convert, format_module, read_model, require_torch
 from siamffn_model.runtimes.exported import (
     ExportedModules,
     Manifest,
@@ -38,7 +38,10 @@ def load_cached(
     Raises:
         ConfigError: an unknown name.
         WeightsError: unusable weights.
+        DependencyError: PyTorch is not installed, and the key or the conversion needs it.
     """
+    if form == 'onnx':
+        require_torch(name, path)
     folder = cache_folder() / form / f'{name}-{_key(form, path)}'
     try:
         return start(format_module(form).read_modules(folder, read_manifest(folder).score_map))

@@ -6,8 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from siamffn_model.errors import DependencyError
+from siamffn_model.errors import missing_package
 from siamffn_model.networks.score_map import ScoreMap
+from siamffn_model.networks.weight_file import require_file
 from siamffn_model.runtimes.exported import ExportedModules
 
 if TYPE_CHECKING:  # importing PyTorch takes longer than the rest of the start of the node
@@ -33,16 +34,23 @@ def read_model(name: str, path: Path) -> Siamese:
     Raises `ConfigError` for an unknown name, `WeightsError` for unusable weights and
     `DependencyError` if PyTorch is not installed.
     """
-    if not find_spec('torch'):
-        raise DependencyError(
-            f'PyTorch is not installed, which is needed to convert {path}: `pip install torch`, or '
-            'give a folder that `siamffn export` wrote'
-        )
+    require_torch(name, path)
     from siamffn_model.networks.zoo import create_model, load_weights
 
     model = create_model(name)
     load_weights(model, name, path)
     return model.eval().requires_grad_(False)
+
+
+def require_torch(name: str, path: Path) -> None:
+    """Raise `DependencyError` if PyTorch, which reads and converts weights, is not installed.
+
+    Raises `WeightsError` if, besides, the weight file of the named model is missing.
+    """
+    if not find_spec('torch'):
+        require_file(path, name)
+        alternative = 'give a folder that `siamffn export` wrote'
+        raise missing_package('torch', f'reading {path}', 'torch', alternative)
 
 
 def convert(model: Siamese, form: str) -> ExportedModules:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from siamffn_model.errors import DependencyError, WeightsError
+from siamffn_model.errors import WeightsError, missing_package
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import ExportedModules
@@ -51,7 +51,7 @@ def read_modules(folder: Path) -> ExportedModules:
     """
     check_files(folder)
     if not find_spec('onnx'):
-        raise DependencyError(f'onnx is not installed: {MODEL} needs it, `pip install onnx`')
+        raise missing_package('onnx', f'the model {MODEL}', 'export')
     import onnx
 
     try:

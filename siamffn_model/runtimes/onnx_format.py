@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamffn_model.errors import DependencyError, WeightsError
+from siamffn_model.errors import WeightsError, missing_package
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import ExportedModules
 
@@ -50,10 +50,8 @@ def convert_model(model: Siamese) -> ExportedModules:
     """
     for package in ('onnx', 'onnxscript'):
         if not find_spec(package):
-            raise DependencyError(
-                f'{package} is not installed: PyTorch needs it to convert a model to ONNX, '
-                '`pip install onnx onnxscript`; or give a folder that `siamffn export` wrote'
-            )
+            purpose, alternative = 'conversion to ONNX', 'give a folder that `siamffn export` wrote'
+            raise missing_package(package, purpose, 'export', alternative)
     from siamffn_model.networks.inference_modules import example_inputs, inference_modules
 
     template, search = inference_modules(model)

@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamffn_model.errors import ConfigError, DependencyError, WeightsError
+from siamffn_model.errors import ConfigError, WeightsError, missing_package
 from siamffn_model.runtimes import nanotrack
 from siamffn_model.runtimes.cache import load_cached
-from siamffn_model.runtimes.conversion import convert, format_module, read_model
+from siamffn_model.runtimes.conversion import convert, format_module, read_model, require_torch
 from siamffn_model.runtimes.devices import choose_device, device_index
 from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest
 from siamffn_model.runtimes.runtime import Runtime
@@ -34,6 +34,7 @@ FORMAT_RUNTIMES = {  # the runtimes of each format that can be loaded, the faste
     'onnx': ('openvino', 'openvino-f32', 'onnx'),
     'openvino': ('openvino', 'openvino-f32'),
 }
+OTHER_RUNTIME = 'choose another runtime'
 
 
 def load_model(
@@ -90,6 +91,7 @@ def check_weights(name: str, weights: Path | str | None) -> None:
     elif path.is_dir():
         _read_manifest(name, path)
     else:
+        require_torch(name, path)
         from siamffn_model.networks.zoo import read_weights
 
         read_weights(path, name)
@@ -108,9 +110,7 @@ def choose_runtime(device: str, runtime: str) -> tuple[str, str]:
                 f'OpenVINO is supported on the CPU only, not on {device!r}: choose cpu'
             )
         if not find_spec('openvino'):
-            raise DependencyError(
-                'OpenVINO is not installed: `pip install openvino`, or choose another runtime'
-            )
+            raise missing_package('openvino', f'the runtime {runtime!r}', 'openvino', OTHER_RUNTIME)
         return 'cpu', runtime
     if runtime == 'onnx':
         return _choose_onnx_device(device), runtime
@@ -129,27 +129,21 @@ def choose_runtime(device: str, runtime: str) -> tuple[str, str]:
 def _choose_without_torch(device: str, runtime: str) -> tuple[str, str]:
     """Return device and runtime where PyTorch is not installed."""
     if runtime != 'auto':
-        raise DependencyError(
-            f'PyTorch is not installed, which the runtime {runtime!r} needs: `pip install torch`, '
-            'or choose another runtime'
-        )
+        raise missing_package('torch', f'the runtime {runtime!r}', 'torch', OTHER_RUNTIME)
     if find_spec('onnxruntime'):
         chosen = _choose_onnx_device(device)
         if chosen != 'cpu' or not find_spec('openvino'):
             return chosen, 'onnx'
     if not find_spec('openvino'):
-        raise DependencyError(
-            'no inference engine is installed: `pip install openvino`, or onnxruntime, or torch'
-        )
+        alternative = 'install the extra [onnx] or [torch] instead'
+        raise missing_package('openvino', 'tracking', 'openvino', alternative)
     return choose_runtime(device, 'openvino')
 
 
 def _choose_onnx_device(device: str) -> str:
     if not find_spec('onnxruntime'):
-        raise DependencyError(
-            "ONNX Runtime is not installed: `pip install onnxruntime` (on a Jetson NVIDIA's "
-            'onnxruntime-gpu), or choose another runtime'
-        )
+        alternative = f"on a Jetson install NVIDIA's onnxruntime-gpu, or {OTHER_RUNTIME}"
+        raise missing_package('onnxruntime', "the runtime 'onnx'", 'onnx', alternative)
     if device == 'auto':
         from siamffn_model.runtimes.onnx_runtime import fastest_device
 

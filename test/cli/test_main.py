@@ -111,16 +111,6 @@ def test_train_reports_invalid_arguments(
     assert not Path('out').exists()
 
 
-def test_training_without_its_packages_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith('siamffn_model.training')]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, 'pydantic', None)
-    for command in (['train'], ['data', 'speed']):
-        done = siamffn(*command, '--config', RECIPES / 'smoke.yaml')
-        assert done.exit_code == 2
-        assert done.stderr.startswith('Error: pydantic is not installed: training needs the extra')
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('recipe', 'words', 'message'),

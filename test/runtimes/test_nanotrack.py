@@ -172,7 +172,7 @@ def test_unsupported_runtimes_are_refused(files: Path, monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match="nanotrack does not support the runtime 'torch'"):
         load_model('nanotrack', files, 'cpu', 'torch')
     monkeypatch.setattr(nanotrack, 'find_spec', lambda _name: None)
-    with pytest.raises(DependencyError, match='onnx is not installed: nanotrack needs it'):
+    with pytest.raises(DependencyError, match='onnx is not installed: the model nanotrack'):
         load_model('nanotrack', files, 'cpu')
 
 

@@ -198,6 +198,6 @@ def test_an_unusable_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_exporter_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_format, 'find_spec', lambda _: None)
     with pytest.raises(
-        DependencyError, match=r'onnx is not installed.*`pip install onnx onnxscript`'
+        DependencyError, match=r'onnx is not installed: conversion to ONNX needs .* \[export\]'
     ):
         prepare(create_model('siamfc_alex'), 'cpu', 'onnx')

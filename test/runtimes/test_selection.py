@@ -30,23 +30,7 @@ from siamffn_model.runtimes.selection import (
 )
 from siamffn_model.tracking import Tracker
 
-ROOT = WEIGHTS.parents[1]
-WITHOUT = """
-import importlib.util, sys
-
-missing = sys.argv[1].split(',')
-find_spec = importlib.util.find_spec
-importlib.util.find_spec = lambda name: None if name in missing else find_spec(name)
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition('.')[0] in missing:
-            raise ModuleNotFoundError(name, name=name)
-
-sys.meta_path.insert(0, Missing())
-from siamffn_model.cli.main import main
-main(['track', sys.argv[2], '--init', '60,60,30,30', '--out', sys.argv[3]])
-"""
+from ..command import environment_without, siamffn_process
 
 
 @pytest.fixture
@@ -196,14 +180,14 @@ def test_auto_selects_openvino_on_a_cpu_if_installed(monkeypatch: pytest.MonkeyP
         'siamffn_model.runtimes.selection.find_spec', lambda name: name in installed or None
     )
     assert choose_runtime('cpu', 'auto') == ('cpu', 'torch')
-    with pytest.raises(DependencyError, match='ONNX Runtime is not installed: `pip install onnxr'):
+    with pytest.raises(DependencyError, match=r'onnxruntime is not installed: .* \[onnx\].*Jetson'):
         choose_runtime('cpu', 'onnx')
-    with pytest.raises(DependencyError, match='OpenVINO is not installed'):
+    with pytest.raises(DependencyError, match=r'openvino is not installed: .* \[openvino\]; run'):
         choose_runtime('cpu', 'openvino')
     installed.clear()
-    with pytest.raises(DependencyError, match='no inference engine is installed: `pip install op'):
+    with pytest.raises(DependencyError, match=r'tracking needs .* \[openvino\].* \[onnx\] or'):
         choose_runtime('cpu', 'auto')
-    with pytest.raises(DependencyError, match="PyTorch is not installed, which the runtime 'eager"):
+    with pytest.raises(DependencyError, match="torch is not installed: the runtime 'eager' needs"):
         choose_runtime('cpu', 'eager')
 
 
@@ -214,12 +198,9 @@ def test_the_default_model_needs_one_inference_engine_and_nothing_else(
     others = {'torch', 'onnx', 'onnxscript', 'openvino', 'onnxruntime'} - {engine}
     home = tmp_path / 'home'
     home.mkdir(mode=0o500)
-    result = subprocess.run(
-        [sys.executable, '-c', WITHOUT, ','.join(others), str(sequence), str(tmp_path / 'out')],
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'HOME': str(home), 'PYTHONPATH': str(ROOT)},
-    )
+    environment = {**environment_without(tmp_path, others), 'HOME': str(home)}
+    words = 'track', sequence, '--init', '60,60,30,30', '--out', tmp_path / 'out'
+    result = siamffn_process(environment, *words)
     assert result.returncode == 0, result.stderr
     assert 'see ' in result.stdout and list(home.iterdir()) == []
 
