@@ -38,7 +38,6 @@ SHIPPED = str(WEIGHTS / 'siamffn_lite0.safetensors')
 DATA = 'sequences', '--data', '{clips}'
 # arguments, the extra that the message names
 MISSING = [
-    (['benchmark'], 'torch'),
     (['complexity'], 'torch'),
     (['calibrate', *DATA, '--out', '{out}'], 'torch'),
     (['console', '{clips}/clip1'], 'console'),
@@ -57,6 +56,7 @@ MISSING = [
     (['weights', 'import-pysot', '{clips}'], 'torch'),
 ]
 WORKING = [
+    ['benchmark', '--seconds', '0', '--report', '{out}.json'],
     ['calibrate', *DATA],
     ['data', 'check'],
     ['track', '{clips}/clip1', '--out', '{out}'],
