@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
@@ -246,42 +245,3 @@ def test_package_xml_names_the_ros_packages_that_are_used() -> None:
     cmake = (ROOT / 'CMakeLists.txt').read_text()
     found = set(re.findall(r'find_package\((\w+)', cmake)) - {'Python3'}
     assert found - dependencies('depend', 'buildtool_depend', 'test_depend') == set()
-
-
-@pytest.mark.slow
-def test_the_source_distribution_can_be_built_and_installed(tmp_path: Path) -> None:
-    """Without network access: the sdist, from it a wheel, and from that an installed package."""
-    source, dist, installed = (tmp_path / name for name in ('source', 'dist', 'installed'))
-    ignored = shutil.ignore_patterns('__pycache__')
-    source.mkdir()
-    for path in ROOT.iterdir():
-        if path.is_file():
-            shutil.copy(path, source)
-    for name in ('siamffn_model', 'siamffn_ros'):
-        shutil.copytree(ROOT / name, source / name, ignore=ignored)
-
-    def run(*command: str | Path, cwd: Path = tmp_path) -> str:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    pip = sys.executable, '-m', 'pip', '--isolated'
-    offline = '--no-index', '--no-deps'
-    run(sys.executable, 'setup.py', '-q', 'sdist', '-d', dist, cwd=source)
-    (archive,) = dist.iterdir()
-    run(*pip, 'wheel', '-q', '--no-build-isolation', *offline, '-w', dist, archive)
-    (wheel,) = dist.glob('*.whl')
-    run(*pip, 'install', '-q', '--no-compile', '--target', installed, *offline, wheel)
-    with zipfile.ZipFile(wheel) as files:
-        own = {name for name in files.namelist() if name.startswith('siamffn_')}
-    packaged = {path.relative_to(ROOT).as_posix() for path in ROOT.glob('siamffn_*/**/*.*')}
-    packaged = {name for name in packaged if '__pycache__' not in name and 'egg-info' not in name}
-    assert packaged == {name for name in own if 'dist-info' not in name}
-    (distribution,) = metadata.distributions(path=[str(installed)])
-    assert distribution.metadata['Version'] == siamffn_model.__version__
-    assert distribution.metadata['Author'] == 'SiamFFN maintainers'
-    assert distribution.metadata['Project-URL']
-    assert (ROOT / 'README.md').read_text() in distribution.read_text('METADATA')
-    where = 'import siamffn_model, siamffn_model.cli.main; print(siamffn_model.__file__)'
-    program = f'import sys; sys.path.insert(0, {str(installed)!r}); {where}'
-    assert run(sys.executable, '-c', program).startswith(str(installed))
