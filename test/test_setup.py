@@ -240,6 +240,8 @@ def test_package_xml_names_the_ros_packages_that_are_used() -> None:
     used = {name for name in imported_packages('siamffn_ros', 'launch') if ros.fullmatch(name)}
     assert 'rclpy' in used
     assert used - dependencies('depend', 'exec_depend') == set()
+    declared = {name for name in dependencies('exec_depend') if ros.fullmatch(name)}
+    assert declared - used == set()
     in_tests = {name for name in imported_packages('test/ros') if ros.fullmatch(name)}
     assert in_tests - dependencies('depend', 'exec_depend', 'test_depend') == set()
     cmake = (ROOT / 'CMakeLists.txt').read_text()
