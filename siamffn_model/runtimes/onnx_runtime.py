@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from ctypes.util import find_library
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -15,12 +15,9 @@ import onnxruntime
 from siamffn_model.atomic_io import cache_folder, evict_folders
 from siamffn_model.errors import DependencyError, WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
-from siamffn_model.runtimes.devices import device_index, has_driver
+from siamffn_model.runtimes.devices import device_index
 from siamffn_model.runtimes.exported import ExportedModules
 from siamffn_model.runtimes.runtime import Floats, search_batches
-
-if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
-    pass
 
 LOG_ERRORS = 3  # ONNX Runtime's severity level for errors
 MAX_ENGINES = 8  # cached TensorRT engines; a model has two
@@ -136,9 +133,8 @@ def _tensorrt_version() -> str:
 
 
 def fastest_device() -> str:
-    """Return 'cuda' if this ONNX Runtime supports CUDA and a driver is installed, else 'cpu'."""
-    available = onnxruntime.get_available_providers()
-    return 'cuda' if has_driver() and 'CUDAExecutionProvider' in available else 'cpu'
+    """Return 'cuda' if this ONNX Runtime supports CUDA, else 'cpu'."""
+    return 'cuda' if 'CUDAExecutionProvider' in onnxruntime.get_available_providers() else 'cpu'
 
 
 def _session(model: bytes, requested: list[Provider]) -> Any:

@@ -13,7 +13,7 @@ from siamffn_model.errors import ConfigError, WeightsError, missing_package
 from siamffn_model.runtimes import nanotrack
 from siamffn_model.runtimes.cache import load_cached
 from siamffn_model.runtimes.conversion import convert, format_module, read_model, require_torch
-from siamffn_model.runtimes.devices import choose_device, device_index
+from siamffn_model.runtimes.devices import choose_device, device_index, has_driver
 from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest
 from siamffn_model.runtimes.runtime import Runtime
 
@@ -145,6 +145,8 @@ def _choose_onnx_device(device: str) -> str:
         alternative = f"on a Jetson install NVIDIA's onnxruntime-gpu, or {OTHER_RUNTIME}"
         raise missing_package('onnxruntime', "the runtime 'onnx'", 'onnx', alternative)
     if device == 'auto':
+        if not has_driver():  # ONNX Runtime need not be imported
+            return 'cpu'
         from siamffn_model.runtimes.onnx_runtime import fastest_device
 
         return fastest_device()
@@ -199,9 +201,11 @@ def _load_nanotrack(folder: Path, device: str, runtime: str) -> Runtime:
 
 def _fastest_of(supported: tuple[str, ...], device: str) -> str:
     """Return the fastest of these runtimes that is installed, for a device."""
-    if 'openvino' in supported and find_spec('openvino') and choose_device(device) == 'cpu':
-        return 'openvino'
-    return supported[-1]
+    if 'onnx' in supported and device not in ('auto', 'cpu'):
+        return 'onnx'
+    if 'onnx' in supported and find_spec('onnxruntime') and _choose_onnx_device(device) != 'cpu':
+        return 'onnx'
+    return 'openvino' if find_spec('openvino') else supported[-1]
 
 
 def _read_manifest(name: str, folder: Path) -> Manifest:

@@ -14,7 +14,7 @@ import torch
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.networks.zoo import create_model
-from siamffn_model.runtimes import cache, onnx_format
+from siamffn_model.runtimes import cache, onnx_format, selection
 from siamffn_model.runtimes.exported import read_manifest
 from siamffn_model.runtimes.selection import choose_runtime, load_model, prepare, weight_file
 
@@ -191,7 +191,7 @@ def test_an_unusable_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="unknown device 'toaster'"):
         choose_runtime('toaster', 'onnx')
     assert choose_runtime('cuda:1', 'onnx') == ('cuda:1', 'onnx')
-    monkeypatch.setattr(onnx_runtime, 'has_driver', lambda: False)
+    monkeypatch.setattr(selection, 'has_driver', lambda: False)
     assert choose_runtime('auto', 'onnx') == ('cpu', 'onnx')
 
 

@@ -18,6 +18,7 @@ from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.imaging.crop import View
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.networks.zoo import create_model, read_weights, save_weights
+from siamffn_model.runtimes import onnx_runtime, selection
 from siamffn_model.runtimes.exported import fingerprint, read_manifest
 from siamffn_model.runtimes.runtime import Floats, Runtime
 from siamffn_model.runtimes.selection import (
@@ -169,6 +170,29 @@ def test_auto_selects_onnx_on_a_cpu_without_openvino(monkeypatch: pytest.MonkeyP
     )
     installed.append('onnxscript')
     assert choose_runtime('cpu', 'auto') == ('cpu', 'onnx')
+
+
+@pytest.mark.parametrize(
+    ('driver', 'onnx_device', 'device', 'chosen'),
+    [
+        (True, 'cuda', 'auto', ('cuda', 'onnx')),
+        (True, 'cuda', 'cpu', ('cpu', 'openvino')),
+        (True, 'cpu', 'auto', ('cpu', 'openvino')),
+        (False, 'cuda', 'auto', ('cpu', 'openvino')),
+        (False, 'cpu', 'cuda:1', ('cuda:1', 'onnx')),
+    ],
+)
+def test_onnx_files_run_on_the_gpu_that_onnx_runtime_supports(
+    monkeypatch: pytest.MonkeyPatch,
+    driver: bool,
+    onnx_device: str,
+    device: str,
+    chosen: tuple[str, str],
+) -> None:
+    monkeypatch.setattr(selection, 'has_driver', lambda: driver)
+    monkeypatch.setattr(onnx_runtime, 'fastest_device', lambda: onnx_device)
+    monkeypatch.setattr(selection, '_start', lambda modules, *started: started)
+    assert load_model(weights=WEIGHTS / 'siamffn_lite0', device=device) == chosen
 
 
 def test_auto_selects_openvino_on_a_cpu_if_installed(monkeypatch: pytest.MonkeyPatch) -> None:
