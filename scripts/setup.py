@@ -193,7 +193,8 @@ def remove_broken_packages() -> None:
 
 def pip() -> list[str]:
     """Return the command that installs packages in their tested versions."""
-    return [str(PYTHON), '-m', 'pip', 'install', '-c', str(constraints())]
+    # Python compiles the modules that are imported, when they are.
+    return [str(PYTHON), '-m', 'pip', 'install', '--no-compile', '-c', str(constraints())]
 
 
 def constraints() -> Path:
@@ -224,7 +225,9 @@ def build_interfaces() -> None:
     command += ['--event-handlers', 'console_cohesion+']
     command += ['--cmake-args', '-DBUILD_TESTING=OFF', '-DSIAMFFN_INTERFACES_ONLY=ON']
     command += [f'-DPython3_EXECUTABLE={PYTHON}', f'-DPYTHON_INSTALL_DIR={site_packages}']
-    environment = {**os.environ, 'VIRTUAL_ENV': str(VENV)}
+    # Without a number of jobs, colcon adds a limit of load that its own jobs reach.
+    jobs = f'-j{os.cpu_count() or 1}'
+    environment = {**os.environ, 'VIRTUAL_ENV': str(VENV), 'MAKEFLAGS': jobs}
     for variable, first in (
         ('AMENT_PREFIX_PATH', VENV),
         ('CMAKE_PREFIX_PATH', VENV),

@@ -47,9 +47,9 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(
-    checkout: Path, *tools: str, python: str | None = None
+    checkout: Path, *tools: str, target: str = 'setup', python: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `make setup` with a PATH that contains only these tools."""
+    """Run `make setup` or `make setup-demo` with a PATH that contains only these tools."""
     folder = checkout / 'tools'
     folder.mkdir()
     for tool in tools:
@@ -58,15 +58,16 @@ def make(
         (folder / tool).symlink_to(path)
     make = shutil.which('make')
     assert make is not None
-    command = [make, 'setup', f'PYTHON={python or sys._base_executable}', 'SHELL=/bin/sh']
+    command = [make, target, f'PYTHON={python or sys._base_executable}', 'SHELL=/bin/sh']
     environment = {'PATH': str(folder), 'HOME': str(checkout)}
     return subprocess.run(
         command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=60
     )
 
 
-def test_missing_tools_are_named_with_their_packages(checkout: Path) -> None:
-    result = make(checkout, 'gcc', 'make')
+@pytest.mark.parametrize('target', ['setup', 'setup-demo'])
+def test_missing_tools_are_named_with_their_packages(checkout: Path, target: str) -> None:
+    result = make(checkout, 'gcc', 'make', target=target)
     assert result.returncode != 0
     assert 'this machine lacks cmake, g++.' in result.stderr
     assert 'sudo apt-get install cmake g++' in result.stderr
@@ -123,6 +124,26 @@ def test_stages_run_once_and_resume_after_an_interruption(
         setup.run_stages(stages('b', interrupted), tmp_path)
     setup.run_stages(stages('a', lambda: done.append('second')), tmp_path)
     assert done == ['first', 'second', 'second']
+
+
+@pytest.mark.parametrize(
+    ('target', 'development'), [('setup', True), ('setup-demo', False), ('test', True)]
+)
+def test_only_the_demo_does_without_the_packages_of_the_tests(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, target: str, development: bool
+) -> None:
+    printed = subprocess.run(
+        ['make', '--dry-run', target], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    (line,) = (line for line in printed.splitlines() if 'scripts/setup.py' in line)
+    stages: list[str] = []
+    monkeypatch.setattr(setup.sys, 'argv', line.split()[1:])
+    monkeypatch.setattr(
+        setup, 'run_stages', lambda given, _state: stages.extend(stage.name for stage in given)
+    )
+    setup.main()
+    assert ('development' in stages) == development
+    assert stages[:3] == ['venv', 'packages', 'interfaces']
 
 
 def test_hash_depends_on_content_and_names(
