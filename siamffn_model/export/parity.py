@@ -30,7 +30,7 @@ def difference(trained: Runtime, exported: Runtime, sequences: list[Sequence]) -
     scores, boxes = [], []
     for template, search in tqdm(pairs, unit='crop', leave=False, disable=None):
         expected, actual = (
-            runtime.search([search], [runtime.template(template)])[0]
+            next(iter(runtime.search([search], [runtime.template(template)])))
             for runtime in (trained, exported)
         )
         best = expected[0].argmax()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
 from functools import cache
 from itertools import cycle
 from pathlib import Path
@@ -62,22 +63,27 @@ class OpenVINORuntime:
         """See `Runtime.features`."""
         return np.asarray(template[0].data[0], float)
 
-    def search(self, views: Sequence[View], templates: Sequence[list[Any]]) -> Floats:
+    def search(
+        self, views: Sequence[View], templates: Sequence[list[Any]]
+    ) -> Generator[Floats, None, None]:
         """See `Runtime.search`."""
-        candidates = np.empty((len(views), 5, self.score_map.candidates))
-        jobs = list(zip(views, templates, candidates, strict=True))
-        requests = self._requests
-        parallel = len(jobs) // requests.cores * requests.cores
-        if requests.cores > 1:
-            for job, request in zip(jobs[:parallel], cycle(requests.parallel)):
-                request.finish()
-                request.start(*job)
-            for request in requests.parallel:
-                request.finish()
-        for job in jobs[parallel:]:
-            requests.search.start(*job)
-            requests.search.finish()
-        return candidates
+        requests, searches = self._requests, list(zip(views, templates, strict=True))
+        parallel = len(searches) // requests.cores * requests.cores if requests.cores > 1 else 0
+        started: deque[_SearchRequest] = deque()
+        try:
+            for search, request in zip(searches[:parallel], cycle(requests.parallel)):
+                if len(started) == len(requests.parallel):
+                    yield started.popleft().candidates()
+                request.start(*search)
+                started.append(request)
+            while started:
+                yield started.popleft().candidates()
+        finally:
+            for request in started:
+                request.candidates()
+        for search in searches[parallel:]:
+            requests.search.start(*search)
+            yield requests.search.candidates()
 
 
 class _Requests(threading.local):
@@ -104,24 +110,20 @@ class _SearchRequest:
         self._request = model.create_infer_request()
         self._crop = self._request.get_input_tensor(0).data
         self._template: object = None
-        self._candidates: Floats | None = None
 
-    def start(self, view: View, template: list[Any], candidates: Floats) -> None:
-        """Start to search a view; the result is written to `candidates` (5, N) by `finish`."""
+    def start(self, view: View, template: list[Any]) -> None:
+        """Start to search a view."""
         self._crop[0] = view.crop(SEARCH_SIZE)
         if template is not self._template:
             for index, level in enumerate(template, 1):
                 self._request.set_input_tensor(index, level)
             self._template = template
-        self._candidates = candidates
         self._request.start_async()
 
-    def finish(self) -> None:
-        """Wait for the search, if one was started."""
-        if self._candidates is not None:
-            self._request.wait()
-            self._candidates[:] = self._request.get_output_tensor(0).data[0]
-            self._candidates = None
+    def candidates(self) -> Floats:
+        """Wait for the search and return its candidates (5, N)."""
+        self._request.wait()
+        return self._request.get_output_tensor(0).data[0].astype(float)
 
 
 @cache

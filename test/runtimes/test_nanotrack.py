@@ -113,7 +113,7 @@ def test_candidates_are_those_of_the_network(
     template, search = TemplateModule(network), SearchModule(network)  # type: ignore[arg-type]
     features = template(torch.tensor(view.crop(127)[None]))
     expected = search(torch.tensor(view.crop(255)[None]), *features).numpy()
-    found = model.search([view], [model.template(view)])
+    found = np.stack(list(model.search([view], [model.template(view)])))
     assert found.shape == (1, 5, 225)
     assert np.ptp(expected[:, 0]) > 0.01, 'scores differ'
     assert found == pytest.approx(expected, abs=2e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -21,15 +22,17 @@ def test_views_that_are_searched_together_have_the_candidates_of_single_searches
     (image,), (box,) = render_scene(1, (320, 240), seed=1)
     views = [View(image, box.cx + 5 * n, box.cy, 150 + 10 * n, (0, 0, 0)) for n in range(11)]
     templates = [model.template(view) for view in views]
-    single = [model.search([v], [t])[0] for v, t in zip(views, templates, strict=True)]
+    single = [*chain(*(model.search([v], [t]) for v, t in zip(views, templates, strict=True)))]
     assert not np.allclose(single[0], single[1], rtol=0, atol=1e-2)
     for count in (2, 3, 8, 11, 1):
-        together = model.search(views[:count], templates[:count])
+        together = list(model.search(views[:count], templates[:count]))
         np.testing.assert_allclose(together, single[:count], rtol=0, atol=1e-3)
     damaged = views[3]._replace(image=np.zeros((0, 0, 3), np.uint8))
     with pytest.raises(cv2.error):
-        model.search([*views[:3], damaged, *views[4:]], templates)
-    np.testing.assert_allclose(model.search(views, templates), single, rtol=0, atol=1e-3)
+        list(model.search([*views[:3], damaged, *views[4:]], templates))
+    first = next(iter(model.search(views, templates)))
+    np.testing.assert_allclose(first, single[0], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(list(model.search(views, templates)), single, rtol=0, atol=1e-3)
 
 
 PROGRAM = """

@@ -47,7 +47,7 @@ def candidates(runtime: Runtime, scene: Scene) -> Floats:
     squares = [(box.cx, box.cy, 2 * box.w), (100, 80, 60)]
     templates = [runtime.template(View(first, *square, (0, 0, 0))) for square in squares]
     views = [View(second, x, y, 2 * side, (9, 9, 9)) for x, y, side in squares]
-    return runtime.search(views, templates)
+    return np.stack(list(runtime.search(views, templates)))
 
 
 # one of each kind of head
