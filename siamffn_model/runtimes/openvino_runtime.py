@@ -113,6 +113,7 @@ class _SearchRequest:
 
     def start(self, view: View, template: list[Any]) -> None:
         """Start to search a view."""
+        self._request.wait()  # for a search whose candidates nobody has taken
         self._crop[0] = view.crop(SEARCH_SIZE)
         if template is not self._template:
             for index, level in enumerate(template, 1):

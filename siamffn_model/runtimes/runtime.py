@@ -45,7 +45,8 @@ class Runtime(Protocol):
         Returns:
             Candidates (5, N) of each view: score in [0, 1]; x and y of the box centre relative to
             the centre of the view; width and height. All lengths are in pixels of the search crop.
-            On a CPU, views may be searched while the candidates of earlier ones are processed.
+            On a CPU, views may be searched while the candidates of earlier ones are processed, and
+            the next search of the same thread ends this one.
         """
 
 

@@ -30,8 +30,8 @@ def test_views_that_are_searched_together_have_the_candidates_of_single_searches
     damaged = views[3]._replace(image=np.zeros((0, 0, 3), np.uint8))
     with pytest.raises(cv2.error):
         list(model.search([*views[:3], damaged, *views[4:]], templates))
-    first = next(iter(model.search(views, templates)))
-    np.testing.assert_allclose(first, single[0], rtol=0, atol=1e-3)
+    unfinished = iter(model.search(views, templates))
+    np.testing.assert_allclose(next(unfinished), single[0], rtol=0, atol=1e-3)
     np.testing.assert_allclose(list(model.search(views, templates)), single, rtol=0, atol=1e-3)
 
 
