@@ -2,7 +2,8 @@
 
 Prints a Markdown table: a row for each extra, a column for each Python, `ok` or pip's reason in the
 cells. The exit status is 1 if a package is missing. pip downloads metadata only and installs
-nothing. It evaluates environment markers for the Python that runs it, so use one of those listed.
+nothing. It evaluates environment markers for the Python and the processor that run it, so use one
+of those listed; packages that are required on ARM only are not checked on another processor.
 
     python3.11 scripts/check_wheels.py [EXTRA or requirements file]...
 """

@@ -18,7 +18,7 @@ from siamffn_model.benchmarking.speed import (
     measure_image_sizes,
     measure_target_counts,
 )
-from siamffn_model.runtimes.devices import choose_device
+from siamffn_model.runtimes.selection import choose_runtime
 
 if TYPE_CHECKING:  # the bounds and the stages need PyTorch, the rest does not
     from siamffn_model.benchmarking.hardware import Hardware
@@ -69,7 +69,7 @@ def measure(
     """
     start = time.perf_counter()
     end = start + seconds
-    device = choose_device(models[0].device)
+    device, _ = choose_runtime(models[0].device, models[0].runtime)
     part_end = TRACKERS_END if scaling else 1.0
     results = Measurements(compare([*models, *others], targets, start + part_end * seconds))
     yield results

@@ -201,11 +201,11 @@ class TimedTracker:
         views = [self._view._replace(side=search_side(box.w, box.h))] * self.targets
         templates = [runtime.template(self._view)] * self.targets
         for _ in range(WARM_UP_UPDATES):
-            list(runtime.search(views, templates))
+            runtime.search(views, templates)
         for _ in range(count):
             if runtime.device == 'cpu':
                 self._record('crop', lambda: [view.crop(SEARCH_SIZE) for view in views])
-            self._record('search', lambda: list(runtime.search(views, templates)))
+            self._record('search', lambda: runtime.search(views, templates))
 
     def _record(self, stage: str, call: Callable[[], object]) -> None:
         start = time.perf_counter()

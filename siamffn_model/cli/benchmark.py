@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from siamffn_model.cli.options import MODEL_NAMES, device_option, require_extra
+from siamffn_model.cli.options import device_option, require_extra
 from siamffn_model.errors import DependencyError
+from siamffn_model.networks.names import MODEL_NAMES
 
 if TYPE_CHECKING:  # imported by the commands, to keep the start of the others fast
     from siamffn_model.benchmarking.speed import TrackerConfig
@@ -81,8 +82,8 @@ def benchmark(
     All trackers run in turns, so that their ratios are valid on a busy machine too. An update
     starts with an image in memory and ends with the boxes. Runtimes: eager is PyTorch with the
     network as trained; torch is PyTorch optimised for inference (on a GPU with CUDA graphs in half
-    precision); openvino-f32 is OpenVINO in single precision; openvino uses the precision that is
-    fastest on this CPU.
+    precision); onnx is ONNX Runtime; openvino-f32 is OpenVINO in single precision; openvino uses
+    the precision that is fastest on this CPU.
     """
     from siamffn_model.atomic_io import write_text
     from siamffn_model.benchmarking import report

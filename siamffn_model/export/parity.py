@@ -30,7 +30,7 @@ def difference(trained: Runtime, exported: Runtime, sequences: list[Sequence]) -
     scores, boxes = [], []
     for template, search in tqdm(pairs, unit='crop', leave=False, disable=None):
         expected, actual = (
-            next(iter(runtime.search([search], [runtime.template(template)])))
+            runtime.search([search], [runtime.template(template)])[0]
             for runtime in (trained, exported)
         )
         best = expected[0].argmax()

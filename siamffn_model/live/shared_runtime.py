@@ -60,7 +60,7 @@ class SharedRuntime:
         views = list(chain.from_iterable(search.views for search in searches))
         templates = list(chain.from_iterable(search.templates for search in searches))
         try:
-            candidates = np.asarray(self._runtime.search(views, templates))
+            candidates = self._runtime.search(views, templates)
         except BaseException as error:
             if len(searches) == 1:
                 searches[0].candidates.set_exception(error)

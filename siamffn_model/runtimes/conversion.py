@@ -6,7 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from siamffn_model.errors import missing_package
+from siamffn_model.errors import ConfigError, WeightsError, missing_package
+from siamffn_model.networks.names import MODEL_NAMES
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.weight_file import require_file
 from siamffn_model.runtimes.exported import ExportedModules
@@ -45,10 +46,18 @@ def read_model(name: str, path: Path) -> Siamese:
 def require_torch(name: str, path: Path) -> None:
     """Raise `DependencyError` if PyTorch, which reads and converts weights, is not installed.
 
-    Raises `WeightsError` if, besides, the weight file of the named model is missing.
+    Raises `ConfigError` if, besides, the name is unknown, and `WeightsError` if its weight file is
+    missing or is none.
     """
     if not find_spec('torch'):
+        if name not in MODEL_NAMES:
+            raise ConfigError(f'unknown model {name!r}: choose one of {", ".join(MODEL_NAMES)}')
         require_file(path, name)
+        if path.suffix != '.safetensors':
+            raise WeightsError(
+                f'{path} is no .safetensors file: give such a file, or the whole folder that '
+                '`siamffn export` wrote'
+            )
         alternative = 'give a folder that `siamffn export` wrote'
         raise missing_package('torch', f'reading {path}', 'torch', alternative)
 

@@ -53,6 +53,14 @@ class ExportedModules(NamedTuple):
     search: Any
     score_map: ScoreMap
 
+    def check_candidates(self, count: int) -> None:
+        """Raise `WeightsError` unless the search module has as many candidates as described."""
+        if count != self.score_map.candidates:
+            raise WeightsError(
+                f'the search module has {count} candidates, but {MANIFEST} describes '
+                f'{self.score_map.candidates}: export the model again'
+            )
+
 
 @contextmanager
 def write_exported(folder: Path, manifest: Manifest) -> Iterator[Path]:
@@ -83,11 +91,12 @@ def read_manifest(folder: Path) -> Manifest:
     Raises `WeightsError` if one of them is missing or damaged.
     """
     try:
-        values: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
+        values = dict(json.loads((folder / MANIFEST).read_text(encoding='utf-8')))
+        values['checksums'] = dict(values.get('checksums', {}))
         layout = values.pop('score_map')
         anchors = tuple((w, h) for w, h in layout['anchors'])
-        stride = layout.get('stride', 8)  # folders of earlier versions do not name it
-        score_map = ScoreMap(layout['side'], anchors, layout['sized'], stride)
+        stride = int(layout.get('stride', 8))  # folders of earlier versions do not name it
+        score_map = ScoreMap(int(layout['side']), anchors, bool(layout['sized']), stride)
         manifest = Manifest(score_map=score_map, **values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(

@@ -27,6 +27,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 MODEL = 'nanotrack'
 FILES = ('nanotrack_backbone.onnx', 'nanotrack_head.onnx')
+SOURCE = 'NanoTrack/models/nanotrackv3 of https://github.com/HonglinChu/SiamTrackers'
 SCORE_MAP = ScoreMap(15, stride=16)
 TEMPLATE, SEARCH = (1, 96, 8, 8), (1, 96, 16, 16)  # shapes of the features of the two crops
 
@@ -37,8 +38,7 @@ def check_files(folder: Path) -> None:
         if not (folder / name).is_file():
             raise WeightsError(
                 f'{folder / name}: no such file; the weights of the model {MODEL} are the folder '
-                f'of {" and ".join(FILES)}, which are in NanoTrack/models/nanotrackv3 of '
-                'https://github.com/HonglinChu/SiamTrackers'
+                f'of {" and ".join(FILES)}, which are in {SOURCE}'
             )
 
 

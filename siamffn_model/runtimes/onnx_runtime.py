@@ -43,6 +43,7 @@ class ONNXRuntime:
         self._template, self._search = (
             _session(module, providers(device, available, module)) for module in modules[:2]
         )
+        modules.check_candidates(self._search.get_outputs()[0].shape[2])
         self._inputs = [value.name for value in self._search.get_inputs()]
         used = self._search.get_providers()[0]
         self.name = f'ONNX Runtime, {used.removesuffix("ExecutionProvider")}'

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import cycle
 from pathlib import Path
@@ -41,6 +40,7 @@ class OpenVINORuntime:
     def __init__(self, modules: ExportedModules, precision: str = '') -> None:
         self.score_map, self.device = modules.score_map, 'cpu'
         search = compile_model(modules.search, precision, PERFORMANCE_HINT='LATENCY')
+        modules.check_candidates(search.output(0).shape[2])
         cores = search.get_property('INFERENCE_NUM_THREADS')
         per_core = {'NUM_STREAMS': cores, 'INFERENCE_NUM_THREADS': cores}
         parallel = compile_model(modules.search, precision, **per_core) if cores > 1 else search
@@ -63,27 +63,21 @@ class OpenVINORuntime:
         """See `Runtime.features`."""
         return np.asarray(template[0].data[0], float)
 
-    def search(
-        self, views: Sequence[View], templates: Sequence[list[Any]]
-    ) -> Generator[Floats, None, None]:
+    def search(self, views: Sequence[View], templates: Sequence[list[Any]]) -> Floats:
         """See `Runtime.search`."""
-        requests, searches = self._requests, list(zip(views, templates, strict=True))
+        candidates = np.empty((len(views), 5, self.score_map.candidates))
+        searches = list(zip(views, templates, candidates, strict=True))
+        requests = self._requests
         parallel = len(searches) // requests.cores * requests.cores if requests.cores > 1 else 0
-        started: deque[_SearchRequest] = deque()
-        try:
-            for search, request in zip(searches[:parallel], cycle(requests.parallel)):
-                if len(started) == len(requests.parallel):
-                    yield started.popleft().candidates()
-                request.start(*search)
-                started.append(request)
-            while started:
-                yield started.popleft().candidates()
-        finally:
-            for request in started:
-                request.candidates()
+        for search, request in zip(searches[:parallel], cycle(requests.parallel)):
+            request.finish()
+            request.start(*search)
+        for request in requests.parallel:
+            request.finish()
         for search in searches[parallel:]:
             requests.search.start(*search)
-            yield requests.search.candidates()
+            requests.search.finish()
+        return candidates
 
 
 class _Requests(threading.local):
@@ -110,21 +104,25 @@ class _SearchRequest:
         self._request = model.create_infer_request()
         self._crop = self._request.get_input_tensor(0).data
         self._template: object = None
+        self._candidates: Floats | None = None
 
-    def start(self, view: View, template: list[Any]) -> None:
-        """Start to search a view."""
-        self._request.wait()  # for a search whose candidates nobody has taken
+    def start(self, view: View, template: list[Any], candidates: Floats) -> None:
+        """Start to search a view; `finish` writes the result to `candidates` (5, N)."""
         self._crop[0] = view.crop(SEARCH_SIZE)
         if template is not self._template:
+            self._template = None  # in case that one of the levels is refused
             for index, level in enumerate(template, 1):
                 self._request.set_input_tensor(index, level)
             self._template = template
+        self._candidates = candidates
         self._request.start_async()
 
-    def candidates(self) -> Floats:
-        """Wait for the search and return its candidates (5, N)."""
-        self._request.wait()
-        return self._request.get_output_tensor(0).data[0].astype(float)
+    def finish(self) -> None:
+        """Wait for the search, if one was started."""
+        if self._candidates is not None:
+            self._request.wait()
+            self._candidates[:] = self._request.get_output_tensor(0).data[0]
+            self._candidates = None
 
 
 @cache

@@ -39,14 +39,12 @@ class Runtime(Protocol):
     def features(self, template: Template) -> Floats:
         """Return the first level of template features as an array (C, H, W)."""
 
-    def search(self, views: Sequence[View], templates: Sequence[Template]) -> Iterable[Floats]:
+    def search(self, views: Sequence[View], templates: Sequence[Template]) -> Floats:
         """Search each view for the target whose template has the same index.
 
         Returns:
-            Candidates (5, N) of each view: score in [0, 1]; x and y of the box centre relative to
+            Candidates (V, 5, N) of V views: score in [0, 1]; x and y of the box centre relative to
             the centre of the view; width and height. All lengths are in pixels of the search crop.
-            On a CPU, views may be searched while the candidates of earlier ones are processed, and
-            the next search of the same thread ends this one.
         """
 
 
@@ -56,4 +54,4 @@ def search_batches(runtime: Runtime, sizes: Iterable[int]) -> None:
     view = View(image, SEARCH_SIZE / 2, SEARCH_SIZE / 2, SEARCH_SIZE, (0.0, 0.0, 0.0))
     template = runtime.template(view)
     for size in sizes:
-        list(runtime.search([view] * size, [template] * size))
+        runtime.search([view] * size, [template] * size)

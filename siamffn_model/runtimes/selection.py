@@ -63,8 +63,11 @@ def load_model(
         return _load_nanotrack(path, device, runtime)
     if path.is_dir():
         return _load_exported(name, path, device, runtime)
+    converted = _converted(name, weights)
+    if converted and runtime == 'auto' and _runs_converted(device):
+        return _load_exported(name, converted, device, runtime)
     device, runtime = choose_runtime(device, runtime)
-    if runtime in FORMAT_RUNTIMES['onnx'] and (converted := _converted(name, weights)):
+    if converted and runtime in FORMAT_RUNTIMES['onnx']:
         return _load_exported(name, converted, device, runtime)
     if form := _format_of(runtime):
         start = partial(_start, device=device, runtime=runtime)
@@ -73,7 +76,15 @@ def load_model(
 
 
 def weight_file(name: str, weights: Path | str | None = None) -> Path:
-    """Return the file or folder that `load_model` reads for these arguments."""
+    """Return the file or folder that `load_model` reads for these arguments.
+
+    Raises `WeightsError` for 'nanotrack' without weights.
+    """
+    if name == nanotrack.MODEL and not weights:
+        raise WeightsError(
+            f'the weights of the model {name} are not in this package: give the folder of '
+            f'{" and ".join(nanotrack.FILES)}, from {nanotrack.SOURCE}, as weights'
+        )
     return Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
 
 
@@ -81,6 +92,12 @@ def _converted(name: str, weights: Path | str | None) -> Path | None:
     """Return the folder with the ONNX files of the weights in this package, if there is one."""
     folder = WEIGHTS / name
     return folder if not weights and folder.is_dir() else None
+
+
+def _runs_converted(device: str) -> bool:
+    """Return whether ONNX files are the fastest choice for a device: PyTorch is on its GPU."""
+    has_engine = find_spec('openvino') or find_spec('onnxruntime')
+    return bool(has_engine) and device in ('auto', 'cpu') and choose_device(device) == 'cpu'
 
 
 def check_weights(name: str, weights: Path | str | None) -> None:
@@ -106,6 +123,7 @@ def choose_runtime(device: str, runtime: str) -> tuple[str, str]:
         raise ConfigError(f'unknown runtime {runtime!r}: choose one of {", ".join(RUNTIMES)}')
     if runtime.startswith('openvino'):
         if device not in ('auto', 'cpu'):
+            device_index(device)  # raises for an unknown name
             raise ConfigError(
                 f'OpenVINO is supported on the CPU only, not on {device!r}: choose cpu'
             )

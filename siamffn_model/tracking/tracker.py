@@ -247,11 +247,13 @@ def update_all(trackers: Sequence[Tracker], images: Sequence[Image]) -> list[Tra
         return []
     views = [tracker.search_views(image) for tracker, image in zip(trackers, images, strict=True)]
     templates = [tracker._template for tracker, own in zip(trackers, views) for _ in own]
-    candidates = iter(trackers[0]._model.search(list(chain.from_iterable(views)), templates))
-    return [
-        tracker.decode(own, np.stack([next(candidates) for _ in own]))
-        for tracker, own in zip(trackers, views)
-    ]
+    candidates = trackers[0]._model.search(list(chain.from_iterable(views)), templates)
+    tracks, start = [], 0
+    for tracker, own in zip(trackers, views):
+        stop = start + len(own)
+        tracks.append(tracker.decode(own, candidates[start:stop]))
+        start = stop
+    return tracks
 
 
 def _template_view(image: Image, box: Box, fill: tuple[float, float, float]) -> View:

@@ -174,7 +174,7 @@ def test_a_round_lasts_for_its_time(
     runtimes: list[FakeRuntime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, 'SECONDS_PER_ROUND', 0.1)
-    tracker = speed.TimedTracker(TrackerConfig('siamffn_lite0', '', 'cpu'), render_scene(4), 1)
+    tracker = speed.TimedTracker(TrackerConfig('siamffn_lite0', 'auto', 'cpu'), render_scene(4), 1)
     tracker.run_round()
     updates = -(-100 // (CROP_MS + SEARCH_MS + DECODE_MS))
     assert {stage: len(times) for stage, times in tracker.times.items()} == {
@@ -192,7 +192,7 @@ def test_memory_is_that_of_a_process_with_one_tracker() -> None:
 
 
 def test_each_target_needs_one_search_per_update(runtimes: list[FakeRuntime], clock: Clock) -> None:
-    results = measure_target_counts([TrackerConfig('siamffn_lite0', '', 'cpu')])
+    results = measure_target_counts([TrackerConfig('siamffn_lite0', 'auto', 'cpu')])
     assert [result.targets for result in results] == [1, 2, 4, 8, 16]
     update = CROP_MS + SEARCH_MS + DECODE_MS
     assert [result.update for result in results] == pytest.approx(
@@ -206,7 +206,7 @@ def test_each_target_needs_one_search_per_update(runtimes: list[FakeRuntime], cl
 
 
 def test_the_same_target_is_measured_in_larger_images(runtimes: list[FakeRuntime]) -> None:
-    results = measure_image_sizes(TrackerConfig('siamffn_lite0', '', 'cpu'))
+    results = measure_image_sizes(TrackerConfig('siamffn_lite0', 'auto', 'cpu'))
     assert [size for size, _ in results] == ['640x480', '1280x720', '1920x1080', '3840x2160']
     assert len(runtimes) == 1
     small = render_scene(1, (640, 480))
@@ -303,7 +303,7 @@ def bounds(monkeypatch: pytest.MonkeyPatch) -> Hardware:
 
 @pytest.mark.usefixtures('runtimes', 'no_memory', 'bounds')
 def test_every_part_has_at_least_one_round_after_the_time_limit() -> None:
-    config = TrackerConfig('siamffn_lite0', '', 'cpu')
+    config = TrackerConfig('siamffn_lite0', 'auto', 'cpu')
     *_, results = measure([config], [], 1, scaling=True, seconds=0)
     assert [result.targets for result in results.targets] == [1, 2, 4, 8, 16]
     assert len(results.sizes) == 4
@@ -316,7 +316,7 @@ def test_on_a_gpu_all_models_have_more_targets_and_stages(
     monkeypatch: pytest.MonkeyPatch, runtimes: list[FakeRuntime]
 ) -> None:
     stages = Stages('siamffn_lite0, fake', 1, 0.1, 0.5, 0.05, {'conv': 0.4})
-    monkeypatch.setattr(measurements, 'choose_device', lambda device: device)
+    monkeypatch.setattr(measurements, 'choose_runtime', lambda device, runtime: (device, runtime))
     monkeypatch.setattr(
         stages_module, 'profile_stages', lambda config, targets: replace(stages, targets=targets)
     )

@@ -15,8 +15,9 @@ from click.testing import CliRunner
 
 from siamffn_model import __version__
 from siamffn_model.cli.main import main
-from siamffn_model.cli.options import MODEL_NAMES, parse_box
+from siamffn_model.cli.options import parse_box
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.networks.names import MODEL_NAMES
 from siamffn_model.networks.zoo import MODELS
 
 from ..command import siamffn

@@ -121,8 +121,13 @@ def test_tracking_without_an_engine_names_their_extras(tmp_path: Path, sequence:
 def test_a_missing_weight_file_is_reported_before_a_missing_package(
     environment: dict[str, str], sequence: Path, tmp_path: Path
 ) -> None:
-    words = 'track', sequence, '--init', '60,60,30,30', '--weights', tmp_path / 'none.safetensors'
-    assert 'none.safetensors is missing' in siamffn_process(environment, *words).stderr
+    words = 'track', sequence, '--init', '60,60,30,30'
+    missing = siamffn_process(environment, *words, '--weights', tmp_path / 'none.safetensors')
+    assert 'none.safetensors is missing' in missing.stderr
+    other = siamffn_process(environment, *words, '--weights', WEIGHTS / 'siamffn_lite0/search.onnx')
+    assert 'search.onnx is no .safetensors file: give such a file, or the whole' in other.stderr
+    unknown = siamffn_process(environment, *words, '--model', 'yolo')
+    assert "unknown model 'yolo': choose one of siamffn_lite0, " in unknown.stderr
 
 
 def test_bags_without_ros_name_its_packages(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from siamffn_model.runtimes.exported import (
     read_manifest,
     write_exported,
 )
-from siamffn_model.runtimes.selection import check_weights, load_model
+from siamffn_model.runtimes.selection import WEIGHTS, check_weights, load_model
 
 
 def write_manifest(folder: Path, **changes: object) -> Path:
@@ -57,6 +58,16 @@ def test_a_damaged_file_is_refused(tmp_path: Path, change: Callable[[Path], obje
         read_manifest(tmp_path / 'model')
 
 
+@pytest.mark.parametrize('runtime', ['openvino', 'onnx'])
+def test_another_number_of_candidates_is_refused(tmp_path: Path, runtime: str) -> None:
+    folder = shutil.copytree(WEIGHTS / 'siamffn_lite0', tmp_path / 'model')
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest['score_map']['side'] = 24
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(WeightsError, match=r'has 625 candidates, but model\.json describes 576'):
+        load_model(weights=folder, device='cpu', runtime=runtime)
+
+
 def test_a_manifest_without_a_stride_has_stride_8(tmp_path: Path) -> None:
     folder = write_manifest(tmp_path / 'old', score_map={'side': 25, 'anchors': [], 'sized': True})
     assert read_manifest(folder).score_map == ScoreMap(25, stride=8)
@@ -78,7 +89,10 @@ def test_existing_folders_are_kept_and_failed_writes_leave_nothing(tmp_path: Pat
     ('text', 'reason'),
     [
         ('', 'JSONDecodeError'),
-        ('[]', 'TypeError|AttributeError'),
+        ('[]', 'KeyError'),
+        ('null', 'TypeError'),
+        ('"text"', 'ValueError'),
+        ('{"model": "x", "format": "onnx", "score_map": {}, "checksums": null}', 'TypeError'),
         ('{"model": "siamffn_lite0", "format": "onnx"}', "KeyError\\('score_map'\\)"),
         ('{"model": "x", "format": "onnx", "colour": 1, "score_map": {}}', 'KeyError'),
     ],

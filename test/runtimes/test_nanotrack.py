@@ -113,10 +113,15 @@ def test_candidates_are_those_of_the_network(
     template, search = TemplateModule(network), SearchModule(network)  # type: ignore[arg-type]
     features = template(torch.tensor(view.crop(127)[None]))
     expected = search(torch.tensor(view.crop(255)[None]), *features).numpy()
-    found = np.stack(list(model.search([view], [model.template(view)])))
+    found = model.search([view], [model.template(view)])
     assert found.shape == (1, 5, 225)
     assert np.ptp(expected[:, 0]) > 0.01, 'scores differ'
     assert found == pytest.approx(expected, abs=2e-3)
+
+
+def test_its_weights_must_be_given() -> None:
+    with pytest.raises(WeightsError, match='not in this package: give the folder of nanotrack_b'):
+        load_model('nanotrack')
 
 
 def test_candidates_depend_on_their_own_template(files: Path, scene: Scene) -> None:

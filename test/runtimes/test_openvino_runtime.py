@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from itertools import chain
 
 import cv2
 import numpy as np
@@ -22,17 +21,17 @@ def test_views_that_are_searched_together_have_the_candidates_of_single_searches
     (image,), (box,) = render_scene(1, (320, 240), seed=1)
     views = [View(image, box.cx + 5 * n, box.cy, 150 + 10 * n, (0, 0, 0)) for n in range(11)]
     templates = [model.template(view) for view in views]
-    single = [*chain(*(model.search([v], [t]) for v, t in zip(views, templates, strict=True)))]
+    single = [model.search([v], [t])[0] for v, t in zip(views, templates, strict=True)]
     assert not np.allclose(single[0], single[1], rtol=0, atol=1e-2)
     for count in (2, 3, 8, 11, 1):
-        together = list(model.search(views[:count], templates[:count]))
+        together = model.search(views[:count], templates[:count])
         np.testing.assert_allclose(together, single[:count], rtol=0, atol=1e-3)
     damaged = views[3]._replace(image=np.zeros((0, 0, 3), np.uint8))
     with pytest.raises(cv2.error):
-        list(model.search([*views[:3], damaged, *views[4:]], templates))
-    unfinished = iter(model.search(views, templates))
-    np.testing.assert_allclose(next(unfinished), single[0], rtol=0, atol=1e-3)
-    np.testing.assert_allclose(list(model.search(views, templates)), single, rtol=0, atol=1e-3)
+        model.search([*views[:3], damaged, *views[4:]], templates)
+    with pytest.raises(TypeError):
+        model.search(views, [[templates[1][0], 'not features']] * len(views))
+    np.testing.assert_allclose(model.search(views, templates), single, rtol=0, atol=1e-3)
 
 
 PROGRAM = """

@@ -47,7 +47,7 @@ def candidates(runtime: Runtime, scene: Scene) -> Floats:
     squares = [(box.cx, box.cy, 2 * box.w), (100, 80, 60)]
     templates = [runtime.template(View(first, *square, (0, 0, 0))) for square in squares]
     views = [View(second, x, y, 2 * side, (9, 9, 9)) for x, y, side in squares]
-    return np.stack(list(runtime.search(views, templates)))
+    return runtime.search(views, templates)
 
 
 # one of each kind of head
@@ -168,6 +168,8 @@ def test_auto_selects_onnx_on_a_cpu_without_openvino(monkeypatch: pytest.MonkeyP
     assert choose_runtime('cpu', 'auto') == ('cpu', 'torch'), (
         'onnxscript, which conversion needs, is missing'
     )
+    monkeypatch.setattr(selection, '_start', lambda modules, *started: started)
+    assert load_model(device='cpu') == ('cpu', 'onnx'), 'it ships converted'
     installed.append('onnxscript')
     assert choose_runtime('cpu', 'auto') == ('cpu', 'onnx')
 
