@@ -305,9 +305,7 @@ def test_a_batch_that_the_processes_cannot_divide_evenly_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(0, 2, 'cpu')
-    monkeypatch.setattr(
-        trainer_module.distributed, 'init_distributed', lambda _: nullcontext(world)
-    )
+    monkeypatch.setattr(trainer_module, 'init_distributed', lambda _: nullcontext(world))
     with pytest.raises(
         ConfigError, match='batch of 3 pairs cannot be divided evenly among 2 processes'
     ):
