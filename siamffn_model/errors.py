@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
+DISTRIBUTION = 'siamffn-tracker'  # what pip installs, in pyproject.toml
 INTERRUPTED = 130  # exit status of a program that Ctrl-C has ended
 
 
@@ -39,3 +42,29 @@ class NotReadyError(SiamFFNError):
 
 class ProcessError(SiamFFNError):
     """A child process failed, ended unexpectedly or did not answer in time."""
+
+
+def missing_package(
+    package: str, purpose: str, extra: str, alternative: str = ''
+) -> DependencyError:
+    """Return the error for a package that is not installed.
+
+    The remedy is the extra, which pip adds to a wheel and to an editable checkout alike; where
+    colcon has installed this package, which pip does not know, it is the missing package.
+
+    Args:
+        package: name of the package.
+        purpose: what needs the package.
+        extra: the extra of this distribution that installs the package.
+        alternative: what can be done instead.
+    """
+    try:
+        metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        argument = package
+    else:
+        argument = f"'{DISTRIBUTION}[{extra}]'"
+    return DependencyError(
+        f'{package} is not installed: {purpose} needs the extra [{extra}]; run '
+        f'`pip install {argument}`{alternative and f", or {alternative}"}'
+    )

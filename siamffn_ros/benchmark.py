@@ -1,4 +1,6 @@
-"""Measure what the node and DDS add to inference: `python -m siamffn_ros.benchmark`.
+"""Measure what the node and DDS add to inference, and what the node costs.
+
+`python -m siamffn_ros.benchmark` prints the latency, the CPU time and the memory of the node.
 
 A camera, the tracker node, and this process, which only subscribes, run as three processes over
 DDS.
@@ -12,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import Executor
@@ -46,6 +49,7 @@ RATE = 30  # images a second
 COUNT = 15 * RATE  # images of one measurement
 WARM_UP = 3.0  # seconds after the first tracked image that are not measured
 SETTLE_TIME = 2.0  # seconds for discovery before the first image, for messages after the last
+IDLE_TIME = 10.0  # seconds in which a node without images is measured
 TIMEOUT = 120.0  # seconds for one measurement
 STARTS = 5
 MAX_OVERHEAD = 3.0  # milliseconds that the node should add to inference at most
@@ -113,10 +117,40 @@ def measure_transport() -> list[float]:
     return latencies
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process so far, user and system."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+class ProcessLoad:
+    """The CPU time of a process between the first and the last sample, and its memory then."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._samples: list[tuple[float, float]] = []  # time and CPU time in seconds
+
+    def sample(self) -> None:
+        """Read the CPU time and the memory."""
+        self._samples.append((time.monotonic(), cpu_seconds(self._pid)))
+        self._memory = psutil.Process(self._pid).memory_info().rss
+
+    def report(self) -> None:
+        """Print the CPU time in percent of a core, and the resident memory."""
+        (start, cpu), (end, last_cpu) = self._samples[0], self._samples[-1]
+        percent = 100 * (last_cpu - cpu) / (end - start)
+        _print_row('CPU, memory', f'{percent:.1f} % of a core', f'{self._memory / 1e6:.0f} MB')
+
+
 class Listener:
     """Initialise targets one after the other, and record the output of the tracker node.
 
     Recording starts `WARM_UP` seconds after the last target is initialised.
+
+    Args:
+        node: node of this process.
+        targets: number of targets.
+        on_measured: is called with each image that is recorded.
 
     Attributes:
         latencies: milliseconds from publishing each image to its detections.
@@ -125,7 +159,10 @@ class Listener:
         refusal: the reason of the node if it refused a box, else empty.
     """
 
-    def __init__(self, node: Node, targets: int) -> None:
+    def __init__(
+        self, node: Node, targets: int, on_measured: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_measured = on_measured
         self.latencies: list[float] = []
         self.inference: list[float] = []
         self.diagnostics: list[dict[str, str]] = []
@@ -146,9 +183,12 @@ class Listener:
     def _on_detections(self, message: Detection2DArray) -> None:
         if self._measuring:
             self.latencies.append(age(message.header))
+            self._on_measured()
         is_first, self._newest = self._newest is None, message.header
-        if is_first:
+        if is_first and self._remaining:
             self._init_target()
+        elif is_first:
+            self._start = time.monotonic()
 
     def _init_target(self) -> None:
         """Request a target on the newest image; the ids count down to 0."""
@@ -185,13 +225,14 @@ class Listener:
         return float(np.median([float(values[key]) for values in active if key in values]))
 
 
-def measure_node(targets: int) -> Listener:
-    """Run a tracker node with n targets in its own process, and return its recorded output."""
+def measure_node(targets: int) -> tuple[Listener, ProcessLoad]:
+    """Run a tracker node with n targets in its own process; return its recorded output and load."""
     with tempfile.TemporaryDirectory() as scratch:
         tracker = TrackerProcess(Path(scratch) / 'node.log', [])
         try:
             with subscriber_node() as (node, executor):
-                listener = Listener(node, targets)
+                load = ProcessLoad(tracker.pid)
+                listener = Listener(node, targets, load.sample)
 
                 def check() -> None:
                     tracker.check()
@@ -199,28 +240,48 @@ def measure_node(targets: int) -> Listener:
                         raise BoxError(f'the node refused a box: {listener.refusal}')
 
                 spin_with_camera(executor, check)
-                if not listener.inference or not listener.diagnostics:
+                if not listener.latencies or not listener.diagnostics:
                     tracker.fail('the node tracked nothing')
-                return listener
+                return listener, load
+        finally:
+            tracker.stop()
+
+
+@contextmanager
+def active_node() -> Iterator[TrackerProcess]:
+    """Start a tracker node in its own process, and stop it at the end."""
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch) / 'node.log'
+        deadline = time.monotonic() + TIMEOUT
+        tracker = TrackerProcess(log, [])
+        try:
+            while 'waiting for images' not in log.read_text(errors='replace'):
+                tracker.check()
+                if time.monotonic() > deadline:
+                    tracker.fail(f'the node was not active within {TIMEOUT:.0f} s')
+                time.sleep(0.01)
+            yield tracker
         finally:
             tracker.stop()
 
 
 def measure_start() -> float:
     """Return the time from the start of the node's process until it is active, in seconds."""
-    with tempfile.TemporaryDirectory() as scratch:
-        log = Path(scratch) / 'node.log'
-        start = time.monotonic()
-        tracker = TrackerProcess(log, [])
-        try:
-            while 'waiting for images' not in log.read_text(errors='replace'):
-                tracker.check()
-                if time.monotonic() > start + TIMEOUT:
-                    tracker.fail(f'the node was not active within {TIMEOUT:.0f} s')
-                time.sleep(0.01)
-            return time.monotonic() - start
-        finally:
-            tracker.stop()
+    start = time.monotonic()
+    with active_node():
+        return time.monotonic() - start
+
+
+def report_idle_node() -> None:
+    """Measure a node that receives no images and print what it costs."""
+    with active_node() as tracker:
+        load = ProcessLoad(tracker.pid)
+        time.sleep(WARM_UP)
+        load.sample()
+        time.sleep(IDLE_TIME)
+        load.sample()
+    print('\nnode without images')
+    load.report()
 
 
 def report_node(targets: int, transport: float) -> None:
@@ -228,7 +289,7 @@ def report_node(targets: int, transport: float) -> None:
 
     `transport` is the median latency from publisher to subscriber in milliseconds.
     """
-    listener = measure_node(targets)
+    listener, load = measure_node(targets)
     print(f'\nnode, {targets} target(s), {len(listener.latencies)} images measured')
     counters = listener.diagnostics[-1]
     counts = {key: int(counters[f'images {key}']) for key in ('received', 'tracked', 'dropped')}
@@ -236,9 +297,11 @@ def report_node(targets: int, transport: float) -> None:
     _print_row('images lost in transport', str(COUNT - counts['received']))
     rate = listener.median_diagnostic('images tracked per second')
     _print_row('tracking rate', f'{rate:.1f} images/s')
-    _print_row('inference (last_ms of status)', *_statistics(listener.inference))
+    if listener.inference:
+        _print_row('inference (last_ms of status)', *_statistics(listener.inference))
     _print_row('publisher to detections', *_statistics(listener.latencies))
-    if targets > 1:  # slower than the camera: images wait for inference
+    load.report()
+    if targets != 1:  # with more, it may be slower than the camera: images wait for inference
         return
     inference, total = float(np.median(listener.inference)), float(np.median(listener.latencies))
     node = listener.median_diagnostic('latency median (ms)')
@@ -269,7 +332,8 @@ def main(arguments: Sequence[str]) -> None:
     lost = f'{COUNT - len(latencies)} images lost'
     _print_row('publisher to subscriber', *_statistics(latencies), lost)
     transport = float(np.median(latencies))
-    for targets in (1, 8):
+    report_idle_node()
+    for targets in (0, 1, 8):
         report_node(targets, transport)
 
 

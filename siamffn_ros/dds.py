@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import os
+from importlib import metadata
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 
+from siamffn_model.errors import DISTRIBUTION
+
+PROFILE = 'config/fastdds.xml'
 FAST_DDS_3 = 'FASTDDS_DEFAULT_PROFILES_FILE'
 FAST_DDS_2 = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 FAST_DDS_2_DISTROS = ('humble', 'iron', 'jazzy')
 
 
 def profile_path() -> Path:
-    """Return the path of the profile in the source tree, else in the installed package."""
-    source = Path(__file__).parents[1] / 'config' / 'fastdds.xml'
+    """Return the path of the profile in the source tree, or where pip or colcon installed it."""
+    source = Path(__file__).parents[1] / PROFILE
     if source.is_file():
         return source
-    return Path(get_package_share_directory('siamffn')) / 'config' / 'fastdds.xml'
+    try:
+        files = metadata.files(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        files = []
+    installed = [file for file in files if file.as_posix().endswith(f'share/siamffn/{PROFILE}')]
+    if installed:
+        return Path(str(installed[0].locate())).resolve()
+    return Path(get_package_share_directory('siamffn')) / PROFILE
 
 
 def profile_environment() -> dict[str, str]:

@@ -15,19 +15,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.networks.zoo import create_model, save_weights
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import WEIGHTS
 from siamffn_model.tracking import State, Track, load_model
 
 if 'PYTEST_XDIST_WORKER' in os.environ:  # one core for each process, and for what it starts
     os.environ['OMP_NUM_THREADS'] = '1'
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
 settings.register_profile('ci', derandomize=True, deadline=None)
@@ -69,9 +66,9 @@ def weights() -> Path:
 
 
 @pytest.fixture(scope='session')
-def model(weights: Path) -> Runtime:
-    """The default model with the packaged weights, on the CPU."""
-    return load_model('siamffn_lite0', weights, 'cpu')
+def model() -> Runtime:
+    """The default model, on the CPU."""
+    return load_model('siamffn_lite0', device='cpu')
 
 
 @pytest.fixture(scope='session')
@@ -154,6 +151,10 @@ def template_matcher() -> TemplateMatcher:
 @pytest.fixture(scope='session')
 def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weight file of siamffn_lite0 with random weights."""
+    import torch
+
+    from siamffn_model.networks.zoo import create_model, save_weights
+
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp('weights') / 'random.safetensors'
     save_weights(create_model('siamffn_lite0'), 'siamffn_lite0', path, {'data': 'none'})

@@ -12,13 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from siamffn_model.distributed import (
-    AnyDeviceSyncBatchNorm,
-    World,
-    convert_sync_batchnorm,
-    init_distributed,
-    restarted,
-)
+from siamffn_model.distributed import World, init_distributed, restarted
+from siamffn_model.training.sync_batch_norm import AnyDeviceSyncBatchNorm, convert_sync_batchnorm
 
 SIZE = 2
 PARTS = ((0, 3), (3, 8))  # unequal parts of eight feature maps for two processes
@@ -76,7 +71,7 @@ def test_collective_operations(tmp_path: Path) -> None:
 
 def test_single_process() -> None:
     with init_distributed('cpu') as world:
-        assert (world.rank, world.size, world.device.type, world.is_main) == (0, 1, 'cpu', True)
+        assert (world.rank, world.size, world.device_name, world.is_main) == (0, 1, 'cpu', True)
         assert world.all_reduce(torch.tensor([4])).tolist() == [4]
         assert world.broadcast(b'x') == b'x'
         world.barrier()

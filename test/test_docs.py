@@ -45,7 +45,6 @@ ROSDEP = {  # rosdep key of package.xml: distribution on PyPI
     'python3-numpy': 'numpy',
     'python3-opencv': 'opencv-python-headless',
     'python3-psutil': 'psutil',
-    'python3-pytorch-pip': 'torch',
     'python3-tqdm': 'tqdm',
 }
 
@@ -183,7 +182,7 @@ def test_rosdep_and_pip_install_all_dependencies(page: str) -> None:
     else:
         import tomli as tomllib
     project = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))['project']
-    (line,) = (line for line in code_lines(ROOT / page) if line.startswith('pip install torch'))
+    (line,) = (line for line in code_lines(ROOT / page) if line.startswith('pip install openvino'))
     by_pip = {re.split(r'[<>=]', word)[0] for word in shlex.split(line)[2:]}
     tree = ElementTree.parse(ROOT / 'package.xml')
     by_rosdep = {
@@ -193,6 +192,9 @@ def test_rosdep_and_pip_install_all_dependencies(page: str) -> None:
     }
     assert set(project['dependencies']) <= by_pip | by_rosdep
     assert by_pip <= {*project['dependencies'], 'openvino'}
+    (comment,) = re.findall(r'<!--(.*?)-->', (ROOT / 'package.xml').read_text(), re.DOTALL)
+    without_key = set(re.split(r',? and | or |, ', ' '.join(comment.rpartition(':')[2].split())))
+    assert without_key == {*project['dependencies'], 'openvino', 'onnxruntime'} - by_rosdep
 
 
 @pytest.fixture

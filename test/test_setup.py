@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from importlib import metadata, util
 from pathlib import Path
 from types import ModuleType
@@ -48,9 +47,9 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(
-    checkout: Path, *tools: str, python: str | None = None
+    checkout: Path, *tools: str, target: str = 'setup', python: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `make setup` with a PATH that contains only these tools."""
+    """Run `make setup` or `make setup-demo` with a PATH that contains only these tools."""
     folder = checkout / 'tools'
     folder.mkdir()
     for tool in tools:
@@ -59,15 +58,16 @@ def make(
         (folder / tool).symlink_to(path)
     make = shutil.which('make')
     assert make is not None
-    command = [make, 'setup', f'PYTHON={python or sys._base_executable}', 'SHELL=/bin/sh']
+    command = [make, target, f'PYTHON={python or sys._base_executable}', 'SHELL=/bin/sh']
     environment = {'PATH': str(folder), 'HOME': str(checkout)}
     return subprocess.run(
         command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=60
     )
 
 
-def test_missing_tools_are_named_with_their_packages(checkout: Path) -> None:
-    result = make(checkout, 'gcc', 'make')
+@pytest.mark.parametrize('target', ['setup', 'setup-demo'])
+def test_missing_tools_are_named_with_their_packages(checkout: Path, target: str) -> None:
+    result = make(checkout, 'gcc', 'make', target=target)
     assert result.returncode != 0
     assert 'this machine lacks cmake, g++.' in result.stderr
     assert 'sudo apt-get install cmake g++' in result.stderr
@@ -124,6 +124,26 @@ def test_stages_run_once_and_resume_after_an_interruption(
         setup.run_stages(stages('b', interrupted), tmp_path)
     setup.run_stages(stages('a', lambda: done.append('second')), tmp_path)
     assert done == ['first', 'second', 'second']
+
+
+@pytest.mark.parametrize(
+    ('target', 'development'), [('setup', True), ('setup-demo', False), ('test', True)]
+)
+def test_only_the_demo_does_without_the_packages_of_the_tests(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, target: str, development: bool
+) -> None:
+    printed = subprocess.run(
+        ['make', '--dry-run', target], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    (line,) = (line for line in printed.splitlines() if 'scripts/setup.py' in line)
+    stages: list[str] = []
+    monkeypatch.setattr(setup.sys, 'argv', line.split()[1:])
+    monkeypatch.setattr(
+        setup, 'run_stages', lambda given, _state: stages.extend(stage.name for stage in given)
+    )
+    setup.main()
+    assert ('development' in stages) == development
+    assert stages[:3] == ['venv', 'packages', 'interfaces']
 
 
 def test_hash_depends_on_content_and_names(
@@ -241,47 +261,10 @@ def test_package_xml_names_the_ros_packages_that_are_used() -> None:
     used = {name for name in imported_packages('siamffn_ros', 'launch') if ros.fullmatch(name)}
     assert 'rclpy' in used
     assert used - dependencies('depend', 'exec_depend') == set()
+    declared = {name for name in dependencies('exec_depend') if ros.fullmatch(name)}
+    assert declared - used == set()
     in_tests = {name for name in imported_packages('test/ros') if ros.fullmatch(name)}
     assert in_tests - dependencies('depend', 'exec_depend', 'test_depend') == set()
     cmake = (ROOT / 'CMakeLists.txt').read_text()
     found = set(re.findall(r'find_package\((\w+)', cmake)) - {'Python3'}
     assert found - dependencies('depend', 'buildtool_depend', 'test_depend') == set()
-
-
-@pytest.mark.slow
-def test_the_source_distribution_can_be_built_and_installed(tmp_path: Path) -> None:
-    """Without network access: the sdist, from it a wheel, and from that an installed package."""
-    source, dist, installed = (tmp_path / name for name in ('source', 'dist', 'installed'))
-    ignored = shutil.ignore_patterns('__pycache__')
-    source.mkdir()
-    for path in ROOT.iterdir():
-        if path.is_file():
-            shutil.copy(path, source)
-    for name in ('siamffn_model', 'siamffn_ros'):
-        shutil.copytree(ROOT / name, source / name, ignore=ignored)
-
-    def run(*command: str | Path, cwd: Path = tmp_path) -> str:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    pip = sys.executable, '-m', 'pip', '--isolated'
-    offline = '--no-index', '--no-deps'
-    run(sys.executable, 'setup.py', '-q', 'sdist', '-d', dist, cwd=source)
-    (archive,) = dist.iterdir()
-    run(*pip, 'wheel', '-q', '--no-build-isolation', *offline, '-w', dist, archive)
-    (wheel,) = dist.glob('*.whl')
-    run(*pip, 'install', '-q', '--no-compile', '--target', installed, *offline, wheel)
-    with zipfile.ZipFile(wheel) as files:
-        own = {name for name in files.namelist() if name.startswith('siamffn_')}
-    packaged = {path.relative_to(ROOT).as_posix() for path in ROOT.glob('siamffn_*/**/*.*')}
-    packaged = {name for name in packaged if '__pycache__' not in name and 'egg-info' not in name}
-    assert packaged == {name for name in own if 'dist-info' not in name}
-    (distribution,) = metadata.distributions(path=[str(installed)])
-    assert distribution.metadata['Version'] == siamffn_model.__version__
-    assert distribution.metadata['Author'] == 'SiamFFN maintainers'
-    assert distribution.metadata['Project-URL']
-    assert (ROOT / 'README.md').read_text() in distribution.read_text('METADATA')
-    where = 'import siamffn_model, siamffn_model.cli.main; print(siamffn_model.__file__)'
-    program = f'import sys; sys.path.insert(0, {str(installed)!r}); {where}'
-    assert run(sys.executable, '-c', program).startswith(str(installed))

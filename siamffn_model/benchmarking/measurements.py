@@ -6,8 +6,9 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from siamffn_model.benchmarking.hardware import Hardware, measure_hardware
 from siamffn_model.benchmarking.speed import (
     BASELINE_MODEL,
     BASELINE_RUNTIME,
@@ -17,8 +18,11 @@ from siamffn_model.benchmarking.speed import (
     measure_image_sizes,
     measure_target_counts,
 )
-from siamffn_model.benchmarking.stages import Stages, profile_stages
-from siamffn_model.runtimes.devices import choose_device
+from siamffn_model.runtimes.selection import choose_runtime
+
+if TYPE_CHECKING:  # the bounds and the stages need PyTorch, the rest does not
+    from siamffn_model.benchmarking.hardware import Hardware
+    from siamffn_model.benchmarking.stages import Stages
 
 PROFILED_TARGETS = (1, 16)
 # The fractions of the time limit after which the parts end.
@@ -33,7 +37,7 @@ class Measurements:
         trackers: all trackers in turns.
         targets: models with more and more targets; on a CPU the first model only.
         sizes: the first model in images of each size, 'WxH'.
-        hardware: the bounds of the device.
+        hardware: the bounds of the device; None without PyTorch.
         stages: the stages of an update on a GPU.
     """
 
@@ -65,20 +69,25 @@ def measure(
     """
     start = time.perf_counter()
     end = start + seconds
-    device = choose_device(models[0].device)
+    device, _ = choose_runtime(models[0].device, models[0].runtime)
     part_end = TRACKERS_END if scaling else 1.0
     results = Measurements(compare([*models, *others], targets, start + part_end * seconds))
     yield results
     if not scaling:
         return
-    results.hardware = measure_hardware(device)
+    if find_spec('torch'):
+        from siamffn_model.benchmarking.hardware import measure_hardware
+
+        results.hardware = measure_hardware(device)
     baseline = [config for config in others if config.model == BASELINE_MODEL]
     scaled = models[:1] if device == 'cpu' else [*models, *baseline]
     results.targets = measure_target_counts(scaled, start + TARGETS_END * seconds)
     yield results
     results.sizes = measure_image_sizes(models[0], start + SIZES_END * seconds)
     yield results
-    if device != 'cpu':
+    if device != 'cpu' and find_spec('torch'):
+        from siamffn_model.benchmarking.stages import profile_stages
+
         for config in models:
             for count in PROFILED_TARGETS:
                 if time.perf_counter() < end:

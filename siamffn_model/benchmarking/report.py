@@ -11,13 +11,11 @@ from dataclasses import asdict
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
 from siamffn_model.atomic_io import write_text
-from siamffn_model.benchmarking.complexity import count_complexity
-from siamffn_model.benchmarking.hardware import Hardware
 from siamffn_model.benchmarking.measurements import Measurements
 from siamffn_model.benchmarking.speed import (
     BASELINE_MODEL,
@@ -26,6 +24,9 @@ from siamffn_model.benchmarking.speed import (
     SpeedResult,
 )
 from siamffn_model.errors import DataError
+
+if TYPE_CHECKING:  # it needs PyTorch
+    from siamffn_model.benchmarking.hardware import Hardware
 
 PACKAGES = ('torch', 'openvino', 'onnxruntime', 'opencv-python-headless', 'numpy')
 
@@ -122,6 +123,8 @@ def hardware_shares(result: SpeedResult, hardware: Hardware) -> tuple[float, flo
     A share of 1 means that the device can do no more. The bytes are those of convolutions in half
     precision: the weights once for an update of all targets, inputs and outputs for each target.
     """
+    from siamffn_model.benchmarking.complexity import count_complexity
+
     counts = count_complexity(result.name.partition(',')[0])
     flops = 2 * counts.macs * result.updates_per_second
     updates = result.updates_per_second / result.targets

@@ -11,7 +11,9 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import chain, cycle
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,10 +21,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
+from siamffn_model.errors import missing_package
 from siamffn_model.imaging.crop import SEARCH_SIZE, View, context_side, mean_colour, search_side
 from siamffn_model.runtimes.devices import reserved_gpu_memory, resident_memory
 from siamffn_model.runtimes.runtime import Runtime
-from siamffn_model.runtimes.selection import load_model, prepare, weight_file
+from siamffn_model.runtimes.selection import (
+    check_weights,
+    choose_runtime,
+    load_model,
+    prepare,
+    weight_file,
+)
 from siamffn_model.tracking import Tracker, TrackerProtocol, TrackerSettings, update_all
 from siamffn_model.tracking.opencv import OPENCV_PREFIX, parse_tracker
 
@@ -69,16 +78,35 @@ class TrackerConfig:
         model: name of a model, or of an OpenCV tracker as in `parse_tracker`.
         runtime: as in `load_model`; unused for OpenCV.
         device: as in `load_model`; unused for OpenCV.
+        weights: as in `load_model`; unused for OpenCV.
     """
 
     model: str
     runtime: str = ''
     device: str = 'auto'
+    weights: Path | None = None
+
+    def check(self) -> None:
+        """Raise `SiamFFNError` if a package, a device or a file that the tracker needs is missing.
+
+        This includes `DependencyError` for a model with random weights without PyTorch.
+        """
+        if self.model.startswith(OPENCV_PREFIX):
+            parse_tracker(self.model)
+            return
+        choose_runtime(self.device, self.runtime)
+        if self._has_weights():
+            check_weights(self.model, self.weights)
+        elif not find_spec('torch'):
+            raise missing_package('torch', f'{self.model}, with random weights,', 'torch')
+
+    def _has_weights(self) -> bool:
+        return self.weights is not None or weight_file(self.model).is_file()
 
     def load(self) -> Runtime:
-        """Load the model; its weights are random if the package contains none."""
-        if weight_file(self.model).is_file():
-            return load_model(self.model, None, self.device, self.runtime)
+        """Load the model; its weights are random if there are none."""
+        if self._has_weights():
+            return load_model(self.model, self.weights, self.device, self.runtime)
         from siamffn_model.networks.zoo import create_model
 
         return prepare(create_model(self.model), self.device, self.runtime)

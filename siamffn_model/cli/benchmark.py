@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from siamffn_model.cli.options import MODEL_NAMES, device_option
+from siamffn_model.cli.options import device_option, require_extra
 from siamffn_model.errors import DependencyError
+from siamffn_model.networks.names import MODEL_NAMES
+
+if TYPE_CHECKING:  # imported by the commands, to keep the start of the others fast
+    from siamffn_model.benchmarking.speed import TrackerConfig
 
 
 @click.command()
@@ -37,6 +42,12 @@ from siamffn_model.errors import DependencyError
 @click.option(
     '--nano', metavar='DIR', help="Also measure OpenCV's NanoTrack, with the models in DIR."
 )
+@click.option(
+    '--nanotrack',
+    metavar='DIR',
+    type=click.Path(path_type=Path),
+    help='Also measure NanoTrackV3 in our tracker and in the same runtimes, with its files in DIR.',
+)
 @click.option('--json', 'as_json', is_flag=True, help='Print JSON instead of tables.')
 @click.option(
     '--report',
@@ -59,39 +70,40 @@ def benchmark(
     device: str,
     targets: int,
     nano: str | None,
+    nanotrack: Path | None,
     as_json: bool,
     report_file: Path | None,
     seconds: float,
 ) -> None:
     """Measure the time of an update by stages, with SiamBAN and OpenCV's trackers as baselines.
 
+    Trackers whose packages are not installed are left out.
+
     All trackers run in turns, so that their ratios are valid on a busy machine too. An update
     starts with an image in memory and ends with the boxes. Runtimes: eager is PyTorch with the
     network as trained; torch is PyTorch optimised for inference (on a GPU with CUDA graphs in half
-    precision); openvino-f32 is OpenVINO in single precision; openvino uses the precision that is
-    fastest on this CPU.
+    precision); onnx is ONNX Runtime; openvino-f32 is OpenVINO in single precision; openvino uses
+    the precision that is fastest on this CPU.
     """
     from siamffn_model.atomic_io import write_text
     from siamffn_model.benchmarking import report
     from siamffn_model.benchmarking.measurements import baseline_config, measure
     from siamffn_model.benchmarking.speed import TrackerConfig
-    from siamffn_model.tracking.opencv import OPENCV_PREFIX, OPENCV_TRACKERS, parse_tracker
+    from siamffn_model.runtimes.nanotrack import MODEL as NANOTRACK
+    from siamffn_model.runtimes.selection import FORMAT_RUNTIMES
+    from siamffn_model.tracking.opencv import OPENCV_PREFIX, OPENCV_TRACKERS
 
-    configs = [TrackerConfig(m, r, device) for m in models for r in runtimes]
-    names = [name for name in OPENCV_TRACKERS if name != 'nano'] + (
-        [f'nano={nano}'] if nano else []
-    )
-    others = []
-    for name in names:
-        try:
-            parse_tracker(f'{OPENCV_PREFIX}{name}')
-        except DependencyError as error:
-            click.echo(f'not measured: {error}', err=True)
-        else:
-            others.append(TrackerConfig(f'{OPENCV_PREFIX}{name}'))
-    parts = measure(
-        configs, [baseline_config(device), *others], targets, bool(report_file), seconds
-    )
+    configs = _available([TrackerConfig(m, r, device) for m in models for r in runtimes])
+    others = [baseline_config(device)]
+    if nanotrack:
+        usable = [r for r in runtimes if r in ('auto', *FORMAT_RUNTIMES['onnx'])]
+        others += [TrackerConfig(NANOTRACK, r, device, nanotrack) for r in usable]
+    names = [name for name in OPENCV_TRACKERS if name != 'nano']
+    names += [f'nano={nano}'] if nano else []
+    others += [TrackerConfig(f'{OPENCV_PREFIX}{name}') for name in names]
+    if not configs:
+        raise DependencyError('none of the models can be measured: see the messages above')
+    parts = measure(configs, _available(others), targets, bool(report_file), seconds)
     for results in parts:
         if report_file and report_file.suffix == '.json':
             write_text(report_file, json.dumps(report.as_dict(results), indent=2))
@@ -106,6 +118,19 @@ def benchmark(
         click.echo(f'see {report_file}')
 
 
+def _available(configs: list[TrackerConfig]) -> list[TrackerConfig]:
+    """Return the trackers whose packages and devices are available; report the others."""
+    available = []
+    for config in configs:
+        try:
+            config.check()
+        except DependencyError as error:
+            click.echo(f'not measured: {error}', err=True)
+        else:
+            available.append(config)
+    return available
+
+
 @click.command()
 @click.argument('models', metavar='[MODEL]...', nargs=-1)
 @click.option('--device', default='auto', show_default=True, help='Device for the speed.')
@@ -118,14 +143,15 @@ def complexity(models: tuple[str, ...], device: str, as_json: bool) -> None:
     """
     from tqdm import tqdm
 
-    from siamffn_model.benchmarking.complexity import (
-        count_complexity,
-        summarise,
-        table_header,
-        table_row,
-    )
+    with require_extra('torch', 'counting operations'):
+        from siamffn_model.benchmarking.complexity import (
+            count_complexity,
+            summarise,
+            table_header,
+            table_row,
+        )
+        from siamffn_model.networks import zoo
     from siamffn_model.benchmarking.speed import frames_per_second
-    from siamffn_model.networks import zoo
     from siamffn_model.runtimes.devices import choose_device
     from siamffn_model.runtimes.selection import prepare
 

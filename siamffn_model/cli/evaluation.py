@@ -125,7 +125,7 @@ def evaluate(
         trackers = [opencv_tracker(text) for text in baselines]
         if not baselines or given & {'model', 'weights', 'runtime', 'overrides'}:
             chosen = siamffn_tracker(
-                model, weights, str(world.device), runtime, TrackerSettings(**overrides)
+                model, weights, world.device_name, runtime, TrackerSettings(**overrides)
             )
             trackers.append(chosen)
         sequences = _read(benchmark, data, True, starts)
@@ -316,25 +316,33 @@ def calibrate(
     """
     _reject_test_set(benchmark, allow_test_set)
     from siamffn_model.evaluation import calibration
-    from siamffn_model.networks.siamese import SiamFFN
-    from siamffn_model.networks.zoo import create_model, load_weights, read_card, save_weights
+    from siamffn_model.runtimes.conversion import require_torch
     from siamffn_model.runtimes.selection import weight_file
     from siamffn_model.tracking import Tracker, TrackerSettings, load_model
 
+    path = weight_file(model, weights)
+    if out:
+        require_torch(model, path)
     tracker = Tracker(load_model(model, weights, device, runtime), TrackerSettings(**overrides))
     observed = calibration.observe(tracker, benchmark.read(data, True))
     click.echo(calibration.report(observed))
-    if out is None:
-        return
+    if out:
+        scale, shift = calibration.fit(observed)
+        _rescale_scores(model, path, scale, shift, out)
+        click.echo(f'log odds * {scale:.3f} + {shift:.3f}: see {out}')
+
+
+def _rescale_scores(model: str, path: Path, scale: float, shift: float, out: Path) -> None:
+    """Write the weights in `path` with other scores to `out`."""
+    from siamffn_model.networks.siamese import SiamFFN
+    from siamffn_model.networks.zoo import create_model, load_weights, read_card, save_weights
+
     network = create_model(model)
     if not isinstance(network, SiamFFN):
         raise ConfigError(
             f'the scores of {model} cannot be calibrated: choose a SiamFFN model, or omit --out'
         )
-    scale, shift = calibration.fit(observed)
-    path = weight_file(model, weights)
     load_weights(network, model, path)
     network.rescale_scores(scale, shift)
     card = {**read_card(path), 'calibration': {'scale': scale, 'shift': shift}}
     save_weights(network, model, out, card)
-    click.echo(f'log odds * {scale:.3f} + {shift:.3f}: see {out}')

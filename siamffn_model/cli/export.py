@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from siamffn_model.cli.options import model_option
+from siamffn_model.cli.options import model_option, require_extra
 from siamffn_model.errors import ConfigError
 from siamffn_model.runtimes.exported import FORMATS
 
@@ -63,9 +63,10 @@ def export(
 
     Pass the exported folder to --weights of other commands. See docs/export.md.
     """
+    with require_extra('export', 'export'):
+        from siamffn_model.export.export_model import export_model
+        from siamffn_model.export.parity import change_in_success, difference
     from siamffn_model.datasets.sequences import read_sequences
-    from siamffn_model.export.export_model import export_model
-    from siamffn_model.export.parity import change_in_success, difference
     from siamffn_model.runtimes.selection import load_model
 
     if int8 != (calibration is not None):

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from siamffn_model.errors import BoxError, ConfigError, DependencyError
+from siamffn_model.errors import BoxError, ConfigError, missing_package
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.networks.names import MODEL_NAMES
 
 
 def parse_box(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Box | None:
@@ -37,19 +38,6 @@ def init_option(omitted: str) -> Callable[..., Any]:
         f'{omitted}.',
     )
 
-
-# The names in `networks.zoo.MODELS`, whose import takes seconds that --help does not have.
-MODEL_NAMES = (
-    'siamffn_lite0',
-    'siamffn_lite0_s16',
-    'siamban_lite0',
-    'siamffn_r50',
-    'siamffn_r50_1x1',
-    'siamban_r50',
-    'siamrpnpp_r50',
-    'siamrpn_alex',
-    'siamfc_alex',
-)
 
 device_option = click.option(
     '--device',
@@ -149,9 +137,7 @@ def require_extra(name: str, purpose: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if str(error.name).startswith('siamffn'):
+        package = str(error.name).partition('.')[0]
+        if package.startswith('siamffn'):
             raise
-        raise DependencyError(
-            f'{error.name} is not installed: {purpose} needs the extra [{name}]; run '
-            f"`pip install -e '.[{name}]'` in the source folder"
-        ) from None
+        raise missing_package(package, purpose, name) from None

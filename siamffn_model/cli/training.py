@@ -71,7 +71,8 @@ def _recipe_options(command: Callable[..., None]) -> Callable[..., None]:
             required=True,
             metavar='FILE',
             type=click.Path(path_type=Path),
-            help='Training recipe: one of config/train/*.yaml, or your own.',
+            help='Training recipe: one of config/train/*.yaml, which pip installs in '
+            'share/siamffn, or your own.',
         ),
     ):
         command = option(command)

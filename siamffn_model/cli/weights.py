@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from siamffn_model.cli.options import require_extra
+
 
 @click.group()
 def weights() -> None:
@@ -24,7 +26,8 @@ def import_imagenet(archive: Path | None) -> None:
     Needs the internet, or --archive, only once: the converted weights are kept in the user's cache
     folder.
     """
-    from siamffn_model.checkpoints.keras_resnet50 import import_resnet50
+    with require_extra('train', 'the import'):
+        from siamffn_model.checkpoints.keras_resnet50 import import_resnet50
 
     click.echo(f'see {import_resnet50(archive)}')
 
@@ -43,7 +46,8 @@ def import_nanotrack(folder: Path, out: Path) -> None:
 
     Only machines without the package onnx need it: --teacher also takes DIR.
     """
-    from siamffn_model.training.teacher import import_teacher
+    with require_extra('export', 'the import'):
+        from siamffn_model.training.teacher import import_teacher
 
     import_teacher(folder, out)
     click.echo(f'see {out}: `siamffn train --teacher {out} ...`')
@@ -58,8 +62,9 @@ def import_nanotrack(folder: Path, out: Path) -> None:
 )
 def import_pysot(file: Path, out: Path | None) -> None:
     """Convert a checkpoint of pysot (SiamRPN++) or SiamBAN to a weight file of this package."""
-    from siamffn_model.checkpoints.pysot import read_checkpoint
-    from siamffn_model.networks.zoo import import_weights
+    with require_extra('torch', 'the import'):
+        from siamffn_model.checkpoints.pysot import read_checkpoint
+        from siamffn_model.networks.zoo import import_weights
 
     name, state = read_checkpoint(file)
     out = out or Path(f'{name}.safetensors')

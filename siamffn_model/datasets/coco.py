@@ -21,7 +21,7 @@ from siamffn_model.datasets.training_set import (
     has_area,
     list_files,
 )
-from siamffn_model.errors import DataError, DependencyError
+from siamffn_model.errors import DataError, missing_package
 from siamffn_model.imaging.geometry import Box
 
 ANNOTATIONS, IMAGES = 'annotations/instances_train2017.json', 'train2017'
@@ -46,9 +46,7 @@ def _read(folder: Path, unit: str) -> UnitAnnotations:
     try:
         from pycocotools.coco import COCO as CocoFile  # noqa: N811 (a class)
     except ModuleNotFoundError:
-        raise DependencyError(
-            'pycocotools, which reads COCO, is not installed: pip install pycocotools'
-        ) from None
+        raise missing_package('pycocotools', 'reading COCO', 'train') from None
     files = list_files(folder / IMAGES)
     try:
         with redirect_stdout(io.StringIO()):

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from siamffn_model.runtimes.cache import fingerprint
+from siamffn_model.runtimes.exported import fingerprint
 from siamffn_model.runtimes.selection import check_weights, choose_runtime, load_model, weight_file
 from siamffn_model.tracking import Tracker, TrackerProtocol, TrackerSettings
 from siamffn_model.tracking.opencv import OPENCV_PREFIX, parse_tracker
@@ -32,22 +32,21 @@ def siamffn_tracker(
     model: str, weights: Path | None, device: str, runtime: str, settings: TrackerSettings
 ) -> TrackerSpec:
     """Return the specification of a SiamFFN tracker; raises the errors of `load_model` at once."""
-    path = weight_file(model, weights)
-    check_weights(model, path)
+    check_weights(model, weights)
     resolved_device, resolved_runtime = choose_runtime(device, runtime)
     identity = {
         'model': model,
-        'weights': fingerprint(path),
+        'weights': fingerprint(weight_file(model, weights)),
         'device': resolved_device.partition(':')[0],
         'runtime': resolved_runtime,
         **{name: str(value) for name, value in asdict(settings).items()},
     }
-    make = partial(_make_tracker, model, path, device, runtime, settings)
+    make = partial(_make_tracker, model, weights, device, runtime, settings)
     return TrackerSpec(model, make, identity)
 
 
 def _make_tracker(
-    model: str, weights: Path, device: str, runtime: str, settings: TrackerSettings
+    model: str, weights: Path | None, device: str, runtime: str, settings: TrackerSettings
 ) -> Tracker:
     return Tracker(load_model(model, weights, device, runtime), settings)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 from tqdm import tqdm
 
-from siamffn_model.errors import ConfigError, DataError, DependencyError
+from siamffn_model.errors import ConfigError, DataError, missing_package
 from siamffn_model.tracking.settings import TrackerSettings
 
 if TYPE_CHECKING:
@@ -91,10 +91,7 @@ def _silence_optuna() -> None:
     try:
         import optuna
     except ImportError as error:
-        raise DependencyError(
-            f'{error.name} is not installed: tuning needs the extra [eval], which '
-            "`pip install -e '.[eval]'` brings in the folder of the sources"
-        ) from error
+        raise missing_package(str(error.name), 'tuning', 'eval') from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 

@@ -12,7 +12,6 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import cv2
-import torch
 from tqdm import tqdm
 
 from siamffn_model.errors import ProcessError, SiamFFNError
@@ -73,7 +72,7 @@ def _init_worker(frames: Any, next_index: Any, workers: int) -> None:
         cores = sorted(os.sched_getaffinity(0))
         own_cores = cores[index::workers] or cores
         os.sched_setaffinity(0, own_cores)  # OpenVINO uses all cores of the affinity mask
-        torch.set_num_threads(len(own_cores))
+        os.environ['OMP_NUM_THREADS'] = str(len(own_cores))  # for PyTorch, if it is imported
         cv2.setNumThreads(len(own_cores))
     _worker.update(trackers={}, frames=frames)
 

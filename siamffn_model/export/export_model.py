@@ -7,15 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from siamffn_model.datasets.sequences import Sequence
-from siamffn_model.errors import ConfigError, DataError, DependencyError, WeightsError
+from siamffn_model.errors import ConfigError, DataError, WeightsError, missing_package
 from siamffn_model.export import torchscript
 from siamffn_model.export.crop_pairs import sequence_pairs
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.runtimes.conversion import convert, format_module, read_model
-from siamffn_model.runtimes.exported import Manifest, write_exported
+from siamffn_model.runtimes.exported import Manifest, fingerprint, write_exported
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import (
-    FORMAT_RUNTIMES,
     choose_runtime,
     load_model,
     weight_file,
@@ -49,27 +48,29 @@ def export_model(
     if path.is_dir():
         raise WeightsError(f'{path} is a folder: give the .safetensors file to export')
     if format_name != 'torchscript':
-        choose_runtime('cpu', FORMAT_RUNTIMES[format_name][0])
+        choose_runtime('cpu', format_name)
     if calibration:
         _check_int8(format_name)
     model = read_model(name, path)
     if format_name == 'torchscript':
-        return _export_torchscript(name, model, out)
+        return _export_torchscript(name, path, model, out)
     modules = convert(model, format_name)
     if calibration:
         os.environ['NNCF_CI'] = 'yes'  # disables the telemetry of nncf
         from siamffn_model.export.quantisation import quantise
 
         modules = quantise(modules, list(sequence_pairs(calibration, CALIBRATION_FRAMES)))
-    manifest = Manifest(name, format_name, modules.score_map, 'int8' if calibration else 'f32')
+    precision = 'int8' if calibration else 'f32'
+    manifest = Manifest(name, format_name, modules.score_map, precision, weights=fingerprint(path))
     with write_exported(out, manifest) as partial:
         format_module(format_name).save_modules(modules, partial)
-    return load_model(name, out, 'cpu')
+    return load_model(name, out, 'cpu', format_name)
 
 
-def _export_torchscript(name: str, model: Siamese, out: Path) -> Runtime:
+def _export_torchscript(name: str, path: Path, model: Siamese, out: Path) -> Runtime:
     modules = torchscript.convert(model)
-    with write_exported(out, Manifest(name, 'torchscript', modules.score_map)) as partial:
+    manifest = Manifest(name, 'torchscript', modules.score_map, weights=fingerprint(path))
+    with write_exported(out, manifest) as partial:
         torchscript.save(modules, partial)
     return torchscript.create_runtime(modules)
 
@@ -80,7 +81,4 @@ def _check_int8(format_name: str) -> None:
             f'int8 is for the format openvino only, not for {format_name}: omit --int8'
         )
     if not find_spec('nncf'):
-        raise DependencyError(
-            'nncf is not installed: int8 needs the extra [export]; run '
-            "`pip install -e '.[export]'` in the source folder"
-        )
+        raise missing_package('nncf', 'int8', 'export')

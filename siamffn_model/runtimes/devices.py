@@ -6,6 +6,7 @@ import ctypes
 import re
 import sys
 from functools import cache
+from importlib.util import find_spec
 
 from siamffn_model.errors import ConfigError, DependencyError
 
@@ -27,7 +28,7 @@ def cuda_device_count() -> int:
     PyTorch is imported only if the driver is installed, because its import takes longer than the
     rest of the start of the node.
     """
-    if not has_driver():
+    if not has_driver() or not find_spec('torch'):
         return 0
     import torch
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,9 @@ class Manifest:
         score_map: layout of the model's candidates.
         precision: precision of the weights: 'f32' or 'int8'.
         version: version of this package that wrote the folder.
+        weights: SHA-256 of the weight file that was converted.
+        checksums: SHA-256 of the files in the folder by name; those that are not named are not
+            checked.
     """
 
     model: str
@@ -35,6 +39,8 @@ class Manifest:
     score_map: ScoreMap
     precision: str = 'f32'
     version: str = __version__
+    weights: str = ''
+    checksums: dict[str, str] = field(default_factory=dict)
 
 
 class ExportedModules(NamedTuple):
@@ -47,6 +53,14 @@ class ExportedModules(NamedTuple):
     search: Any
     score_map: ScoreMap
 
+    def check_candidates(self, count: int) -> None:
+        """Raise `WeightsError` unless the search module has as many candidates as described."""
+        if count != self.score_map.candidates:
+            raise WeightsError(
+                f'the search module has {count} candidates, but {MANIFEST} describes '
+                f'{self.score_map.candidates}: export the model again'
+            )
+
 
 @contextmanager
 def write_exported(folder: Path, manifest: Manifest) -> Iterator[Path]:
@@ -56,17 +70,33 @@ def write_exported(folder: Path, manifest: Manifest) -> Iterator[Path]:
     """
     with atomic_write_folder(folder) as partial:
         yield partial
-        (partial / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2), encoding='utf-8')
+        checksums = {path.name: fingerprint(path) for path in sorted(partial.iterdir())}
+        content = json.dumps(asdict(replace(manifest, checksums=checksums)), indent=2)
+        (partial / MANIFEST).write_text(content, encoding='utf-8')
+
+
+def fingerprint(*paths: Path) -> str:
+    """Return the SHA-256 of the content of files and of all files in folders, in this order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.is_file():
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an exported model; raise `WeightsError` if it is missing or damaged."""
+    """Read the manifest of an exported model, and check its files.
+
+    Raises `WeightsError` if one of them is missing or damaged.
+    """
     try:
-        values: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
+        values = dict(json.loads((folder / MANIFEST).read_text(encoding='utf-8')))
+        values['checksums'] = dict(values.get('checksums', {}))
         layout = values.pop('score_map')
         anchors = tuple((w, h) for w, h in layout['anchors'])
-        stride = layout.get('stride', 8)  # folders of earlier versions do not name it
-        score_map = ScoreMap(layout['side'], anchors, layout['sized'], stride)
+        stride = int(layout.get('stride', 8))  # folders of earlier versions do not name it
+        score_map = ScoreMap(int(layout['side']), anchors, bool(layout['sized']), stride)
         manifest = Manifest(score_map=score_map, **values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
@@ -78,4 +108,10 @@ def read_manifest(folder: Path) -> Manifest:
             f'{folder} has the format {manifest.format!r}, which this version does not support: '
             'export the model again'
         )
+    for name, checksum in manifest.checksums.items():
+        if not (folder / name).is_file() or fingerprint(folder / name) != checksum:
+            raise WeightsError(
+                f'{folder / name} is missing or damaged: copy or install it again, or export the '
+                'model again'
+            )
     return manifest

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from siamffn_model.errors import DependencyError, WeightsError
+from siamffn_model.errors import WeightsError, missing_package
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import ExportedModules
@@ -27,6 +27,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 MODEL = 'nanotrack'
 FILES = ('nanotrack_backbone.onnx', 'nanotrack_head.onnx')
+SOURCE = 'NanoTrack/models/nanotrackv3 of https://github.com/HonglinChu/SiamTrackers'
 SCORE_MAP = ScoreMap(15, stride=16)
 TEMPLATE, SEARCH = (1, 96, 8, 8), (1, 96, 16, 16)  # shapes of the features of the two crops
 
@@ -37,8 +38,7 @@ def check_files(folder: Path) -> None:
         if not (folder / name).is_file():
             raise WeightsError(
                 f'{folder / name}: no such file; the weights of the model {MODEL} are the folder '
-                f'of {" and ".join(FILES)}, which are in NanoTrack/models/nanotrackv3 of '
-                'https://github.com/HonglinChu/SiamTrackers'
+                f'of {" and ".join(FILES)}, which are in {SOURCE}'
             )
 
 
@@ -51,7 +51,7 @@ def read_modules(folder: Path) -> ExportedModules:
     """
     check_files(folder)
     if not find_spec('onnx'):
-        raise DependencyError(f'onnx is not installed: {MODEL} needs it, `pip install onnx`')
+        raise missing_package('onnx', f'the model {MODEL}', 'export')
     import onnx
 
     try:

@@ -1,18 +1,13 @@
-"""ONNX Runtime as the inference engine on CPUs and NVIDIA GPUs, and conversion to ONNX."""
+"""ONNX Runtime as the inference engine on CPUs and NVIDIA GPUs."""
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from ctypes.util import find_library
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -20,17 +15,10 @@ import onnxruntime
 from siamffn_model.atomic_io import cache_folder, evict_folders
 from siamffn_model.errors import DependencyError, WeightsError
 from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE, View
-from siamffn_model.networks.score_map import ScoreMap
-from siamffn_model.runtimes.devices import device_index, has_driver
+from siamffn_model.runtimes.devices import device_index
 from siamffn_model.runtimes.exported import ExportedModules
 from siamffn_model.runtimes.runtime import Floats, search_batches
 
-if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
-    from torch import Tensor, nn
-
-    from siamffn_model.networks.siamese import Siamese
-
-OPSET = 18  # the oldest that PyTorch's exporter writes; TensorRT 8.6 and later support it
 LOG_ERRORS = 3  # ONNX Runtime's severity level for errors
 MAX_ENGINES = 8  # cached TensorRT engines; a model has two
 
@@ -55,6 +43,7 @@ class ONNXRuntime:
         self._template, self._search = (
             _session(module, providers(device, available, module)) for module in modules[:2]
         )
+        modules.check_candidates(self._search.get_outputs()[0].shape[2])
         self._inputs = [value.name for value in self._search.get_inputs()]
         used = self._search.get_providers()[0]
         self.name = f'ONNX Runtime, {used.removesuffix("ExecutionProvider")}'
@@ -145,9 +134,8 @@ def _tensorrt_version() -> str:
 
 
 def fastest_device() -> str:
-    """Return 'cuda' if this ONNX Runtime supports CUDA and a driver is installed, else 'cpu'."""
-    available = onnxruntime.get_available_providers()
-    return 'cuda' if has_driver() and 'CUDAExecutionProvider' in available else 'cpu'
+    """Return 'cuda' if this ONNX Runtime supports CUDA, else 'cpu'."""
+    return 'cuda' if 'CUDAExecutionProvider' in onnxruntime.get_available_providers() else 'cpu'
 
 
 def _session(model: bytes, requested: list[Provider]) -> Any:
@@ -159,84 +147,3 @@ def _session(model: bytes, requested: list[Provider]) -> Any:
         raise WeightsError(
             f'ONNX Runtime cannot load the model ({error}); export it again'
         ) from None
-
-
-def save_modules(modules: ExportedModules, folder: Path) -> None:
-    """Write template.onnx and search.onnx."""
-    for name in ('template', 'search'):
-        (folder / f'{name}.onnx').write_bytes(getattr(modules, name))
-
-
-def read_modules(folder: Path, score_map: ScoreMap) -> ExportedModules:
-    """Read the files of `save_modules`; raise `WeightsError` if one is missing."""
-    try:
-        template, search = (
-            (folder / f'{name}.onnx').read_bytes() for name in ('template', 'search')
-        )
-    except OSError as error:
-        raise WeightsError(f'{folder} contains no ONNX model ({error}); export it again') from None
-    return ExportedModules(template, search, score_map)
-
-
-def convert_model(model: Siamese) -> ExportedModules:
-    """Convert a model in evaluation mode, with batch norm folded, to ONNX files in memory.
-
-    All shapes are constant. The template module maps `crop` to `template0`, `template1`, ...; the
-    search module maps `crop` and these tensors to `candidates`. Each correlation is one grouped
-    Conv whose kernel is a template tensor.
-
-    Raises `DependencyError` if a package that PyTorch's exporter needs is not installed.
-    """
-    for package in ('onnx', 'onnxscript'):
-        if not find_spec(package):
-            raise DependencyError(
-                f'{package} is not installed: PyTorch needs it to convert a model to ONNX, '
-                '`pip install onnx onnxscript`; or give a folder that `siamffn export` wrote'
-            )
-    from siamffn_model.networks.inference_modules import example_inputs, inference_modules
-
-    template, search = inference_modules(model)
-    template_inputs, search_inputs = example_inputs(model)
-    levels = [f'template{level}' for level in range(len(search_inputs) - 1)]
-    return ExportedModules(
-        _convert(template, template_inputs, ['crop'], levels),
-        _convert(search, search_inputs, ['crop', *levels], ['candidates']),
-        model.score_map,
-    )
-
-
-def _convert(
-    module: nn.Module,
-    inputs: tuple[Tensor, ...],
-    input_names: list[str],
-    output_names: list[str],
-) -> bytes:
-    import torch
-
-    with _without_exporter_warnings(), torch.no_grad():
-        program = torch.onnx.export(
-            module,
-            inputs,
-            input_names=input_names,
-            output_names=output_names,
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    content: bytes = program.model_proto.SerializeToString()
-    return content
-
-
-@contextmanager
-def _without_exporter_warnings() -> Iterator[None]:
-    """Suppress the exporter's warnings about optional packages and future changes."""
-    log = logging.getLogger('torch.onnx')
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', FutureWarning)
-            yield
-    finally:
-        log.setLevel(level)

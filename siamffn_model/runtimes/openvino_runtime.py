@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:  # PyTorch is needed to convert a model, not to run it
 class OpenVINORuntime:
     """A model in OpenVINO on the CPU.
 
-    Views are processed one at a time: batches are not faster on a CPU, and the result for a view
-    then does not depend on the other views.
+    A single view is searched by all cores together; of several, each core searches another one,
+    which is faster. Batches are not: the result for a view does not depend on the other views.
 
     Args:
         modules: the model. The template module always runs in single precision.
@@ -39,13 +40,17 @@ class OpenVINORuntime:
     def __init__(self, modules: ExportedModules, precision: str = '') -> None:
         self.score_map, self.device = modules.score_map, 'cpu'
         search = compile_model(modules.search, precision, PERFORMANCE_HINT='LATENCY')
-        self._requests = _Requests(compile_model(modules.template, 'f32'), search)
+        modules.check_candidates(search.output(0).shape[2])
+        cores = search.get_property('INFERENCE_NUM_THREADS')
+        per_core = {'NUM_STREAMS': cores, 'INFERENCE_NUM_THREADS': cores}
+        parallel = compile_model(modules.search, precision, **per_core) if cores > 1 else search
+        self._requests = _Requests(compile_model(modules.template, 'f32'), search, parallel, cores)
         used = search.get_property('INFERENCE_PRECISION_HINT').get_type_name()
         self.name = f'OpenVINO {used}'
 
     def warm_up(self) -> None:
-        """See `Runtime.warm_up`; views are processed one at a time."""
-        search_batches(self, [1])
+        """See `Runtime.warm_up`."""
+        search_batches(self, [1, len(self._requests.parallel)])
 
     def template(self, view: View) -> list[Any]:
         """See `Runtime.template`."""
@@ -61,17 +66,17 @@ class OpenVINORuntime:
     def search(self, views: Sequence[View], templates: Sequence[list[Any]]) -> Floats:
         """See `Runtime.search`."""
         candidates = np.empty((len(views), 5, self.score_map.candidates))
+        searches = list(zip(views, templates, candidates, strict=True))
         requests = self._requests
-        request = requests.search
-        crop = request.get_input_tensor(0).data
-        for index, (view, template) in enumerate(zip(views, templates, strict=True)):
-            crop[0] = view.crop(SEARCH_SIZE)
-            if template is not requests.bound_template:
-                for input_index, level in enumerate(template, 1):
-                    request.set_input_tensor(input_index, level)
-                requests.bound_template = template
-            request.infer()
-            candidates[index] = request.get_output_tensor(0).data[0]
+        parallel = len(searches) // requests.cores * requests.cores if requests.cores > 1 else 0
+        for search, request in zip(searches[:parallel], cycle(requests.parallel)):
+            request.finish()
+            request.start(*search)
+        for request in requests.parallel:
+            request.finish()
+        for search in searches[parallel:]:
+            requests.search.start(*search)
+            requests.search.finish()
         return candidates
 
 
@@ -79,12 +84,45 @@ class _Requests(threading.local):
     """The infer requests of each thread: threads share the models, not the requests.
 
     Attributes:
-        bound_template: template whose tensors are inputs of `search`.
+        template: computes a template.
+        search: searches a view with all cores.
+        parallel: search a view with one core each; twice as many as cores, so that no core waits
+            for the next crop.
+        cores: number of cores.
     """
 
-    def __init__(self, template: Any, search: Any) -> None:
-        self.template, self.search = template.create_infer_request(), search.create_infer_request()
-        self.bound_template: object = None
+    def __init__(self, template: Any, search: Any, parallel: Any, cores: int) -> None:
+        self.template, self.cores = template.create_infer_request(), cores
+        self.search = _SearchRequest(search)
+        self.parallel = [_SearchRequest(parallel) for _ in range(2 * cores)]
+
+
+class _SearchRequest:
+    """An infer request of a search module."""
+
+    def __init__(self, model: Any) -> None:
+        self._request = model.create_infer_request()
+        self._crop = self._request.get_input_tensor(0).data
+        self._template: object = None
+        self._candidates: Floats | None = None
+
+    def start(self, view: View, template: list[Any], candidates: Floats) -> None:
+        """Start to search a view; `finish` writes the result to `candidates` (5, N)."""
+        self._crop[0] = view.crop(SEARCH_SIZE)
+        if template is not self._template:
+            self._template = None  # in case that one of the levels is refused
+            for index, level in enumerate(template, 1):
+                self._request.set_input_tensor(index, level)
+            self._template = template
+        self._candidates = candidates
+        self._request.start_async()
+
+    def finish(self) -> None:
+        """Wait for the search, if one was started."""
+        if self._candidates is not None:
+            self._request.wait()
+            self._candidates[:] = self._request.get_output_tensor(0).data[0]
+            self._candidates = None
 
 
 @cache

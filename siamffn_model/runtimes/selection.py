@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamffn_model.errors import ConfigError, DependencyError, WeightsError
+from siamffn_model.errors import ConfigError, WeightsError, missing_package
 from siamffn_model.runtimes import nanotrack
 from siamffn_model.runtimes.cache import load_cached
-from siamffn_model.runtimes.conversion import convert, format_module, read_model
-from siamffn_model.runtimes.devices import choose_device, device_index
+from siamffn_model.runtimes.conversion import convert, format_module, read_model, require_torch
+from siamffn_model.runtimes.devices import choose_device, device_index, has_driver
 from siamffn_model.runtimes.exported import ExportedModules, Manifest, read_manifest
 from siamffn_model.runtimes.runtime import Runtime
 
@@ -31,9 +31,10 @@ RUNTIMES = (
     'onnx',  # ONNX Runtime on CPU, CUDA or TensorRT
 )
 FORMAT_RUNTIMES = {  # the runtimes of each format that can be loaded, the fastest first
-    'onnx': ('onnx',),
+    'onnx': ('openvino', 'openvino-f32', 'onnx'),
     'openvino': ('openvino', 'openvino-f32'),
 }
+OTHER_RUNTIME = 'choose another runtime'
 
 
 def load_model(
@@ -48,7 +49,7 @@ def load_model(
         name: one of `networks.zoo.MODELS`, or 'nanotrack'.
         weights: a safetensors file from `networks.zoo.save_weights` or a folder from
             `siamffn export`, for 'nanotrack' the folder of its ONNX files; None selects the weights
-            in this package.
+            in this package, which runs those of the default model without PyTorch.
         device: 'cpu', 'cuda', 'cuda:1', ... or 'auto' (CUDA if available).
         runtime: one of `RUNTIMES`.
 
@@ -62,7 +63,12 @@ def load_model(
         return _load_nanotrack(path, device, runtime)
     if path.is_dir():
         return _load_exported(name, path, device, runtime)
+    converted = _converted(name, weights)
+    if converted and runtime == 'auto' and _runs_converted(device):
+        return _load_exported(name, converted, device, runtime)
     device, runtime = choose_runtime(device, runtime)
+    if converted and runtime in FORMAT_RUNTIMES['onnx']:
+        return _load_exported(name, converted, device, runtime)
     if form := _format_of(runtime):
         start = partial(_start, device=device, runtime=runtime)
         return load_cached(form, name, path, start)
@@ -70,17 +76,39 @@ def load_model(
 
 
 def weight_file(name: str, weights: Path | str | None = None) -> Path:
-    """Return the file or folder that `load_model` reads for these arguments."""
+    """Return the file or folder that `load_model` reads for these arguments.
+
+    Raises `WeightsError` for 'nanotrack' without weights.
+    """
+    if name == nanotrack.MODEL and not weights:
+        raise WeightsError(
+            f'the weights of the model {name} are not in this package: give the folder of '
+            f'{" and ".join(nanotrack.FILES)}, from {nanotrack.SOURCE}, as weights'
+        )
     return Path(weights) if weights else WEIGHTS / f'{name}.safetensors'
 
 
-def check_weights(name: str, path: Path) -> None:
+def _converted(name: str, weights: Path | str | None) -> Path | None:
+    """Return the folder with the ONNX files of the weights in this package, if there is one."""
+    folder = WEIGHTS / name
+    return folder if not weights and folder.is_dir() else None
+
+
+def _runs_converted(device: str) -> bool:
+    """Return whether ONNX files are the fastest choice for a device: PyTorch is on its GPU."""
+    has_engine = find_spec('openvino') or find_spec('onnxruntime')
+    return bool(has_engine) and device in ('auto', 'cpu') and choose_device(device) == 'cpu'
+
+
+def check_weights(name: str, weights: Path | str | None) -> None:
     """Check weights without loading them; raises as `load_model` does for unusable weights."""
+    path = _converted(name, weights) or weight_file(name, weights)
     if name == nanotrack.MODEL:
         nanotrack.check_files(path)
     elif path.is_dir():
         _read_manifest(name, path)
     else:
+        require_torch(name, path)
         from siamffn_model.networks.zoo import read_weights
 
         read_weights(path, name)
@@ -95,16 +123,17 @@ def choose_runtime(device: str, runtime: str) -> tuple[str, str]:
         raise ConfigError(f'unknown runtime {runtime!r}: choose one of {", ".join(RUNTIMES)}')
     if runtime.startswith('openvino'):
         if device not in ('auto', 'cpu'):
+            device_index(device)  # raises for an unknown name
             raise ConfigError(
                 f'OpenVINO is supported on the CPU only, not on {device!r}: choose cpu'
             )
         if not find_spec('openvino'):
-            raise DependencyError(
-                'OpenVINO is not installed: `pip install openvino`, or choose another runtime'
-            )
+            raise missing_package('openvino', f'the runtime {runtime!r}', 'openvino', OTHER_RUNTIME)
         return 'cpu', runtime
     if runtime == 'onnx':
         return _choose_onnx_device(device), runtime
+    if not find_spec('torch'):
+        return _choose_without_torch(device, runtime)
     chosen = choose_device(device)
     if runtime != 'auto':
         return chosen, runtime
@@ -115,13 +144,27 @@ def choose_runtime(device: str, runtime: str) -> tuple[str, str]:
     return chosen, 'torch'
 
 
+def _choose_without_torch(device: str, runtime: str) -> tuple[str, str]:
+    """Return device and runtime where PyTorch is not installed."""
+    if runtime != 'auto':
+        raise missing_package('torch', f'the runtime {runtime!r}', 'torch', OTHER_RUNTIME)
+    if find_spec('onnxruntime'):
+        chosen = _choose_onnx_device(device)
+        if chosen != 'cpu' or not find_spec('openvino'):
+            return chosen, 'onnx'
+    if not find_spec('openvino'):
+        alternative = 'install the extra [onnx] or [torch] instead'
+        raise missing_package('openvino', 'tracking', 'openvino', alternative)
+    return choose_runtime(device, 'openvino')
+
+
 def _choose_onnx_device(device: str) -> str:
     if not find_spec('onnxruntime'):
-        raise DependencyError(
-            "ONNX Runtime is not installed: `pip install onnxruntime` (on a Jetson NVIDIA's "
-            'onnxruntime-gpu), or choose another runtime'
-        )
+        alternative = f"on a Jetson install NVIDIA's onnxruntime-gpu, or {OTHER_RUNTIME}"
+        raise missing_package('onnxruntime', "the runtime 'onnx'", 'onnx', alternative)
     if device == 'auto':
+        if not has_driver():  # ONNX Runtime need not be imported
+            return 'cpu'
         from siamffn_model.runtimes.onnx_runtime import fastest_device
 
         return fastest_device()
@@ -150,7 +193,9 @@ def prepare(model: Siamese, device: str = 'auto', runtime: str = 'auto') -> Runt
 def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtime:
     manifest = _read_manifest(name, folder)
     supported = FORMAT_RUNTIMES[manifest.format]
-    device, runtime = choose_runtime(device, supported[0] if runtime == 'auto' else runtime)
+    if runtime == 'auto':
+        runtime = _fastest_of(supported, device)
+    device, runtime = choose_runtime(device, runtime)
     if runtime not in supported:
         raise ConfigError(
             f'{folder} has the format {manifest.format}, which the runtime {runtime!r} does not '
@@ -162,20 +207,23 @@ def _load_exported(name: str, folder: Path, device: str, runtime: str) -> Runtim
 
 def _load_nanotrack(folder: Path, device: str, runtime: str) -> Runtime:
     if runtime == 'auto':
-        on_cpu = choose_device(device) == 'cpu'
-        runtime = 'openvino' if on_cpu and find_spec('openvino') else 'onnx'
+        runtime = _fastest_of(FORMAT_RUNTIMES['onnx'], device)
     device, runtime = choose_runtime(device, runtime)
-    if not (form := _format_of(runtime)):
+    if not _format_of(runtime):
         raise ConfigError(
             f'{nanotrack.MODEL} does not support the runtime {runtime!r}: choose auto, '
             'openvino, openvino-f32 or onnx'
         )
-    modules = nanotrack.read_modules(folder)
-    if form == 'openvino':
-        from siamffn_model.runtimes.openvino_runtime import read_onnx
+    return _start(nanotrack.read_modules(folder), device, runtime)
 
-        modules = read_onnx(modules)
-    return _start(modules, device, runtime)
+
+def _fastest_of(supported: tuple[str, ...], device: str) -> str:
+    """Return the fastest of these runtimes that is installed, for a device."""
+    if 'onnx' in supported and device not in ('auto', 'cpu'):
+        return 'onnx'
+    if 'onnx' in supported and find_spec('onnxruntime') and _choose_onnx_device(device) != 'cpu':
+        return 'onnx'
+    return 'openvino' if find_spec('openvino') else supported[-1]
 
 
 def _read_manifest(name: str, folder: Path) -> Manifest:
@@ -204,8 +252,10 @@ def _start(modules: ExportedModules, device: str, runtime: str) -> Runtime:
         from siamffn_model.runtimes.onnx_runtime import ONNXRuntime
 
         return ONNXRuntime(modules, device)
-    from siamffn_model.runtimes.openvino_runtime import OpenVINORuntime
+    from siamffn_model.runtimes.openvino_runtime import OpenVINORuntime, read_onnx
 
+    if isinstance(modules.search, bytes):
+        modules = read_onnx(modules)
     return OpenVINORuntime(modules, runtime.partition('-')[2])
 
 

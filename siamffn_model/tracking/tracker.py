@@ -239,7 +239,7 @@ class Tracker:
 
 
 def update_all(trackers: Sequence[Tracker], images: Sequence[Image]) -> list[Track]:
-    """Update trackers of one model, each with its image, in one batch of searches.
+    """Update trackers of one model, each with its image, in one call of `Runtime.search`.
 
     Raises what `Tracker.update` raises; the targets of all trackers are then unchanged.
     """

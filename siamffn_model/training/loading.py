@@ -76,7 +76,7 @@ def pairs_per_second(
     with torch.device('meta'):  # only the number of candidates is needed, not the weights
         candidates = create_model(recipe.model).score_map.candidates
     long_recipe = recipe.model_copy(update={'epochs': 1000})
-    sources, world = open_sources(recipe, data), World(0, 1, torch.device('cpu'))
+    sources, world = open_sources(recipe, data), World(0, 1, 'cpu')
     prefetched, count = 2 * workers + 1, 0  # batches
     start = time.perf_counter()
     with open_batches(long_recipe, sources, candidates, world, 0, workers) as loader:

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from siamffn_model.atomic_io import write_bytes
-from siamffn_model.errors import DependencyError, WeightsError
+from siamffn_model.errors import WeightsError, missing_package
 from siamffn_model.runtimes.nanotrack import FILES, check_files
 from siamffn_model.training.features import frozen_features
 from siamffn_model.training.onnx_graph import Graph, GraphModule, Node, read_graph
@@ -100,10 +100,8 @@ def import_teacher(folder: Path, out: Path) -> None:
 def _read_onnx(folder: Path) -> tuple[Graph, Graph, str]:
     check_files(folder)
     if not find_spec('onnx'):
-        raise DependencyError(
-            'onnx is not installed: `pip install onnx`, or convert the teacher with '
-            '`siamffn weights import-nanotrack` on another machine'
-        )
+        alternative = 'run `siamffn weights import-nanotrack` on another machine'
+        raise missing_package('onnx', 'a teacher in ONNX files', 'export', alternative)
     try:
         backbone, head = (read_graph(folder / name) for name in FILES)
     except Exception as error:  # onnx and protobuf do not document their exception types

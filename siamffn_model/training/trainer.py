@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from siamffn_model import distributed
 from siamffn_model.datasets.sequences import Sequence
-from siamffn_model.distributed import World
+from siamffn_model.distributed import World, init_distributed
 from siamffn_model.errors import ConfigError
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, load_weights, save_weights
@@ -39,6 +38,7 @@ from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch
 from siamffn_model.training.schedule import make_optimizer, set_epoch
+from siamffn_model.training.sync_batch_norm import convert_sync_batchnorm
 from siamffn_model.training.validation import open_validation, validate
 
 MAX_GRADIENT_NORM = 10.0  # gradients are clipped to this norm (SiamBAN's code)
@@ -78,7 +78,7 @@ def train(
     """
     folders = dict(data)
     validation_folder = folders.pop('validation', None)
-    with distributed.init_distributed(device) as world, catch_signals() as stop_requested:
+    with init_distributed(device) as world, catch_signals() as stop_requested:
         if recipe.batch % world.size:
             raise ConfigError(
                 f'a batch of {recipe.batch} pairs cannot be divided evenly among {world.size} '
@@ -139,7 +139,7 @@ class Trainer:
             model.backbone.load_imagenet()
             start = 'ImageNet'
         if world.size > 1:
-            distributed.convert_sync_batchnorm(model)
+            convert_sync_batchnorm(model)
         self.model: Siamese = model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged_model: AveragedModel | None = None
         if recipe.ema:

@@ -11,10 +11,11 @@ from typing import IO
 import click
 
 from siamffn_model.atomic_io import write_text
-from siamffn_model.cli.options import MODEL_NAMES, init_option, model_options
+from siamffn_model.cli.options import init_option, model_options
 from siamffn_model.errors import DataError
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
+from siamffn_model.networks.names import MODEL_NAMES
 from siamffn_ros.bags.evaluation import evaluate
 from siamffn_ros.bags.io import IMAGE_TOPIC, TRUTH_TOPIC, create_from
 from siamffn_ros.bags.player import play

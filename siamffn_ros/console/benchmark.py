@@ -26,7 +26,6 @@ from typing import NamedTuple
 import aiohttp
 import cv2
 import numpy as np
-import psutil
 import rclpy
 from aiohttp import web
 from rclpy.executors import Executor, SingleThreadedExecutor
@@ -38,7 +37,7 @@ from siamffn_model.console.protocol import FRAME_HEADER
 from siamffn_model.errors import DependencyError
 from siamffn_model.signals import END_SIGNALS, handle_signals
 from siamffn_ros.bags.processes import TrackerProcess, node_with_executor
-from siamffn_ros.benchmark import RATE, SIZE, Listener, scene, subscriber_node
+from siamffn_ros.benchmark import RATE, SIZE, Listener, cpu_seconds, scene, subscriber_node
 from siamffn_ros.dds import use_profile
 from siamffn_ros.latency import Latency
 from siamffn_ros.messages.conversions import to_stamp
@@ -250,12 +249,6 @@ class Measurement:
             self._tracker.check()
             if time.monotonic() > deadline:
                 self._tracker.fail(f'the measurement did not end within {TIMEOUT:.0f} s')
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process so far, user and system."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
 
 
 def receive(address: str, pages: int) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from siamffn_model.benchmarking import hardware as hardware_module
 from siamffn_model.benchmarking import measurements, speed
+from siamffn_model.benchmarking import stages as stages_module
 from siamffn_model.benchmarking.complexity import count_complexity
 from siamffn_model.benchmarking.hardware import Hardware, measure_hardware
 from siamffn_model.benchmarking.measurements import Measurements, measure
@@ -38,6 +40,7 @@ from siamffn_model.errors import DataError
 from siamffn_model.imaging.crop import View
 from siamffn_model.imaging.image import Image
 from siamffn_model.networks.score_map import ScoreMap
+from siamffn_model.runtimes.nanotrack import FILES
 from siamffn_model.runtimes.runtime import Floats
 from siamffn_model.tracking.opencv import OpenCVTracker
 
@@ -171,7 +174,7 @@ def test_a_round_lasts_for_its_time(
     runtimes: list[FakeRuntime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, 'SECONDS_PER_ROUND', 0.1)
-    tracker = speed.TimedTracker(TrackerConfig('siamffn_lite0', '', 'cpu'), render_scene(4), 1)
+    tracker = speed.TimedTracker(TrackerConfig('siamffn_lite0', 'auto', 'cpu'), render_scene(4), 1)
     tracker.run_round()
     updates = -(-100 // (CROP_MS + SEARCH_MS + DECODE_MS))
     assert {stage: len(times) for stage, times in tracker.times.items()} == {
@@ -189,7 +192,7 @@ def test_memory_is_that_of_a_process_with_one_tracker() -> None:
 
 
 def test_each_target_needs_one_search_per_update(runtimes: list[FakeRuntime], clock: Clock) -> None:
-    results = measure_target_counts([TrackerConfig('siamffn_lite0', '', 'cpu')])
+    results = measure_target_counts([TrackerConfig('siamffn_lite0', 'auto', 'cpu')])
     assert [result.targets for result in results] == [1, 2, 4, 8, 16]
     update = CROP_MS + SEARCH_MS + DECODE_MS
     assert [result.update for result in results] == pytest.approx(
@@ -203,7 +206,7 @@ def test_each_target_needs_one_search_per_update(runtimes: list[FakeRuntime], cl
 
 
 def test_the_same_target_is_measured_in_larger_images(runtimes: list[FakeRuntime]) -> None:
-    results = measure_image_sizes(TrackerConfig('siamffn_lite0', '', 'cpu'))
+    results = measure_image_sizes(TrackerConfig('siamffn_lite0', 'auto', 'cpu'))
     assert [size for size, _ in results] == ['640x480', '1280x720', '1920x1080', '3840x2160']
     assert len(runtimes) == 1
     small = render_scene(1, (640, 480))
@@ -257,6 +260,20 @@ def test_the_command_prints_json() -> None:
     assert content['machine']['processor'] and content['machine']['date']
 
 
+@pytest.mark.usefixtures('runtimes', 'no_memory')
+def test_nanotrack_is_measured_in_the_runtimes_that_it_supports(tmp_path: Path) -> None:
+    words = 'benchmark', '--model', 'siamfc_alex', '--runtime', 'auto', '--runtime', 'eager'
+    missing = siamffn(*words, '--nanotrack', tmp_path)
+    assert missing.exit_code == 2 and FILES[0] in missing.stderr
+    for name in FILES:
+        (tmp_path / name).touch()
+    done = siamffn(*words, '--nanotrack', tmp_path, '--json')
+    assert done.exit_code == 0, done.output
+    names = [tracker['name'] for tracker in json.loads(done.stdout)['trackers']]
+    assert names.count('siamfc_alex, fake') == 2
+    assert names.count('nanotrack, fake') == 1
+
+
 @pytest.mark.usefixtures('runtimes', 'no_memory', 'bounds')
 def test_the_command_adds_a_report(tmp_path: Path) -> None:
     file = tmp_path / 'benchmarks.md'
@@ -280,13 +297,13 @@ def test_the_command_adds_a_report(tmp_path: Path) -> None:
 def bounds(monkeypatch: pytest.MonkeyPatch) -> Hardware:
     """Replace the measurement of the device."""
     hardware = Hardware(matrix_flops=800e12, copy_bytes=4e12)
-    monkeypatch.setattr(measurements, 'measure_hardware', lambda device: hardware)
+    monkeypatch.setattr(hardware_module, 'measure_hardware', lambda device: hardware)
     return hardware
 
 
 @pytest.mark.usefixtures('runtimes', 'no_memory', 'bounds')
 def test_every_part_has_at_least_one_round_after_the_time_limit() -> None:
-    config = TrackerConfig('siamffn_lite0', '', 'cpu')
+    config = TrackerConfig('siamffn_lite0', 'auto', 'cpu')
     *_, results = measure([config], [], 1, scaling=True, seconds=0)
     assert [result.targets for result in results.targets] == [1, 2, 4, 8, 16]
     assert len(results.sizes) == 4
@@ -299,9 +316,9 @@ def test_on_a_gpu_all_models_have_more_targets_and_stages(
     monkeypatch: pytest.MonkeyPatch, runtimes: list[FakeRuntime]
 ) -> None:
     stages = Stages('siamffn_lite0, fake', 1, 0.1, 0.5, 0.05, {'conv': 0.4})
-    monkeypatch.setattr(measurements, 'choose_device', lambda device: device)
+    monkeypatch.setattr(measurements, 'choose_runtime', lambda device, runtime: (device, runtime))
     monkeypatch.setattr(
-        measurements, 'profile_stages', lambda config, targets: replace(stages, targets=targets)
+        stages_module, 'profile_stages', lambda config, targets: replace(stages, targets=targets)
     )
     config = TrackerConfig('siamffn_lite0', '', 'cuda')
     baseline = measurements.baseline_config('cuda')

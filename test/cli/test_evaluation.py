@@ -179,17 +179,6 @@ def test_evaluate_reports_a_damaged_sequence(clips: Path, tmp_path: Path) -> Non
     assert not file.exists()
 
 
-def test_evaluation_without_its_packages_names_the_extra(
-    monkeypatch: pytest.MonkeyPatch, clips: Path
-) -> None:
-    for name in [name for name in sys.modules if name.startswith('siamffn_model.evaluation')]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, 'matplotlib', None)
-    done = siamffn('evaluate', 'sequences', '--data', clips)
-    assert done.exit_code == 2
-    assert done.stderr.startswith('Error: matplotlib is not installed: evaluation needs the extra')
-
-
 def test_the_help_lists_every_benchmark() -> None:
     text = siamffn('evaluate', '--help').stdout
     assert all(re.search(rf'\b{name}\b', text) for name in BENCHMARKS)

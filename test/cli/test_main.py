@@ -15,8 +15,9 @@ from click.testing import CliRunner
 
 from siamffn_model import __version__
 from siamffn_model.cli.main import main
-from siamffn_model.cli.options import MODEL_NAMES, parse_box
+from siamffn_model.cli.options import parse_box
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.networks.names import MODEL_NAMES
 from siamffn_model.networks.zoo import MODELS
 
 from ..command import siamffn
@@ -109,16 +110,6 @@ def test_train_reports_invalid_arguments(
     assert message in done.stderr.splitlines()[-1]
     assert 'Traceback' not in done.output
     assert not Path('out').exists()
-
-
-def test_training_without_its_packages_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith('siamffn_model.training')]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, 'pydantic', None)
-    for command in (['train'], ['data', 'speed']):
-        done = siamffn(*command, '--config', RECIPES / 'smoke.yaml')
-        assert done.exit_code == 2
-        assert done.stderr.startswith('Error: pydantic is not installed: training needs the extra')
 
 
 @pytest.mark.slow

@@ -17,7 +17,6 @@ from siamffn_model.networks.zoo import create_model, save_weights
 from siamffn_model.runtimes import nanotrack
 from siamffn_model.runtimes.exported import Manifest, write_exported
 from siamffn_model.tracking import Tracker, TrackerSettings, load_model
-from siamffn_model.tracking.opencv import NANO_FILES
 
 from ..tracking.test_opencv import write_nano
 
@@ -81,22 +80,27 @@ def test_opencv_trackers_with_other_model_files_have_other_names(nano: Path) -> 
     assert other.name != spec.name and other.identity != spec.identity
 
 
+def write_openvino(folder: Path, content: bytes) -> None:
+    """Write an exported model with this content in place of its modules."""
+    with write_exported(folder, Manifest('siamffn_lite0', 'openvino', ScoreMap(15))) as partial:
+        (partial / 'search.xml').write_bytes(content)
+
+
 @pytest.mark.parametrize('kind', ['opencv', 'nanotrack', 'exported', 'file'])
 def test_identity_depends_on_the_content_of_model_files(
     kind: str, nano: Path, tmp_path: Path, random_weights: Path
 ) -> None:
     """`--resume` compares identities: a changed file of any kind of tracker changes them."""
-    model, path, changed = 'siamffn_lite0', tmp_path / 'weights', 'search.xml'
+    model, path, changed = 'siamffn_lite0', tmp_path / 'weights', ''
     if kind == 'opencv':
-        path, changed = nano, NANO_FILES[1]
+        path = nano
     elif kind == 'nanotrack':
         model, changed = 'nanotrack', nanotrack.FILES[1]
         path.mkdir()
         for name in nanotrack.FILES:
             (path / name).write_bytes(b'before')
     elif kind == 'exported':
-        with write_exported(path, Manifest(model, 'openvino', ScoreMap(15))) as partial:
-            (partial / changed).write_text('before')
+        write_openvino(path, b'before')
     else:
         shutil.copy(random_weights, path)
 
@@ -111,6 +115,9 @@ def test_identity_depends_on_the_content_of_model_files(
         write_nano(path, logit=3, distance=30)
     elif kind == 'file':
         save_weights(create_model(model), model, path, {'data': 'others'})
+    elif kind == 'exported':
+        shutil.rmtree(path)
+        write_openvino(path, b'after')
     else:
         (path / changed).write_bytes(b'after')
     assert spec().identity != before

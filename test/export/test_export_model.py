@@ -35,7 +35,7 @@ def exported(onnx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     return {
         'openvino': load_model(weights=folder / 'openvino', runtime='openvino-f32'),
         'torchscript': export_model('siamffn_lite0', None, 'torchscript', folder / 'script', []),
-        'onnx': load_model(weights=onnx_folder, device='cpu'),
+        'onnx': load_model(weights=onnx_folder, device='cpu', runtime='onnx'),
     }
 
 

@@ -70,7 +70,7 @@ def made_up_pack() -> Pack:
 
 def computed(device: str) -> Batch:
     images = load_images(made_up_pack(), torch.device(device), RECIPE.seed)
-    (batch,) = DevicePairs(RECIPE, images, 9, World(0, 1, torch.device(device)))
+    (batch,) = DevicePairs(RECIPE, images, 9, World(0, 1, device))
     return batch
 
 
@@ -88,7 +88,7 @@ def test_blocks_are_drawn_in_order(device: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(device_pairs, 'BLOCK', 8)
     recipe: Any = SimpleNamespace(**{**vars(RECIPE), 'batch': 4, 'steps': 6})
     images = load_images(made_up_pack(), torch.device(device), RECIPE.seed)
-    pairs = DevicePairs(recipe, images, 9, World(0, 1, torch.device(device)), step=1)
+    pairs = DevicePairs(recipe, images, 9, World(0, 1, device), step=1)
     blocks = [pairs.draw(number, 8) for number in range(3)]
     expected = torch.cat([block.search for block in blocks])[4:]
     assert torch.equal(torch.cat([batch.search for batch in pairs]), expected)

@@ -38,6 +38,7 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
+from siamffn_model.runtimes.selection import WEIGHTS
 from siamffn_ros.bags.io import create_from
 from siamffn_ros.dds import use_profile
 from siamffn_ros.messages.conversions import to_bbox, to_nanoseconds, to_stamp
@@ -56,6 +57,12 @@ def own_graph() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope='session')
+def weights() -> Path:
+    """The folder with the converted default model, which runs without PyTorch."""
+    return WEIGHTS / 'siamffn_lite0'
 
 
 @pytest.fixture(scope='session')

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +20,7 @@ from siamffn_model.runtimes.exported import (
     read_manifest,
     write_exported,
 )
-from siamffn_model.runtimes.selection import check_weights, load_model
+from siamffn_model.runtimes.selection import WEIGHTS, check_weights, load_model
 
 
 def write_manifest(folder: Path, **changes: object) -> Path:
@@ -36,11 +40,32 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path, form: str) -> None
         ScoreMap(17, ((104.0, 32.0), (88.0, 40.0)), stride=16),
         'int8',
         '1.2.3',
+        weights='ab',
     )
     with write_exported(tmp_path / 'model', manifest) as partial:
         (partial / 'search.bin').write_bytes(b'search')
-    assert read_manifest(tmp_path / 'model') == manifest
+    checksums = {'search.bin': hashlib.sha256(b'search').hexdigest()}
+    assert read_manifest(tmp_path / 'model') == replace(manifest, checksums=checksums)
     assert {path.name for path in (tmp_path / 'model').iterdir()} == {MANIFEST, 'search.bin'}
+
+
+@pytest.mark.parametrize('change', [Path.unlink, lambda path: path.write_bytes(b'else')])
+def test_a_damaged_file_is_refused(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    with write_exported(tmp_path / 'model', Manifest('x', 'onnx', ScoreMap(25))) as partial:
+        (partial / 'search.onnx').write_bytes(b'search')
+    change(tmp_path / 'model' / 'search.onnx')
+    with pytest.raises(WeightsError, match=r'search\.onnx is missing or damaged: copy or install'):
+        read_manifest(tmp_path / 'model')
+
+
+@pytest.mark.parametrize('runtime', ['openvino', 'onnx'])
+def test_another_number_of_candidates_is_refused(tmp_path: Path, runtime: str) -> None:
+    folder = shutil.copytree(WEIGHTS / 'siamffn_lite0', tmp_path / 'model')
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest['score_map']['side'] = 24
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(WeightsError, match=r'has 625 candidates, but model\.json describes 576'):
+        load_model(weights=folder, device='cpu', runtime=runtime)
 
 
 def test_a_manifest_without_a_stride_has_stride_8(tmp_path: Path) -> None:
@@ -64,7 +89,10 @@ def test_existing_folders_are_kept_and_failed_writes_leave_nothing(tmp_path: Pat
     ('text', 'reason'),
     [
         ('', 'JSONDecodeError'),
-        ('[]', 'TypeError|AttributeError'),
+        ('[]', 'KeyError'),
+        ('null', 'TypeError'),
+        ('"text"', 'ValueError'),
+        ('{"model": "x", "format": "onnx", "score_map": {}, "checksums": null}', 'TypeError'),
         ('{"model": "siamffn_lite0", "format": "onnx"}', "KeyError\\('score_map'\\)"),
         ('{"model": "x", "format": "onnx", "colour": 1, "score_map": {}}', 'KeyError'),
     ],
@@ -89,7 +117,7 @@ def test_a_folder_of_another_model_or_format_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('form', 'runtime', 'supported'),
     [
-        ('onnx', 'eager', 'onnx'),
+        ('onnx', 'eager', 'openvino or openvino-f32 or onnx'),
         ('openvino', 'torch', 'openvino or openvino-f32'),
     ],
 )

@@ -119,6 +119,11 @@ def test_candidates_are_those_of_the_network(
     assert found == pytest.approx(expected, abs=2e-3)
 
 
+def test_its_weights_must_be_given() -> None:
+    with pytest.raises(WeightsError, match='not in this package: give the folder of nanotrack_b'):
+        load_model('nanotrack')
+
+
 def test_candidates_depend_on_their_own_template(files: Path, scene: Scene) -> None:
     one, other = (candidates(load_model('nanotrack', files, 'cpu', r), scene) for r in RUNTIMES)
     assert one == pytest.approx(other, abs=2e-3)
@@ -172,7 +177,7 @@ def test_unsupported_runtimes_are_refused(files: Path, monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match="nanotrack does not support the runtime 'torch'"):
         load_model('nanotrack', files, 'cpu', 'torch')
     monkeypatch.setattr(nanotrack, 'find_spec', lambda _name: None)
-    with pytest.raises(DependencyError, match='onnx is not installed: nanotrack needs it'):
+    with pytest.raises(DependencyError, match='onnx is not installed: the model nanotrack'):
         load_model('nanotrack', files, 'cpu')
 
 

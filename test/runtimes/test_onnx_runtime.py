@@ -14,9 +14,9 @@ import torch
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.networks.zoo import create_model
-from siamffn_model.runtimes import cache
+from siamffn_model.runtimes import cache, onnx_format, selection
 from siamffn_model.runtimes.exported import read_manifest
-from siamffn_model.runtimes.selection import choose_runtime, load_model, prepare
+from siamffn_model.runtimes.selection import choose_runtime, load_model, prepare, weight_file
 
 from .test_selection import candidates
 
@@ -87,19 +87,21 @@ def test_a_converted_model_is_cached_and_read_without_pytorch(
     onnx_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    modules = onnx_runtime.read_modules(onnx_folder, read_manifest(onnx_folder).score_map)
+    modules = onnx_format.read_modules(onnx_folder, read_manifest(onnx_folder).score_map)
+    weights = weight_file('siamffn_lite0')
     monkeypatch.setattr(cache, 'convert', lambda *_: modules)
-    runtime = load_model(device='cpu', runtime='onnx')
+    runtime = load_model(weights=weights, device='cpu', runtime='onnx')
     assert (runtime.name, runtime.device) == ('ONNX Runtime, CPU', 'cpu')
     (cached,) = (tmp_path / 'siamffn' / 'onnx').iterdir()
     program = 'import sys; from siamffn_model.tracking import load_model'
-    load = 'load_model(device="cpu", runtime="onnx"); print("torch" in sys.modules)'
+    load = f'load_model(weights={str(weights)!r}, device="cpu", runtime="onnx")'
+    load += '; print("torch" in sys.modules)'
     done = subprocess.run(
         [sys.executable, '-c', f'{program}; {load}'], capture_output=True, text=True
     )
     assert done.stdout == 'False\n', f'PyTorch must not be imported; {done.stderr}'
     (cached / 'search.onnx').write_bytes(modules.search[:1000])
-    load_model(device='cpu', runtime='onnx')
+    load_model(weights=weights, device='cpu', runtime='onnx')
     assert (cached / 'search.onnx').read_bytes() == modules.search, (
         'a damaged model is converted again'
     )
@@ -108,8 +110,8 @@ def test_a_converted_model_is_cached_and_read_without_pytorch(
 def test_damaged_modules_are_refused(onnx_folder: Path, tmp_path: Path) -> None:
     score_map = read_manifest(onnx_folder).score_map
     with pytest.raises(WeightsError, match='contains no ONNX model'):
-        onnx_runtime.read_modules(tmp_path, score_map)
-    modules = onnx_runtime.read_modules(onnx_folder, score_map)._replace(search=b'search')
+        onnx_format.read_modules(tmp_path, score_map)
+    modules = onnx_format.read_modules(onnx_folder, score_map)._replace(search=b'search')
     with pytest.raises(WeightsError, match='ONNX Runtime cannot load the model'):
         onnx_runtime.ONNXRuntime(modules, 'cpu')
 
@@ -189,13 +191,13 @@ def test_an_unusable_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="unknown device 'toaster'"):
         choose_runtime('toaster', 'onnx')
     assert choose_runtime('cuda:1', 'onnx') == ('cuda:1', 'onnx')
-    monkeypatch.setattr(onnx_runtime, 'has_driver', lambda: False)
+    monkeypatch.setattr(selection, 'has_driver', lambda: False)
     assert choose_runtime('auto', 'onnx') == ('cpu', 'onnx')
 
 
 def test_a_missing_exporter_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_runtime, 'find_spec', lambda _: None)
+    monkeypatch.setattr(onnx_format, 'find_spec', lambda _: None)
     with pytest.raises(
-        DependencyError, match=r'onnx is not installed.*`pip install onnx onnxscript`'
+        DependencyError, match=r'onnx is not installed: conversion to ONNX needs .* \[export\]'
     ):
         prepare(create_model('siamfc_alex'), 'cpu', 'onnx')

