@@ -1,5 +1,9 @@
 """The names of the networks in `zoo.MODELS`, without PyTorch, whose import takes seconds."""
 
+from __future__ import annotations
+
+from siamffn_model.errors import ConfigError
+
 MODEL_NAMES = (
     'siamffn_lite0',
     'siamffn_lite0_s16',
@@ -11,3 +15,9 @@ MODEL_NAMES = (
     'siamrpn_alex',
     'siamfc_alex',
 )
+
+
+def check_name(name: str) -> None:
+    """Raise `ConfigError` unless it is the name of a network."""
+    if name not in MODEL_NAMES:
+        raise ConfigError(f'unknown model {name!r}: choose one of {", ".join(MODEL_NAMES)}')

@@ -11,9 +11,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from siamffn_model.atomic_io import write_bytes
-from siamffn_model.errors import ConfigError, WeightsError
+from siamffn_model.errors import WeightsError
 from siamffn_model.networks.alexnet import AlexNet
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0
+from siamffn_model.networks.names import check_name
 from siamffn_model.networks.resnet import ResNet50
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.siamese import (
@@ -54,13 +55,8 @@ MODELS: dict[str, Callable[[], Siamese]] = {
 
 def create_model(name: str) -> Siamese:
     """Return the named model with random weights; raise `ConfigError` for an unknown name."""
-    _check_name(name)
+    check_name(name)
     return MODELS[name]()
-
-
-def _check_name(name: str) -> None:
-    if name not in MODELS:
-        raise ConfigError(f'unknown model {name!r}: choose one of {", ".join(MODELS)}')
 
 
 def load_weights(model: Siamese, name: str, path: Path) -> None:
@@ -88,7 +84,7 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     Raises `ConfigError` for an unknown name and `WeightsError` for a file that is missing, damaged
     or of another model.
     """
-    _check_name(name)
+    check_name(name)
     require_file(path, name)
     try:
         with safe_open(path, framework='pt') as file:

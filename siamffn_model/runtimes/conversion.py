@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from siamffn_model.errors import ConfigError, WeightsError, missing_package
-from siamffn_model.networks.names import MODEL_NAMES
+from siamffn_model.errors import WeightsError, missing_package
+from siamffn_model.networks.names import check_name
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.weight_file import require_file
 from siamffn_model.runtimes.exported import ExportedModules
@@ -50,8 +50,7 @@ def require_torch(name: str, path: Path) -> None:
     missing or is none.
     """
     if not find_spec('torch'):
-        if name not in MODEL_NAMES:
-            raise ConfigError(f'unknown model {name!r}: choose one of {", ".join(MODEL_NAMES)}')
+        check_name(name)
         require_file(path, name)
         if path.suffix != '.safetensors':
             raise WeightsError(

@@ -43,7 +43,7 @@ class OpenVINORuntime:
         modules.check_candidates(search.output(0).shape[2])
         cores = search.get_property('INFERENCE_NUM_THREADS')
         per_core = {'NUM_STREAMS': cores, 'INFERENCE_NUM_THREADS': cores}
-        parallel = compile_model(modules.search, precision, **per_core) if cores > 1 else search
+        parallel = compile_model(modules.search, precision, **per_core) if cores > 1 else None
         self._requests = _Requests(compile_model(modules.template, 'f32'), search, parallel, cores)
         used = search.get_property('INFERENCE_PRECISION_HINT').get_type_name()
         self.name = f'OpenVINO {used}'
@@ -68,7 +68,7 @@ class OpenVINORuntime:
         candidates = np.empty((len(views), 5, self.score_map.candidates))
         searches = list(zip(views, templates, candidates, strict=True))
         requests = self._requests
-        parallel = len(searches) // requests.cores * requests.cores if requests.cores > 1 else 0
+        parallel = len(searches) // requests.cores * requests.cores if requests.parallel else 0
         for search, request in zip(searches[:parallel], cycle(requests.parallel)):
             request.finish()
             request.start(*search)
@@ -87,14 +87,14 @@ class _Requests(threading.local):
         template: computes a template.
         search: searches a view with all cores.
         parallel: search a view with one core each; twice as many as cores, so that no core waits
-            for the next crop.
+            for the next crop. Empty if there is one core.
         cores: number of cores.
     """
 
     def __init__(self, template: Any, search: Any, parallel: Any, cores: int) -> None:
         self.template, self.cores = template.create_infer_request(), cores
         self.search = _SearchRequest(search)
-        self.parallel = [_SearchRequest(parallel) for _ in range(2 * cores)]
+        self.parallel = [_SearchRequest(parallel) for _ in range(2 * cores if cores > 1 else 0)]
 
 
 class _SearchRequest:

@@ -96,8 +96,12 @@ def _converted(name: str, weights: Path | str | None) -> Path | None:
 
 def _runs_converted(device: str) -> bool:
     """Return whether ONNX files are the fastest choice for a device: PyTorch is on its GPU."""
-    has_engine = find_spec('openvino') or find_spec('onnxruntime')
-    return bool(has_engine) and device in ('auto', 'cpu') and choose_device(device) == 'cpu'
+    return _has_engine() and device in ('auto', 'cpu') and choose_device(device) == 'cpu'
+
+
+def _has_engine() -> bool:
+    """Return whether an inference engine for ONNX files is installed."""
+    return bool(find_spec('openvino') or find_spec('onnxruntime'))
 
 
 def check_weights(name: str, weights: Path | str | None) -> None:
@@ -148,14 +152,16 @@ def _choose_without_torch(device: str, runtime: str) -> tuple[str, str]:
     """Return device and runtime where PyTorch is not installed."""
     if runtime != 'auto':
         raise missing_package('torch', f'the runtime {runtime!r}', 'torch', OTHER_RUNTIME)
-    if find_spec('onnxruntime'):
-        chosen = _choose_onnx_device(device)
-        if chosen != 'cpu' or not find_spec('openvino'):
-            return chosen, 'onnx'
-    if not find_spec('openvino'):
+    if not _has_engine():
         alternative = 'install the extra [onnx] or [torch] instead'
         raise missing_package('openvino', 'tracking', 'openvino', alternative)
-    return choose_runtime(device, 'openvino')
+    return choose_runtime(device, _fastest_engine(device))
+
+
+def _fastest_engine(device: str) -> str:
+    """Return the runtime that executes ONNX files fastest on a device, of those installed."""
+    on_gpu = find_spec('onnxruntime') and _choose_onnx_device(device) != 'cpu'
+    return 'onnx' if on_gpu or not find_spec('openvino') else 'openvino'
 
 
 def _choose_onnx_device(device: str) -> str:
@@ -219,11 +225,9 @@ def _load_nanotrack(folder: Path, device: str, runtime: str) -> Runtime:
 
 def _fastest_of(supported: tuple[str, ...], device: str) -> str:
     """Return the fastest of these runtimes that is installed, for a device."""
-    if 'onnx' in supported and device not in ('auto', 'cpu'):
-        return 'onnx'
-    if 'onnx' in supported and find_spec('onnxruntime') and _choose_onnx_device(device) != 'cpu':
-        return 'onnx'
-    return 'openvino' if find_spec('openvino') else supported[-1]
+    if 'onnx' not in supported:
+        return supported[0] if find_spec('openvino') else supported[-1]
+    return _fastest_engine(device) if device in ('auto', 'cpu') else 'onnx'
 
 
 def _read_manifest(name: str, folder: Path) -> Manifest:
