@@ -17,9 +17,8 @@ class DepthwiseConv2d(nn.Conv2d):
         padding = (kernel - 1) // 2
         super().__init__(channels, channels, kernel, stride, padding, groups=channels, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, channels, H, W) to (B, channels, H/stride, W/stride)."""
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if x.device.type != 'cpu' or not torch.is_autocast_enabled('cpu'):
-            return super().forward(x)
+            return super()._conv_forward(x, weight, bias)
         with torch.autocast('cpu', enabled=False):
-            return super().forward(x.float())
+            return super()._conv_forward(x.float(), weight, bias)

@@ -94,6 +94,9 @@ class Schedule(BaseModel):
     start: Rate = Field(default=1e-3, description='rate at the start of the warm-up')
     peak: Rate = Field(default=5e-3, description='rate after the warm-up')
     end: Rate = Field(default=5e-5, description='rate in the last epoch')
+    backbone: Fraction = Field(
+        default=0.1, description="factor of the backbone's rate (0.1 in SiamBAN's code)"
+    )
 
 
 class Recipe(BaseModel):
@@ -142,7 +145,7 @@ class Recipe(BaseModel):
     unfreeze: int | None = Field(
         default=None,
         ge=0,
-        description='first epoch that trains the backbone, at a tenth of the learning rate',
+        description='first epoch that trains the backbone, at the rate * rate.backbone',
     )
     ema: float = Field(
         default=0.0,

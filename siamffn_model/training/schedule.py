@@ -12,7 +12,6 @@ from siamffn_model.networks.siamese import Siamese
 from siamffn_model.training.recipe import Recipe, Schedule
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4  # paper section 4.3; SiamBAN's code
-BACKBONE_RATE = 0.1  # factor of the backbone's learning rate (SiamBAN's code)
 
 
 def learning_rates(schedule: Schedule, epochs: int) -> list[float]:
@@ -51,7 +50,7 @@ def set_epoch(model: Siamese, optimizer: Optimizer, recipe: Recipe, epoch: int) 
     search crops.
     """
     rate = learning_rates(recipe.rate, recipe.epochs)[epoch]
-    for group, factor in zip(optimizer.param_groups, (BACKBONE_RATE, 1.0), strict=True):
+    for group, factor in zip(optimizer.param_groups, (recipe.rate.backbone, 1.0), strict=True):
         group['lr'] = factor * rate
     train_backbone = recipe.unfreeze is not None and epoch >= recipe.unfreeze
     model.train()

@@ -65,7 +65,13 @@ def test_the_recipe_of_the_paper_has_its_values() -> None:
         },
         'teacher': {'features': 0, 'scores': 0, 'boxes': 0},
         'optimizer': 'sgd',
-        'rate': {'warmup': 5, 'start': 0.001, 'peak': 0.005, 'end': 0.00005},
+        'rate': {
+            'warmup': 5,
+            'start': 0.001,
+            'peak': 0.005,
+            'end': 0.00005,
+            'backbone': 0.1,
+        },
         'unfreeze': 10,
         'ema': 0,
         'bf16': True,
@@ -107,6 +113,7 @@ def test_the_smoke_recipe_needs_no_data() -> None:
         ),
         (Schedule, 'warmup', 0, -1, 10**9, math.inf),
         *((Schedule, key, 1e-9, 0, 1, 1.0000001) for key in ('start', 'peak', 'end')),
+        (Schedule, 'backbone', 0, -1e-9, 1, 1.0000001),
     ],
 )
 def test_limits_of_values(

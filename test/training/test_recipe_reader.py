@@ -124,7 +124,8 @@ def test_changes_override_the_file_in_their_order(tmp_path: Path) -> None:
             'peak',
             'peek',
             12,
-            "unknown key 'rate.peek' (did you mean 'peak'?), allowed: warmup, start, peak, end",
+            "unknown key 'rate.peek' (did you mean 'peak'?), allowed: warmup, start, peak, end, "
+            'backbone',
         ),
         (
             'coco',

@@ -58,6 +58,14 @@ def test_the_backbone_is_trained_from_its_epoch_at_a_tenth_of_the_learning_rate(
     assert grouped == [trainable, set(model.parameters()) - backbone_parameters]
 
 
+def test_the_recipe_sets_the_factor_of_the_backbones_rate() -> None:
+    model = create_model('siamffn_lite0')
+    plan = recipe(unfreeze=0, rate=Schedule(warmup=0, backbone=0.5))
+    optimizer = make_optimizer(model, plan)
+    set_epoch(model, optimizer, plan, 0)
+    assert [group['lr'] for group in optimizer.param_groups] == pytest.approx([2.5e-3, 5e-3])
+
+
 def test_the_backbones_batch_norm_keeps_its_statistics() -> None:
     model = create_model('siamffn_lite0')
     plan = recipe(model='siamffn_lite0', unfreeze=1)
