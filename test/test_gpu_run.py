@@ -197,6 +197,7 @@ def test_a_second_start_with_another_recipe_is_refused(
     [
         (['--device', 'cuda:99'], '--device cpu --minutes 3'),
         (['--train', ROOT / 'config/train/siamffn_lite0.yaml'], '--data pack=DIR'),
+        (['--train', ROOT / 'config/train/siamffn_lite0_s16.yaml'], 's16.yaml has a teacher'),
         (['--wheels', ROOT / 'docs'], 'make gpu-wheels'),
         (['--weights', 'missing.safetensors'], 'weight file missing.safetensors is missing'),
         (['--validation', ROOT / 'docs'], 'docs'),

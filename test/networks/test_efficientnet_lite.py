@@ -58,3 +58,18 @@ def test_imagenet_weights_are_converted_to_bgr() -> None:
     first, last = backbone.blocks[0].layers, backbone.blocks[10].layers
     assert torch.equal(first[0].weight, state['_blocks.0._depthwise_conv.weight'])
     assert torch.equal(last[-1].running_var, state['_blocks.10._bn2.running_var'])
+
+
+@pytest.mark.parametrize(('frozen', 'stages'), [(2, 1), (4, 1), (6, 2)])
+@pytest.mark.parametrize('narrow', [False, True])
+def test_any_block_can_be_the_last_frozen_one(frozen: int, stages: int, narrow: bool) -> None:
+    torch.manual_seed(0)
+    backbone = EfficientNetLite0(last=8, stride=16, frozen=frozen, narrow=narrow).eval()
+    other = EfficientNetLite0(last=8, stride=16, narrow=narrow).eval()
+    other.load_state_dict(backbone.state_dict())
+    images = 255 * torch.rand(1, 3, 127, 127)
+    with torch.no_grad():
+        assert len(backbone.frozen_stages(images)) == stages
+        for one, two in zip(backbone(images), other(images), strict=True):
+            assert torch.equal(one, two)
+    assert len(backbone.trainable()) == 8 - frozen
