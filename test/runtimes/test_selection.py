@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from siamffn_model.datasets.synthetic import Scene
+from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.imaging.crop import View
+from siamffn_model.imaging.geometry import iou
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.networks.zoo import create_model, read_weights, save_weights
 from siamffn_model.runtimes import onnx_runtime, selection
@@ -241,6 +242,15 @@ def test_shipped_onnx_files_are_those_of_the_shipped_weights(name: str, scene: S
     )
     scale = np.abs(expected).max(axis=2, keepdims=True)
     assert (np.abs(actual - expected) < 1e-4 * scale).all()
+
+
+@pytest.mark.parametrize('name', [path.stem for path in WEIGHTS.glob('*.safetensors')])
+def test_shipped_weights_track_a_rendered_target(name: str) -> None:
+    scene = render_scene(20, (640, 480), seed=1)
+    tracker = Tracker(load_model(name, device='cpu'))
+    tracker.init(scene.images[0], scene.boxes[0])
+    boxes = [tracker.update(image).box for image in scene.images[1:]]
+    assert iou(boxes, scene.boxes[1:]).min() > 0.5
 
 
 @pytest.mark.parametrize('path', list(WEIGHTS.glob('*.safetensors')), ids=lambda path: path.stem)
