@@ -114,7 +114,7 @@ def open_run(options: argparse.Namespace, start: float) -> Run:
         ) from None
     model = [f'model={options.model}'] if options.model else []
     recipe = read_recipe(options.train, model)
-    if recipe.repeat or any(recipe.teacher.model_dump().values()):
+    if recipe.repeat or recipe.teacher.needed:
         raise ConfigError(
             f'{options.train} has a teacher or repeats pairs, which this script does not support: '
             'choose another recipe, such as config/train/siamffn_lite0_gpu.yaml'

@@ -32,7 +32,6 @@ from siamffn_model.networks.efficientnet_lite import (
     EfficientNetLite0,
     InvertedResidual,
 )
-from siamffn_model.networks.folding import run_folded
 from siamffn_model.training.loading import load_batches
 from siamffn_model.training.pair_sources import open_sources
 from siamffn_model.training.recipe_reader import read_recipe
@@ -113,7 +112,7 @@ def _contributions(block: nn.Module) -> Tensor:
 
 def outputs(backbone: EfficientNetLite0, images: Tensor) -> list[Tensor]:
     """Return the outputs of the first blocks."""
-    x, result = run_folded(backbone.stem, (images - 127.0) / 128.0), []
+    x, result = backbone.run_stem(images), []
     for block in backbone.blocks[:BLOCKS]:
         x = block(x)
         result.append(x)
@@ -134,7 +133,7 @@ def _error(own: Tensor, target: Tensor) -> Tensor:
 @torch.no_grad()
 def fit_projections(whole: EfficientNetLite0, narrow: EfficientNetLite0, images: Tensor) -> None:
     """Fit the last convolution of each of the first blocks to the output of the whole block."""
-    x = run_folded(narrow.stem, (images - 127.0) / 128.0)
+    x = narrow.run_stem(images)
     for block, target in zip(narrow.blocks, outputs(whole, images)):
         assert isinstance(block, InvertedResidual)
         hidden = _rows(block.layers[:-2](x))

@@ -91,7 +91,7 @@ class EfficientNetLite0(Backbone):
         self.frozen, self.narrow = frozen, narrow
         fine, *coarse = (BLOCKS[index][-1] for index in self.level_blocks)
         self.channels = (fine if stride == 8 else 4 * fine, *coarse)
-        hidden = hidden_channels(narrow)
+        hidden = _hidden_channels(narrow)
         self.stem = nn.Sequential(
             nn.Conv2d(3, hidden[0], 3, stride=2, padding=1, bias=False),
             _batch_norm(hidden[0]),
@@ -103,10 +103,13 @@ class EfficientNetLite0(Backbone):
             for width, own, block in zip(inputs, hidden, BLOCKS[: last + 1])
         )
 
+    def run_stem(self, image: Tensor) -> Tensor:
+        """Map images (B, 3, H, W), BGR 0-255, to the input of block 0."""
+        return run_folded(self.stem, (image - 127.0) / 128.0)
+
     def frozen_stages(self, image: Tensor) -> list[Tensor]:
         """Return the output of the last frozen block, after that of block 4 if it is earlier."""
-        x = run_folded(self.stem, (image - 127.0) / 128.0)
-        stages = []
+        x, stages = self.run_stem(image), []
         for index, block in enumerate(self.blocks[: self.frozen + 1]):
             x = block(x)
             if index in (FINEST, self.frozen):
@@ -152,7 +155,7 @@ class EfficientNetLite0(Backbone):
         self.load_state_dict(renamed, strict=False)
 
 
-def hidden_channels(narrow: bool) -> list[int]:
+def _hidden_channels(narrow: bool) -> list[int]:
     """Return the number of hidden channels of all blocks; the stem has as many as block 0."""
     widths = [32] + [block[-1] for block in BLOCKS]
     hidden = [width * block[0] for width, block in zip(widths, BLOCKS)]

@@ -102,12 +102,11 @@ def open_distillation(recipe: Recipe, path: Path | None, model: Siamese) -> Dist
     Raises `ConfigError` for a recipe with a teacher without the path of its files, and the reverse,
     and the errors of `load_teacher`.
     """
-    needed = any(recipe.teacher.model_dump().values())
-    if needed and path is None:
+    if recipe.teacher.needed and path is None:
         raise ConfigError('the recipe has a teacher: give the folder of its files with --teacher')
     if path is None:
         return None
-    if not needed:
+    if not recipe.teacher.needed:
         raise ConfigError(
             '--teacher: the recipe has no teacher; remove the option or add its losses to the '
             'recipe, such as --set teacher.scores=1'

@@ -84,6 +84,11 @@ class TeacherWeights(BaseModel):
     scores: Weight = Field(default=0.0, description="difference from the teacher's score map")
     boxes: Weight = Field(default=0.0, description="difference from the teacher's boxes")
 
+    @property
+    def needed(self) -> bool:
+        """Whether the training needs a teacher."""
+        return any(self.model_dump().values())
+
 
 class Schedule(BaseModel):
     """The learning rate of each epoch: it rises geometrically, then falls geometrically."""
