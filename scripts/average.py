@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.networks.zoo import create_model, read_card, read_weights, save_weights
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('out', type=Path)
     parser.add_argument('weights', type=Path, nargs='+')
-    parser.add_argument('--model', default='siamffn_lite0')
+    parser.add_argument('--model', default=DEFAULT_MODEL)
     options = parser.parse_args()
     states = [read_weights(path, options.model) for path in options.weights]
     model = create_model(options.model)

@@ -20,6 +20,7 @@ from siamffn_model.errors import BoxError
 from siamffn_model.imaging.geometry import Box, iou, polygon_to_box
 from siamffn_model.imaging.image import Image, read_image
 from siamffn_model.imaging.sources import ImageFiles
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.tracking import load_model
 from siamffn_model.tracking.point_prompt import find_box
@@ -76,7 +77,7 @@ def main() -> None:
     """Print a Markdown table with a row for each sequence, and the median time of a click."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('sequences', type=Path, nargs='+', help='folders of sequences')
-    parser.add_argument('--model', default='siamffn_lite0')
+    parser.add_argument('--model', default=DEFAULT_MODEL)
     parser.add_argument('--weights', type=Path)
     parser.add_argument('--runtime', default='auto')
     options = parser.parse_args()

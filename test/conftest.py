@@ -19,6 +19,7 @@ from hypothesis import settings
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.imaging.geometry import Box
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import WEIGHTS
 from siamffn_model.tracking import State, Track, load_model
@@ -62,13 +63,13 @@ def scene() -> Scene:
 @pytest.fixture(scope='session')
 def weights() -> Path:
     """The weight file that is part of the package."""
-    return WEIGHTS / 'siamffn_lite0.safetensors'
+    return WEIGHTS / f'{DEFAULT_MODEL}.safetensors'
 
 
 @pytest.fixture(scope='session')
 def model() -> Runtime:
     """The default model, on the CPU."""
-    return load_model('siamffn_lite0', device='cpu')
+    return load_model(device='cpu')
 
 
 @pytest.fixture(scope='session')
@@ -150,14 +151,14 @@ def template_matcher() -> TemplateMatcher:
 
 @pytest.fixture(scope='session')
 def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weight file of siamffn_lite0 with random weights."""
+    """A weight file of the default model with random weights."""
     import torch
 
     from siamffn_model.networks.zoo import create_model, save_weights
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp('weights') / 'random.safetensors'
-    save_weights(create_model('siamffn_lite0'), 'siamffn_lite0', path, {'data': 'none'})
+    save_weights(create_model(DEFAULT_MODEL), DEFAULT_MODEL, path, {'data': 'none'})
     return path
 
 
@@ -169,7 +170,7 @@ def onnx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from siamffn_model.export.export_model import export_model
 
     folder = tmp_path_factory.mktemp('exported') / 'onnx'
-    export_model('siamffn_lite0', None, 'onnx', folder, [])
+    export_model(DEFAULT_MODEL, None, 'onnx', folder, [])
     return folder
 
 

@@ -15,6 +15,7 @@ from siamffn_model.evaluation.raw_results import find_trackers
 from siamffn_model.evaluation.runner import frames_per_second, plan, run_all
 from siamffn_model.evaluation.scoring import score_tracker
 from siamffn_model.evaluation.tracker_specs import TrackerSpec
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.runtimes.selection import load_model
 from siamffn_model.tracking import Tracker
 from siamffn_model.training.validation import synthetic_sequence
@@ -32,7 +33,7 @@ def main() -> None:
 def _measure_runner() -> None:
     tracker = Tracker(load_model(device='cpu'))
     sequence = synthetic_sequence('scene', render_scene(FRAMES, (1280, 720)))
-    spec = TrackerSpec('siamffn_lite0', lambda: tracker, {})
+    spec = TrackerSpec(DEFAULT_MODEL, lambda: tracker, {})
     with tempfile.TemporaryDirectory() as folder:
         jobs = plan(BENCHMARKS['sequences'], [sequence], [spec], Path(folder))
         start = time.perf_counter()

@@ -11,7 +11,7 @@ import click
 
 from siamffn_model.cli.options import device_option, require_extra
 from siamffn_model.errors import DependencyError
-from siamffn_model.networks.names import MODEL_NAMES
+from siamffn_model.networks.names import DEFAULT_MODEL, MODEL_NAMES
 
 if TYPE_CHECKING:  # imported by the commands, to keep the start of the others fast
     from siamffn_model.benchmarking.speed import TrackerConfig
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # imported by the commands, to keep the start of the others f
     '--model',
     'models',
     multiple=True,
-    default=('siamffn_lite0', 'siamffn_r50'),
+    default=(DEFAULT_MODEL, 'siamffn_r50'),
     show_default=True,
     help=f'{", ".join(MODEL_NAMES)}; can be given several times. Weights are random if the package '
     'contains none.',

@@ -8,6 +8,7 @@ import click
 
 from siamffn_model.cli.options import model_option, require_extra
 from siamffn_model.errors import ConfigError
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.runtimes.exported import FORMATS
 
 
@@ -80,7 +81,7 @@ def export(
     click.echo(difference(trained, exported, comparison_sequences))
     if comparison_sequences:
         click.echo(change_in_success(trained, exported, comparison_sequences))
-    model_argument = '' if model == 'siamffn_lite0' else f'--model {model} '
+    model_argument = '' if model == DEFAULT_MODEL else f'--model {model} '
     usage = (
         ''
         if format_name == 'torchscript'

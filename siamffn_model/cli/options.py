@@ -12,7 +12,7 @@ import click
 
 from siamffn_model.errors import BoxError, ConfigError, missing_package
 from siamffn_model.imaging.geometry import Box
-from siamffn_model.networks.names import MODEL_NAMES
+from siamffn_model.networks.names import DEFAULT_MODEL, MODEL_NAMES
 
 
 def parse_box(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Box | None:
@@ -51,7 +51,7 @@ def model_option(*others: str) -> Callable[..., Any]:
     """Return the option --model, whose help lists `MODEL_NAMES` and the names `others`."""
     return click.option(
         '--model',
-        default='siamffn_lite0',
+        default=DEFAULT_MODEL,
         show_default=True,
         help=f'Name of the model: {", ".join((*MODEL_NAMES, *others))}.',
     )

@@ -16,6 +16,8 @@ MODEL_NAMES = (
     'siamfc_alex',
 )
 
+DEFAULT_MODEL = 'siamffn_lite0_s16'
+
 
 def check_name(name: str) -> None:
     """Raise `ConfigError` unless it is the name of a network."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamffn_model.errors import ConfigError, WeightsError, missing_package
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.runtimes import nanotrack
 from siamffn_model.runtimes.cache import load_cached
 from siamffn_model.runtimes.conversion import convert, format_module, read_model, require_torch
@@ -38,7 +39,7 @@ OTHER_RUNTIME = 'choose another runtime'
 
 
 def load_model(
-    name: str = 'siamffn_lite0',
+    name: str = DEFAULT_MODEL,
     weights: Path | str | None = None,
     device: str = 'auto',
     runtime: str = 'auto',

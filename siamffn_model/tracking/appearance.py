@@ -8,8 +8,8 @@ from siamffn_model.runtimes.runtime import Floats
 
 CHECK_INTERVAL = 10  # frames between two measurements of a target that is tracked
 SMOOTHING = 0.3  # weight of the latest similarity in their moving average
-MIN_FRACTION = 0.6  # of the usual similarity that is enough to be taken for the target
-CONSTANT = 0.6  # usual similarity from which on a target is known to keep its appearance
+MIN_FRACTION = 0.7  # of the usual similarity that is enough to be taken for the target
+CONSTANT = 0.45  # usual similarity from which on a target is known to keep its appearance
 
 
 class Appearance:

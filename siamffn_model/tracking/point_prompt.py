@@ -1,15 +1,14 @@
 """Find the object at a point of an image, such as a click, with the network of the tracker.
 
 Squares of several sizes round the point serve as templates and are searched for in the same image.
-If a square has about the size of an object, the network's box is that of the object: the same from
-most cells of the score map, and for the next larger square too. Inside an object and on background,
-it repeats the square, moves with the cell and grows with the square.
+If a square has about the size of an object, all cells of the score map inside the object predict
+the same box, that of the object, and those around it score low. On a part of an object and on
+background, the boxes move with the cells, or cells around score high too.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -26,15 +25,17 @@ from siamffn_model.imaging.crop import (
 from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.imaging.image import Image, check_image
 from siamffn_model.runtimes.runtime import Floats, Runtime
+from siamffn_model.tracking.steadiness import overlaps
 
 STEP = 1.5  # ratio of the sides of neighbouring squares
 SMALLEST = 0.03  # side of the smallest square, as a fraction of sqrt(width * height)
-COUNT = 7  # of squares; the largest is only compared with
-COUNT_WITH_RADIUS = 4  # the second has the given size
+COUNT = 6  # of squares
+COUNT_WITH_RADIUS = 3  # the second has the given size
 MIN_SIDE = 4.0  # of a square, in pixels
 CROP_SIDE = TEMPLATE_SIZE / context_side(1, 1)  # of every square, in pixels of the search crop
-DOUBT = 0.5  # weight of what is found in one search against the agreement of two
-MIN_QUALITY = -0.2  # of a box that is accepted: agreement minus doubt
+REPETITION = 0.1  # weight of the IoU of box and square against the agreement of the cells
+MIN_QUALITY = 0.69  # of a box that is accepted
+MIN_QUALITY_WITH_RADIUS = 0.5
 
 
 class _Found(NamedTuple):
@@ -42,12 +43,12 @@ class _Found(NamedTuple):
 
     Attributes:
         box: pixels of the image.
-        doubt: 0 if all cells inside the box predict the same box, of another size than the square;
-            up to 2 if the box moves with the cell and is the square.
+        quality: 1 if all cells inside the box predict this box, no cell around it scores, and the
+            box is not just the square.
     """
 
     box: Box
-    doubt: float
+    quality: float
 
 
 def find_box(model: Runtime, image: Image, point: tuple[float, float], radius: float = 0.0) -> Box:
@@ -77,7 +78,8 @@ def find_box(model: Runtime, image: Image, point: tuple[float, float], radius: f
         _decode(view, candidates, cells)
         for view, candidates in zip(views, model.search(views, templates), strict=True)
     ]
-    return _choose(found, point).clip(width, height)
+    least = MIN_QUALITY_WITH_RADIUS if radius else MIN_QUALITY
+    return _choose(found, point, least).clip(width, height)
 
 
 def _check(point: tuple[float, float], radius: float, width: int, height: int) -> None:
@@ -121,24 +123,23 @@ def _decode(view: View, candidates: Floats, cells: Floats) -> _Found:
     weights[best] += 1e-3  # of a box between the cells
     weights /= weights.sum()
     x, y, w, h = mean = boxes @ weights
-    offsets = cells - (cells @ weights)[:, None]
-    moved = (weights * offsets * (boxes[:2] - mean[:2, None])).sum(axis=1)
-    slope = moved / ((weights * offsets**2).sum(axis=1) + 1)  # of the box's centre over the cells
+    agreement = float(weights @ overlaps(boxes, mean))
+    around = (np.abs(cells) < CROP_SIDE).all(axis=0) & ~inside
+    elsewhere = float(scores[around].sum() / max(around.sum(), 1))
     square = Box.from_center(0, 0, CROP_SIDE, CROP_SIDE)
-    repeated = iou(Box.from_center(x, y, w, h), square)
+    repeated = float(iou(Box.from_center(x, y, w, h), square))
     scale = view.side / SEARCH_SIZE
     box = Box.from_center(view.x + scale * x, view.y + scale * y, scale * w, scale * h)
-    return _Found(Box(*map(float, box)), float(slope.mean() + repeated))
+    return _Found(Box(*map(float, box)), agreement - elsewhere - REPETITION * repeated)
 
 
-def _choose(found: list[_Found], point: tuple[float, float]) -> Box:
-    """Return the most credible box round the point; raise `BoxError` if there is none."""
-    best, quality = None, -math.inf
-    for (box, doubt), larger in pairwise(found):
-        value = float(iou(box, larger.box)) - DOUBT * doubt
+def _choose(found: list[_Found], point: tuple[float, float], least: float) -> Box:
+    """Return the box round the point of the highest quality above `least`, or raise `BoxError`."""
+    best, quality = None, least
+    for box, value in found:
         if value > quality and _contains(box, point):
             best, quality = box, value
-    if best is None or quality < MIN_QUALITY:
+    if best is None:
         raise BoxError(
             f'no object is found at ({point[0]:g}, {point[1]:g}): point at its middle, or give a '
             'box'

@@ -54,8 +54,8 @@ class TrackerSettings:
     lr: float = 0.30
     motion_gain: float = 0.80
     uncertain_threshold: float = 0.80
-    lost_threshold: float = 0.40
-    reacquire_threshold: float = 0.85
+    lost_threshold: float = 0.50
+    reacquire_threshold: float = 0.90
     lost_patience: int = 5
     max_searches: int = 3
 

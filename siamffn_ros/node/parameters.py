@@ -11,6 +11,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
 from siamffn_model.errors import ConfigError
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.runtimes.selection import RUNTIMES
 from siamffn_model.tracking.settings import RANGES, TrackerSettings
 from siamffn_ros.descriptors import parameter_descriptor
@@ -80,7 +81,7 @@ class NodeParameters:
     autostart: bool = _parameter(
         True, 'Configure and activate at start, without a lifecycle manager.', read_at_start=True
     )
-    model: str = _parameter('siamffn_lite0', 'Name of the network.', read_by_configure=True)
+    model: str = _parameter(DEFAULT_MODEL, 'Name of the network.', read_by_configure=True)
     weights: str = _parameter(
         '',
         'Weight file, or folder written by `siamffn export`; empty: the weights that ship.',

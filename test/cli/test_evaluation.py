@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from siamffn_model.datasets.benchmarks import BENCHMARKS
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.networks.zoo import read_card
 
 from ..command import siamffn
@@ -28,7 +29,7 @@ def test_evaluate(clips: Path, random_weights: Path, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == f'see {out}/report.html'
     summary = json.loads(file.read_text())
     assert json.loads((out / 'summary.json').read_text()) == summary
-    assert sorted(summary) == ['opencv-mil', 'siamffn_lite0']
+    assert sorted(summary) == ['opencv-mil', DEFAULT_MODEL]
     table = [line.split('|')[1:-1] for line in done.stdout.splitlines() if line[:1] == '|']
     for name, scores in summary.items():
         assert list(scores) == [
@@ -51,15 +52,15 @@ def test_score_and_evaluate_give_the_same_scores(
     out, again = tmp_path / 'out', tmp_path / 'again'
     words = ['evaluate', 'sequences', '--data', clips, '--weights', random_weights, '--out', out]
     assert siamffn(*words).exit_code == 0
-    folder = out / 'results/siamffn_lite0'
+    folder = out / 'results' / DEFAULT_MODEL
     other = shutil.copytree(folder, tmp_path / 'other')
     third = shutil.copytree(folder, tmp_path / 'third')
     words = ['sequences', '--annotations', clips, '--results', folder, other, third]
     done = siamffn('score', *words, '--out', again)
     assert done.exit_code == 0, done.output
-    expected = json.loads((out / 'summary.json').read_text())['siamffn_lite0']
+    expected = json.loads((out / 'summary.json').read_text())[DEFAULT_MODEL]
     del expected['fps']
-    names = ['siamffn_lite0', 'other', 'third']
+    names = [DEFAULT_MODEL, 'other', 'third']
     assert json.loads((again / 'summary.json').read_text()) == dict.fromkeys(names, expected)
     assert not (again / 'strips').exists()
     done = siamffn('score', *words, '--out', again, '--strips', '--leave-out-absent')

@@ -13,6 +13,7 @@ import copy
 import pytest
 import torch
 
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.networks.zoo import create_model, load_weights
 from siamffn_model.runtimes.cuda_runtime import CUDARuntime
@@ -36,8 +37,8 @@ def device(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope='session')
 def trained() -> Siamese:
     """Return the default model with its weights, on the CPU; tests must not change it."""
-    model = create_model('siamffn_lite0')
-    load_weights(model, 'siamffn_lite0', weight_file('siamffn_lite0'))
+    model = create_model(DEFAULT_MODEL)
+    load_weights(model, DEFAULT_MODEL, weight_file(DEFAULT_MODEL))
     return model.eval().requires_grad_(False)
 
 

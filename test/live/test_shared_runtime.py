@@ -18,6 +18,7 @@ from siamffn_model.errors import WeightsError
 from siamffn_model.imaging.crop import View
 from siamffn_model.live import shared_runtime
 from siamffn_model.live.shared_runtime import SharedRuntime, load_shared
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.runtime import Floats
 from siamffn_model.tracking import Track, Tracker, load_model
@@ -189,7 +190,7 @@ def test_cameras_on_the_cpu_do_not_disturb_each_other(runtime: str, clip: Scene)
     """They use the model at the same time."""
     if runtime == 'onnx':
         pytest.importorskip('onnxscript', reason='extra [export] not installed')
-    model = load_shared('siamffn_lite0', None, 'cpu', runtime)
+    model = load_shared(DEFAULT_MODEL, None, 'cpu', runtime)
     clips = [clip, render_scene(5, seed=4)]
 
     def track(scene: Scene, cameras: threading.Barrier) -> list[Track]:
@@ -221,14 +222,14 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_equal_arguments_share_a_model(loaded: list[str], weights: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
-        arguments = ('siamffn_lite0', weights, 'cpu', 'openvino')
+        arguments = (DEFAULT_MODEL, weights, 'cpu', 'openvino')
         shared = list(threads.map(lambda _: load_shared(*arguments), range(4)))
-    assert loaded == ['siamffn_lite0'] and len(set(map(id, shared))) == 1
-    assert load_shared('siamffn_lite0', None, 'cpu', 'openvino') is shared[0], 'same weights'
+    assert loaded == [DEFAULT_MODEL] and len(set(map(id, shared))) == 1
+    assert load_shared(DEFAULT_MODEL, None, 'cpu', 'openvino') is shared[0], 'same weights'
     for other in (
         ('siamban_r50', weights, 'cpu', 'openvino'),
-        ('siamffn_lite0', weights, 'cuda', 'openvino'),
-        ('siamffn_lite0', weights, 'cpu', 'torch'),
+        (DEFAULT_MODEL, weights, 'cuda', 'openvino'),
+        (DEFAULT_MODEL, weights, 'cpu', 'torch'),
     ):
         assert load_shared(*other) is not shared[0]
 
@@ -259,6 +260,6 @@ def test_missing_weights_are_reported_as_by_load_model(tmp_path: Path) -> None:
     messages = []
     for load in (load_model, load_shared):
         with pytest.raises(WeightsError) as raised:
-            load('siamffn_lite0', path, 'cpu')
+            load(DEFAULT_MODEL, path, 'cpu')
         messages.append(str(raised.value))
     assert messages[0] == messages[1]

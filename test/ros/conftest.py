@@ -38,6 +38,7 @@ from vision_msgs.msg import Detection2D, Detection2DArray
 
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.sources import open_frames
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.runtimes.selection import WEIGHTS
 from siamffn_ros.bags.io import create_from
 from siamffn_ros.dds import use_profile
@@ -62,7 +63,7 @@ def own_graph() -> Iterator[None]:
 @pytest.fixture(scope='session')
 def weights() -> Path:
     """The folder with the converted default model, which runs without PyTorch."""
-    return WEIGHTS / 'siamffn_lite0'
+    return WEIGHTS / DEFAULT_MODEL
 
 
 @pytest.fixture(scope='session')

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from siamffn_model.errors import ConfigError, DataError, WeightsError
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.exported import (
     FORMATS,
@@ -25,7 +26,7 @@ from siamffn_model.runtimes.selection import WEIGHTS, check_weights, load_model
 
 def write_manifest(folder: Path, **changes: object) -> Path:
     """Write an exported model without modules, with changes to its manifest; return the folder."""
-    with write_exported(folder, Manifest('siamffn_lite0', 'onnx', ScoreMap(25))):
+    with write_exported(folder, Manifest(DEFAULT_MODEL, 'onnx', ScoreMap(25))):
         pass
     values = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps({**values, **changes}))
@@ -60,7 +61,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, change: Callable[[Path], obje
 
 @pytest.mark.parametrize('runtime', ['openvino', 'onnx'])
 def test_another_number_of_candidates_is_refused(tmp_path: Path, runtime: str) -> None:
-    folder = shutil.copytree(WEIGHTS / 'siamffn_lite0', tmp_path / 'model')
+    folder = shutil.copytree(WEIGHTS / DEFAULT_MODEL, tmp_path / 'model')
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest['score_map']['side'] = 24
     (folder / MANIFEST).write_text(json.dumps(manifest))
@@ -109,7 +110,7 @@ def test_a_folder_of_another_model_or_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="format 'tvm', which this version does not support"):
         load_model(weights=write_manifest(tmp_path / 'tvm', format='tvm'))
     with pytest.raises(
-        WeightsError, match='contains siamfc_alex, not siamffn_lite0: choose the model'
+        WeightsError, match='contains siamfc_alex, not siamffn_lite0_s16: choose the model'
     ):
         load_model(weights=write_manifest(tmp_path / 'alex', model='siamfc_alex'))
 
@@ -139,4 +140,4 @@ def test_torchscript_is_not_executed(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match=message):
             load_model(weights=folder, device='cpu', runtime=runtime)
     with pytest.raises(WeightsError, match=message):
-        check_weights('siamffn_lite0', folder)
+        check_weights(DEFAULT_MODEL, folder)

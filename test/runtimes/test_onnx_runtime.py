@@ -13,6 +13,7 @@ import torch
 
 from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import ConfigError, DependencyError, WeightsError
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.networks.zoo import create_model
 from siamffn_model.runtimes import cache, onnx_format, selection
 from siamffn_model.runtimes.exported import read_manifest
@@ -88,7 +89,7 @@ def test_a_converted_model_is_cached_and_read_without_pytorch(
 ) -> None:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     modules = onnx_format.read_modules(onnx_folder, read_manifest(onnx_folder).score_map)
-    weights = weight_file('siamffn_lite0')
+    weights = weight_file(DEFAULT_MODEL)
     monkeypatch.setattr(cache, 'convert', lambda *_: modules)
     runtime = load_model(weights=weights, device='cpu', runtime='onnx')
     assert (runtime.name, runtime.device) == ('ONNX Runtime, CPU', 'cpu')

@@ -18,6 +18,7 @@ from siamffn_model.errors import ConfigError, DependencyError, WeightsError
 from siamffn_model.imaging.crop import View
 from siamffn_model.imaging.geometry import iou
 from siamffn_model.imaging.sources import open_frames
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.networks.zoo import create_model, read_weights, save_weights
 from siamffn_model.runtimes import onnx_runtime, selection
 from siamffn_model.runtimes.exported import fingerprint, read_manifest
@@ -95,7 +96,7 @@ def test_engines_agree_on_a_face_to_a_pixel() -> None:
 @pytest.mark.slow
 def test_a_converted_model_is_cached_and_read_without_pytorch(cache: Path, scene: Scene) -> None:
     pytest.importorskip('openvino', reason='extra [openvino] not installed')
-    weights = weight_file('siamffn_lite0')
+    weights = weight_file(DEFAULT_MODEL)
 
     def load() -> Floats:
         return candidates(load_model(weights=weights, runtime='openvino-f32'), scene)
@@ -133,7 +134,7 @@ def assert_equal_candidates(actual: Floats, expected: Floats) -> None:
 def test_a_cache_that_cannot_be_written_is_ignored(cache: Path, scene: Scene) -> None:
     cache.parent.mkdir(parents=True)
     cache.write_text('')
-    weights = weight_file('siamffn_lite0')
+    weights = weight_file(DEFAULT_MODEL)
     assert candidates(load_model(weights=weights), scene).shape == (2, 5, 625)
 
 
@@ -143,7 +144,7 @@ def test_old_models_are_evicted_from_the_cache(cache: Path, tmp_path: Path) -> N
     for number in range(4):
         (cache / f'old{number}').mkdir(parents=True)
         os.utime(cache / f'old{number}', (number, number))
-    load_model(weights=weight_file('siamffn_lite0'))
+    load_model(weights=weight_file(DEFAULT_MODEL))
     names = {path.name for path in cache.iterdir()}
     assert len(names) == 4 and 'old0' not in names and 'old3' in names
 
@@ -195,7 +196,7 @@ def test_onnx_files_run_on_the_gpu_that_onnx_runtime_supports(
     monkeypatch.setattr(selection, 'has_driver', lambda: driver)
     monkeypatch.setattr(onnx_runtime, 'fastest_device', lambda: onnx_device)
     monkeypatch.setattr(selection, '_start', lambda modules, *started: started)
-    assert load_model(weights=WEIGHTS / 'siamffn_lite0', device=device) == chosen
+    assert load_model(weights=WEIGHTS / DEFAULT_MODEL, device=device) == chosen
 
 
 def test_auto_selects_openvino_on_a_cpu_if_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,4 +265,4 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     path = tmp_path / 'x.safetensors'
     save_weights(create_model('siamfc_alex'), 'siamfc_alex', path, {})
     with pytest.raises(WeightsError, match='belongs to siamfc_alex'):
-        load_model('siamffn_lite0', path)
+        load_model(DEFAULT_MODEL, path)

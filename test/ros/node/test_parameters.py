@@ -57,12 +57,12 @@ def test_invalid_values_are_refused(changes: dict[str, object], message: str) ->
 
 def test_thresholds_out_of_order_are_corrected() -> None:
     """The intermediate states of `ros2 param load` are allowed."""
-    values = DEFAULTS | {'tracking.lost_threshold': 0.9}
+    values = DEFAULTS | {'tracking.lost_threshold': 0.97}
     parameters = NodeParameters.from_values(values)
     assert validate(parameters, ['tracking.lost_threshold'], configured=True) == ''
     correction = threshold_correction(parameters.tracking)
-    assert 'tracking.uncertain_threshold 0.8 is used as 0.9' in correction
-    assert 'tracking.reacquire_threshold 0.85 is used as 0.9' in correction
+    assert 'tracking.uncertain_threshold 0.8 is used as 0.97' in correction
+    assert 'tracking.reacquire_threshold 0.9 is used as 0.97' in correction
     assert threshold_correction(parameters.tracking.ordered) == ''
     assert threshold_correction(TrackerSettings()) == ''
 

@@ -26,6 +26,7 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import ConfigError, ImageError
 from siamffn_model.live.frame_buffer import Frame
 from siamffn_model.live.shared_runtime import load_shared
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.tracking import State
 from siamffn_ros.messages.images import to_image
 from siamffn_ros.node import publishers
@@ -139,7 +140,7 @@ def test_the_node_uses_the_model_that_cameras_share(local_node: TrackerNode, wei
         local_node.set_parameters([Parameter('weights', value=str(weights))])
         local_node.trigger_configure()
     assert local_node._configured
-    shared = load_shared('siamffn_lite0', weights, 'auto', 'auto')
+    shared = load_shared(DEFAULT_MODEL, weights, 'auto', 'auto')
     assert shared is local_node._configured.pipeline.model
 
 

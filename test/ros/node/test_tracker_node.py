@@ -227,7 +227,7 @@ def test_thresholds_may_be_set_one_after_the_other(
     """As `ros2 param load` does; what is not in order is corrected, which one warning says."""
     user.track(clip.images[0], start)
     user.init(clip.boxes[0], start)
-    values = {'lost_threshold': 0.4, 'uncertain_threshold': 0.8, 'reacquire_threshold': 0.85}
+    values = {'lost_threshold': 0.4, 'uncertain_threshold': 0.8, 'reacquire_threshold': 0.9}
     assert user.set_parameters(tracking__lost_threshold=1.0).successful
     assert user.track(clip.images[1], start + PERIOD).state == State.LOST
     live_node.wait_for('tracking.uncertain_threshold 0.8 is used as 1 and tracking.reacquire_')
