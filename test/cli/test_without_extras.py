@@ -9,6 +9,7 @@ import pytest
 from siamffn_model import errors
 from siamffn_model.cli.main import main
 from siamffn_model.errors import missing_package
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.runtimes.nanotrack import FILES
 from siamffn_model.runtimes.selection import WEIGHTS
 
@@ -34,7 +35,7 @@ OF_EXTRAS = {
 }
 ROS = {'rclpy', 'siamffn'}
 RECIPE = str(ROOT / 'config/train/smoke.yaml')
-SHIPPED = str(WEIGHTS / 'siamffn_lite0.safetensors')
+SHIPPED = str(WEIGHTS / f'{DEFAULT_MODEL}.safetensors')
 DATA = 'sequences', '--data', '{clips}'
 # arguments, the extra that the message names
 MISSING = [
@@ -124,7 +125,9 @@ def test_a_missing_weight_file_is_reported_before_a_missing_package(
     words = 'track', sequence, '--init', '60,60,30,30'
     missing = siamffn_process(environment, *words, '--weights', tmp_path / 'none.safetensors')
     assert 'none.safetensors is missing' in missing.stderr
-    other = siamffn_process(environment, *words, '--weights', WEIGHTS / 'siamffn_lite0/search.onnx')
+    other = siamffn_process(
+        environment, *words, '--weights', WEIGHTS / DEFAULT_MODEL / 'search.onnx'
+    )
     assert 'search.onnx is no .safetensors file: give such a file, or the whole' in other.stderr
     unknown = siamffn_process(environment, *words, '--model', 'yolo')
     assert "unknown model 'yolo': choose one of siamffn_lite0, " in unknown.stderr

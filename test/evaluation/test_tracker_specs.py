@@ -12,6 +12,7 @@ from siamffn_model.datasets.synthetic import Scene
 from siamffn_model.errors import SiamFFNError, WeightsError
 from siamffn_model.evaluation.jobs import run_one_pass
 from siamffn_model.evaluation.tracker_specs import TrackerSpec, opencv_tracker, siamffn_tracker
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.networks.zoo import create_model, save_weights
 from siamffn_model.runtimes import nanotrack
@@ -24,9 +25,9 @@ from ..tracking.test_opencv import write_nano
 @pytest.mark.slow
 def test_siamffn_tracker_is_the_same_in_another_process(scene: Scene, random_weights: Path) -> None:
     settings = TrackerSettings(window_influence=0.3)
-    spec = siamffn_tracker('siamffn_lite0', random_weights, 'cpu', 'auto', settings)
+    spec = siamffn_tracker(DEFAULT_MODEL, random_weights, 'cpu', 'auto', settings)
     unpickled = pickle.loads(pickle.dumps(spec))
-    expected = Tracker(load_model('siamffn_lite0', random_weights, 'cpu'), settings)
+    expected = Tracker(load_model(DEFAULT_MODEL, random_weights, 'cpu'), settings)
     images, first = scene.images[:5], scene.boxes[0]
     found = run_one_pass(unpickled.make(), images, first).boxes
     assert found.tolist() == run_one_pass(expected, images, first).boxes.tolist()
@@ -37,7 +38,7 @@ def test_identity_depends_on_weights_settings_and_runtime(random_weights: Path) 
         weights: Path | None = None, runtime: str = 'auto', **settings: float
     ) -> dict[str, str]:
         settings_of = TrackerSettings(**settings)
-        return siamffn_tracker('siamffn_lite0', weights, 'cpu', runtime, settings_of).identity
+        return siamffn_tracker(DEFAULT_MODEL, weights, 'cpu', runtime, settings_of).identity
 
     assert identity() == identity()
     assert identity() != identity(random_weights)
@@ -82,7 +83,7 @@ def test_opencv_trackers_with_other_model_files_have_other_names(nano: Path) -> 
 
 def write_openvino(folder: Path, content: bytes) -> None:
     """Write an exported model with this content in place of its modules."""
-    with write_exported(folder, Manifest('siamffn_lite0', 'openvino', ScoreMap(15))) as partial:
+    with write_exported(folder, Manifest(DEFAULT_MODEL, 'openvino', ScoreMap(15))) as partial:
         (partial / 'search.xml').write_bytes(content)
 
 
@@ -91,7 +92,7 @@ def test_identity_depends_on_the_content_of_model_files(
     kind: str, nano: Path, tmp_path: Path, random_weights: Path
 ) -> None:
     """`--resume` compares identities: a changed file of any kind of tracker changes them."""
-    model, path, changed = 'siamffn_lite0', tmp_path / 'weights', ''
+    model, path, changed = DEFAULT_MODEL, tmp_path / 'weights', ''
     if kind == 'opencv':
         path = nano
     elif kind == 'nanotrack':

@@ -14,6 +14,7 @@ from siamffn_model.errors import ConfigError, DataError, DependencyError, SiamFF
 from siamffn_model.export import export_model as exporting
 from siamffn_model.export.export_model import export_model
 from siamffn_model.export.parity import difference
+from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.runtimes.exported import FORMATS, read_manifest
 from siamffn_model.runtimes.runtime import Runtime
 from siamffn_model.runtimes.selection import load_model
@@ -31,10 +32,10 @@ for package in ('nncf', 'onnxruntime', 'onnxscript', 'openvino'):
 def exported(onnx_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runtime]:
     """Export the model of the package to each format, in single precision."""
     folder = tmp_path_factory.mktemp('exported')
-    export_model('siamffn_lite0', None, 'openvino', folder / 'openvino', [])
+    export_model(DEFAULT_MODEL, None, 'openvino', folder / 'openvino', [])
     return {
         'openvino': load_model(weights=folder / 'openvino', runtime='openvino-f32'),
-        'torchscript': export_model('siamffn_lite0', None, 'torchscript', folder / 'script', []),
+        'torchscript': export_model(DEFAULT_MODEL, None, 'torchscript', folder / 'script', []),
         'onnx': load_model(weights=onnx_folder, device='cpu', runtime='onnx'),
     }
 
@@ -67,7 +68,7 @@ def test_the_difference_is_reported(exported: dict[str, Runtime], clips: Path) -
 
 def test_int8_is_close_to_single_precision(clips: Path, tmp_path: Path, scene: Scene) -> None:
     sequences = read_sequences(clips)
-    export_model('siamffn_lite0', None, 'openvino', tmp_path / 'int8', sequences)
+    export_model(DEFAULT_MODEL, None, 'openvino', tmp_path / 'int8', sequences)
     assert read_manifest(tmp_path / 'int8').precision == 'int8'
     assert 'FakeQuantize' in (tmp_path / 'int8' / 'search.xml').read_text()
     assert 'FakeQuantize' not in (tmp_path / 'int8' / 'template.xml').read_text()
@@ -85,16 +86,16 @@ def test_invalid_exports_are_reported(
 ) -> None:
     out, sequences = tmp_path / 'out', read_sequences(clips)
     with pytest.raises(DataError, match='already exists: choose a folder'):
-        export_model('siamffn_lite0', None, 'onnx', tmp_path, [])
+        export_model(DEFAULT_MODEL, None, 'onnx', tmp_path, [])
     with pytest.raises(WeightsError, match=r'is a folder: give the \.safetensors file'):
-        export_model('siamffn_lite0', tmp_path, 'onnx', out, [])
+        export_model(DEFAULT_MODEL, tmp_path, 'onnx', out, [])
     with pytest.raises(SiamFFNError, match='unknown model'):
         export_model('resnet', None, 'onnx', out, [])
     with pytest.raises(ConfigError, match='int8 is for the format openvino only, not for onnx'):
-        export_model('siamffn_lite0', None, 'onnx', out, sequences)
+        export_model(DEFAULT_MODEL, None, 'onnx', out, sequences)
     monkeypatch.setattr(exporting, 'find_spec', lambda _: None)
     with pytest.raises(
         DependencyError, match=r'nncf is not installed: int8 needs the extra \[export'
     ):
-        export_model('siamffn_lite0', None, 'openvino', out, sequences)
+        export_model(DEFAULT_MODEL, None, 'openvino', out, sequences)
     assert not out.exists()

@@ -91,12 +91,12 @@ def test_every_batch_size_gives_each_view_its_own_candidates(
     # From many to few: smaller batches find the larger ones in the buffer.
     for count in (35, 17, 9, 5, 3, 2, 1, 4, 8, 16, 32) if runtime.device != 'cpu' else (33, 3, 1):
         batch = runtime.search(views[:count], mixed[:count])
-        assert batch.shape == (count, 5, 625)
+        assert batch.shape == (count, 5, 225)
         for n in {0, count // 2, count - 1}:
             if n not in expected:
                 expected[n] = reference.search([views[n]], [expected_mixed[n]])[0]
             assert_same_best_candidate(batch[n], expected[n])
-    assert runtime.search([], []).shape == (0, 5, 625)
+    assert runtime.search([], []).shape == (0, 5, 225)
 
 
 def test_several_targets_are_tracked_in_one_batch(runtime: CUDARuntime) -> None:

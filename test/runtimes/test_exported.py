@@ -63,9 +63,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path, change: Callable[[Path], obje
 def test_another_number_of_candidates_is_refused(tmp_path: Path, runtime: str) -> None:
     folder = shutil.copytree(WEIGHTS / DEFAULT_MODEL, tmp_path / 'model')
     manifest = json.loads((folder / MANIFEST).read_text())
-    manifest['score_map']['side'] = 24
+    manifest['score_map']['side'] = 14
     (folder / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(WeightsError, match=r'has 625 candidates, but model\.json describes 576'):
+    with pytest.raises(WeightsError, match=r'has 225 candidates, but model\.json describes 196'):
         load_model(weights=folder, device='cpu', runtime=runtime)
 
 

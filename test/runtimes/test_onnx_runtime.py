@@ -49,7 +49,7 @@ def test_shapes_are_constant_and_tensors_are_named(onnx_folder: Path) -> None:
     assert shapes(template.graph.input) == {'crop': [1, 127, 127, 3]}
     assert shapes(template.graph.output) == levels
     assert shapes(search.graph.input) == {'crop': [1, 255, 255, 3], **levels}
-    assert shapes(search.graph.output) == {'candidates': [1, 5, 625]}
+    assert shapes(search.graph.output) == {'candidates': [1, 5, 225]}
 
 
 def shapes(values: list[onnx.ValueInfoProto]) -> dict[str, list[int]]:

@@ -135,7 +135,7 @@ def test_a_cache_that_cannot_be_written_is_ignored(cache: Path, scene: Scene) ->
     cache.parent.mkdir(parents=True)
     cache.write_text('')
     weights = weight_file(DEFAULT_MODEL)
-    assert candidates(load_model(weights=weights), scene).shape == (2, 5, 625)
+    assert candidates(load_model(weights=weights), scene).shape == (2, 5, 225)
 
 
 @pytest.mark.slow
