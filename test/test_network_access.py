@@ -162,7 +162,7 @@ def test_all_commands_are_tested() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize('group', [TRACKING, TRAINING], ids=['tracking', 'training'])
 def test_commands_neither_connect_nor_start_processes(
-    group: str, tmp_path: Path, clips: Path, tiny_pack: Path, random_weights: Path
+    group: str, tmp_path: Path, clips: Path, tiny_pack: Path
 ) -> None:
     for package in EXTRAS:
         pytest.importorskip(
@@ -172,8 +172,9 @@ def test_commands_neither_connect_nor_start_processes(
     torch.save({'state_dict': checkpoint('head', 'box', 1)}, tmp_path / 'siamban.pth')
     recipe = f'--config {ROOT}/config/train/smoke.yaml --workers 0 --set batch=2'
     recipe += ' --set epochs=1 --set data.rendered.pairs=2'
+    weights = ROOT / 'siamffn_model/weights/siamffn_lite0.safetensors'
     lines = group.format(
-        clips=clips, teacher=teacher, recipe=recipe, weights=random_weights, pack=tiny_pack
+        clips=clips, teacher=teacher, recipe=recipe, weights=weights, pack=tiny_pack
     ).splitlines()
     # `export --int8` takes a minute: its part that could send data is NNCF, from the import on.
     events = run_audited(tmp_path, lines, 'siamffn_model.export.quantisation')

@@ -179,7 +179,7 @@ def test_arguments_that_prevent_the_start_are_reported(
         ),
         start_node(**{'tracking.window': 1, 'model': 'yolo'}): (
             'unknown parameters are ignored: tracking.window',
-            'contains siamffn_lite0, not yolo',
+            'contains siamffn_lite0_s16, not yolo',
         ),
         start_node(arguments=['--camera', 'front']): ("'front' is not NAME=TOPIC",),
     }
