@@ -21,7 +21,7 @@ from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.runtimes.runtime import Runtime
-from siamffn_model.runtimes.selection import WEIGHTS
+from siamffn_model.runtimes.selection import weight_file
 from siamffn_model.tracking import State, Track, load_model
 
 if 'PYTEST_XDIST_WORKER' in os.environ:  # one core for each process, and for what it starts
@@ -63,7 +63,7 @@ def scene() -> Scene:
 @pytest.fixture(scope='session')
 def weights() -> Path:
     """The weight file that is part of the package."""
-    return WEIGHTS / f'{DEFAULT_MODEL}.safetensors'
+    return weight_file(DEFAULT_MODEL)
 
 
 @pytest.fixture(scope='session')

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from siamffn_model.cli.main import main
+from siamffn_model.runtimes.selection import weight_file
 
 from .checkpoints.test_pysot import checkpoint
 from .training.teacher_files import write_teacher
@@ -172,7 +173,7 @@ def test_commands_neither_connect_nor_start_processes(
     torch.save({'state_dict': checkpoint('head', 'box', 1)}, tmp_path / 'siamban.pth')
     recipe = f'--config {ROOT}/config/train/smoke.yaml --workers 0 --set batch=2'
     recipe += ' --set epochs=1 --set data.rendered.pairs=2'
-    weights = ROOT / 'siamffn_model/weights/siamffn_lite0.safetensors'
+    weights = weight_file('siamffn_lite0')  # the model of the recipe
     lines = group.format(
         clips=clips, teacher=teacher, recipe=recipe, weights=weights, pack=tiny_pack
     ).splitlines()

@@ -33,9 +33,10 @@ COUNT = 6  # of squares
 COUNT_WITH_RADIUS = 3  # the second has the given size
 MIN_SIDE = 4.0  # of a square, in pixels
 CROP_SIDE = TEMPLATE_SIZE / context_side(1, 1)  # of every square, in pixels of the search crop
+SQUARE = Box.from_center(0, 0, CROP_SIDE, CROP_SIDE)
 REPETITION = 0.1  # weight of the IoU of box and square against the agreement of the cells
 MIN_QUALITY = 0.69  # of a box that is accepted
-MIN_QUALITY_WITH_RADIUS = 0.5
+MIN_QUALITY_WITH_RADIUS = 0.5  # the size of the object is known then
 
 
 class _Found(NamedTuple):
@@ -126,8 +127,7 @@ def _decode(view: View, candidates: Floats, cells: Floats) -> _Found:
     agreement = float(weights @ overlaps(boxes, mean))
     around = (np.abs(cells) < CROP_SIDE).all(axis=0) & ~inside
     elsewhere = float(scores[around].sum() / max(around.sum(), 1))
-    square = Box.from_center(0, 0, CROP_SIDE, CROP_SIDE)
-    repeated = float(iou(Box.from_center(x, y, w, h), square))
+    repeated = float(iou(Box.from_center(x, y, w, h), SQUARE))
     scale = view.side / SEARCH_SIZE
     box = Box.from_center(view.x + scale * x, view.y + scale * y, scale * w, scale * h)
     return _Found(Box(*map(float, box)), agreement - elsewhere - REPETITION * repeated)

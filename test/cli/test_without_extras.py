@@ -11,7 +11,7 @@ from siamffn_model.cli.main import main
 from siamffn_model.errors import missing_package
 from siamffn_model.networks.names import DEFAULT_MODEL
 from siamffn_model.runtimes.nanotrack import FILES
-from siamffn_model.runtimes.selection import WEIGHTS
+from siamffn_model.runtimes.selection import WEIGHTS, weight_file
 
 from ..command import ROOT, environment_without, siamffn_process
 
@@ -35,7 +35,7 @@ OF_EXTRAS = {
 }
 ROS = {'rclpy', 'siamffn'}
 RECIPE = str(ROOT / 'config/train/smoke.yaml')
-SHIPPED = str(WEIGHTS / f'{DEFAULT_MODEL}.safetensors')
+SHIPPED = str(weight_file(DEFAULT_MODEL))
 DATA = 'sequences', '--data', '{clips}'
 # arguments, the extra that the message names
 MISSING = [
