@@ -174,8 +174,9 @@ class DevicePairs:
                 block = following.result()
                 if number + 1 in numbers:
                     following = executor.submit(draw, number + 1)
-                for tensor in block[:-1]:  # keep its memory until the caller's stream is done
-                    tensor.record_stream(torch.cuda.current_stream(device))
+                for value in block:  # keep its memory until the caller's stream is done
+                    if isinstance(value, Tensor):
+                        value.record_stream(torch.cuda.current_stream(device))
                 yield block
 
     def draw(self, number: int, pairs: int) -> Batch:

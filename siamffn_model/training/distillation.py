@@ -17,7 +17,7 @@ from siamffn_model.networks.siamese import Siamese
 from siamffn_model.runtimes.nanotrack import SCORE_MAP
 from siamffn_model.training.feature_store import FeatureBatch
 from siamffn_model.training.forward import Outputs
-from siamffn_model.training.labels import edge_distances
+from siamffn_model.training.labels import edge_distances, points
 from siamffn_model.training.losses import iou_loss
 from siamffn_model.training.sampling import Batch
 from siamffn_model.training.teacher import CHANNELS, Lesson, Teacher, load_teacher
@@ -52,18 +52,29 @@ class Distillation:
             device = next(model.parameters()).device
             self.projection = nn.Conv2d(model.backbone.channels[-1], CHANNELS, 1).to(device)
 
+    def teach(self, batch: Batch | FeatureBatch) -> Batch | FeatureBatch:
+        """Return a batch with its lesson, in which the boxes are the teacher's if it is trusted.
+
+        Boxes of the packs fit masks and parts of objects exactly, those of the teacher are as in
+        the videos that it was trained with. A student of both learned neither well.
+        """
+        lesson = batch.lesson
+        if lesson is None:
+            assert isinstance(batch, Batch)
+            lesson = self.teacher(batch.template, batch.search)
+        trusted = _trusted(lesson, batch)[:, None] > 0
+        boxes = torch.where(trusted, _best_boxes(lesson), batch.box)
+        return batch._replace(lesson=lesson, box=boxes)
+
     def losses(self, batch: Batch | FeatureBatch, outputs: Outputs) -> dict[str, Tensor]:
-        """Return the weighted losses of features, scores and boxes of pairs (B).
+        """Return the weighted losses of features, scores and boxes of pairs (B) of `teach`.
 
         Each is the sum over the pairs divided by the size of the recipe's batch, so that the losses
         of all parts of a batch add up. Scores and boxes count in pairs in which the teacher finds
         the target.
         """
-        if isinstance(batch, Batch):
-            lesson = self.teacher(batch.template, batch.search)
-        else:
-            assert batch.lesson is not None
-            lesson = batch.lesson
+        lesson = batch.lesson
+        assert lesson is not None
         student, taught = (torch.as_tensor(index, device=batch.box.device) for index in self.points)
         trusted = _trusted(lesson, batch)
         log_odds = (outputs.logits[:, 1] - outputs.logits[:, 0]).float()[:, student]
@@ -154,6 +165,15 @@ def _trusted(lesson: Lesson, batch: Batch | FeatureBatch) -> Tensor:
     label = edge_distances(SCORE_MAP, batch.box).gather(2, best)
     overlap = 1 - iou_loss(lesson.distances.gather(2, best)[..., 0], label[..., 0])
     return ((overlap >= TRUSTED_IOU) & ~batch.negative).float()
+
+
+def _best_boxes(lesson: Lesson) -> Tensor:
+    """Return (B, 4): x, y, w, h of the teacher's best boxes in the search crops."""
+    best = lesson.scores.argmax(1)
+    distances = lesson.distances.gather(2, best[:, None, None].expand(-1, 4, 1))[..., 0]
+    left, top, right, bottom = distances.unbind(1)
+    x, y = points(SCORE_MAP, best.device)[:, best]
+    return torch.stack([x - left, y - top, left + right, top + bottom], dim=1)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -109,7 +109,10 @@ class FeatureStore:
             list(self.stages(template)),
             list(self.stages(search)),
             self.teacher(template, search) if self.teacher else None,
-            *batch[2:],
+            batch.box,
+            batch.negative,
+            batch.sampling_priority,
+            batch.unreadable,
         )
         arrays = {name: _to_array(tensor) for name, tensor in _to_dict(result).items()}
         if not self._files:

@@ -26,6 +26,7 @@ from siamffn_model.imaging.crop import (
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
 from siamffn_model.training.augmentation import augment
+from siamffn_model.training.teacher import Lesson
 
 if TYPE_CHECKING:
     from siamffn_model.training.recipe import Recipe
@@ -116,7 +117,10 @@ class Pair(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Pairs as tensors (B, ...); the crops are (B, H, W, 3) uint8."""
+    """Pairs as tensors (B, ...); the crops are (B, H, W, 3) uint8.
+
+    `lesson` is what a teacher says about them, see `Distillation.teach`.
+    """
 
     template: Tensor
     search: Tensor
@@ -124,6 +128,7 @@ class Batch(NamedTuple):
     negative: Tensor
     sampling_priority: Tensor
     unreadable: list[str]
+    lesson: Lesson | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with the function applied to every tensor."""
@@ -134,6 +139,7 @@ class Batch(NamedTuple):
             function(self.negative),
             function(self.sampling_priority),
             self.unreadable,
+            Lesson(*map(function, self.lesson)) if self.lesson else None,
         )
 
 

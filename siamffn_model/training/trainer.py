@@ -185,6 +185,8 @@ class Trainer:
             self._start_epoch()
         device, score_map = self.world.device, self.model.score_map
         batch = batch.map(lambda tensor: tensor.to(device, non_blocking=True))
+        if self.distillation:
+            batch = self.distillation.teach(batch)
         targets = labels(score_map, batch.box, batch.negative, batch.sampling_priority[:, 0])
         reduced = self.world.all_reduce(
             torch.cat([count_samples(targets), targets.new_tensor([stop])])

@@ -54,8 +54,8 @@ def name_of(model: Siamese) -> str:
 
 
 def batch(negative: list[bool]) -> Batch:
-    crops = (torch.zeros(3, size, size, 3, dtype=torch.uint8) for size in (127, 255))
-    return Batch(*crops, BOXES, torch.tensor(negative), torch.rand(3, 2, 625), [])
+    template, search = (torch.zeros(3, size, size, 3, dtype=torch.uint8) for size in (127, 255))
+    return Batch(template, search, BOXES, torch.tensor(negative), torch.rand(3, 2, 625), [])
 
 
 def lesson(boxes: Tensor) -> Lesson:
@@ -99,7 +99,7 @@ def test_a_student_that_agrees_has_no_loss(model: Siamese) -> None:
     outputs = perfect(model, taught)
     teacher: Any = lambda *_: taught  # noqa: E731
     distillation = Distillation(recipe(name_of(model)), teacher, model)
-    losses = distillation.losses(batch([False] * 3), outputs)
+    losses = distillation.losses(distillation.teach(batch([False] * 3)), outputs)
     assert losses.keys() == {'features', 'scores', 'boxes'}
     assert all(float(loss) == pytest.approx(0, abs=1e-5) for loss in losses.values())
     others = outputs._replace(
@@ -107,7 +107,8 @@ def test_a_student_that_agrees_has_no_loss(model: Siamese) -> None:
         distances=outputs.distances + 9,
         projected=[features + 1 for features in outputs.projected],
     )
-    assert all(float(v) > 0.1 for v in distillation.losses(batch([False] * 3), others).values())
+    taught_batch = distillation.teach(batch([False] * 3))
+    assert all(float(v) > 0.1 for v in distillation.losses(taught_batch, others).values())
 
 
 def test_scores_and_boxes_count_where_the_teacher_finds_the_target(model: Siamese) -> None:
@@ -117,13 +118,28 @@ def test_scores_and_boxes_count_where_the_teacher_finds_the_target(model: Siames
     outputs = outputs._replace(logits=-outputs.logits, distances=outputs.distances + 9)
     teacher: Any = lambda *_: taught  # noqa: E731
     distillation = Distillation(recipe(name_of(model)), teacher, model)
-    found = distillation.losses(batch([True, False, False]), outputs)
+    taught_batch = distillation.teach(batch([True, False, False]))
+    found = distillation.losses(taught_batch, outputs)
     student, common = common_points(model.score_map, SCORE_MAP)
     scores = taught.scores[2:, common]
     log_odds = outputs.logits[2:, 1, student] - outputs.logits[2:, 0, student]
     distances = outputs.distances[2:, :, student], taught.distances[2:, :, common]
     assert float(found['scores']) == pytest.approx(float(score_loss(log_odds, scores)) / 3)
     assert float(found['boxes']) == pytest.approx(float(box_loss(*distances, scores)) / 3)
+
+
+def test_the_boxes_to_learn_are_the_teachers_where_it_finds_the_target(model: Siamese) -> None:
+    """The first pair is negative, and the teacher finds another target in the second."""
+    shift = torch.tensor([[0.0], [70], [8]]) * torch.tensor([1.0, 0, 0, 0])
+    teacher: Any = lambda *_: lesson(BOXES + shift)  # noqa: E731
+    distillation = Distillation(recipe(name_of(model)), teacher, model)
+    pairs = batch([True, False, False])
+    taught = distillation.teach(pairs)
+    assert taught.box[:2].tolist() == BOXES[:2].tolist()
+    assert taught.box[2].tolist() == pytest.approx((BOXES[2] + shift[2]).tolist(), abs=1e-4)
+    again = distillation.teach(taught)
+    assert again.box.tolist() == taught.box.tolist()
+    assert again.lesson is taught.lesson
 
 
 def test_the_weights_of_the_recipe(model: Siamese) -> None:
@@ -135,7 +151,7 @@ def test_the_weights_of_the_recipe(model: Siamese) -> None:
         changed = recipe(name_of(model), f'teacher={{scores: {weight}.0}}')
         distillation = Distillation(changed, teacher, model)
         assert not list(distillation.projection.parameters()), 'nothing to train for features'
-        values.append(distillation.losses(batch([False] * 3), outputs))
+        values.append(distillation.losses(distillation.teach(batch([False] * 3)), outputs))
     assert values[0].keys() == {'scores', 'boxes'}
     assert float(values[1]['scores']) == pytest.approx(3 * float(values[0]['scores']))
     assert float(values[1]['boxes']) == 0
