@@ -7,9 +7,10 @@ import numpy as np
 from siamffn_model.runtimes.runtime import Floats
 
 CHECK_INTERVAL = 10  # frames between two measurements of a target that is tracked
-SMOOTHING = 0.3  # weight of the latest similarity in their moving average
-MIN_FRACTION = 0.7  # of the usual similarity that is enough to be taken for the target
-CONSTANT = 0.45  # usual similarity from which on a target is known to keep its appearance
+SMOOTHING = 0.3  # weight of the latest measurement in moving averages
+FIRST_DEVIATION = 0.08  # of the similarity, before it is known
+DEVIATIONS, MIN_DROP = 3.5, 0.15  # a drop by less than either is usual
+MIN_FRACTION = 0.7  # of the usual similarity that is enough when a target was found again
 
 
 class Appearance:
@@ -17,20 +18,23 @@ class Appearance:
 
     The similarity is the correlation coefficient of the first level of the template features, whose
     mean over all positions is subtracted from each channel. For a target that changes it falls with
-    time, therefore it is compared with its own moving average.
+    time, and varies. Therefore it is compared with its own moving average, in units of its own mean
+    deviation from that.
 
     Args:
         features: (C, H, W) of the template, see `Runtime.features`.
 
     Attributes:
-        doubtful: whether the target has not been as similar as usual since it was found again, or,
-            if it used to keep its appearance, at the last measurement.
+        doubtful: whether the target was much less similar than usual at the last measurement, or
+            has been since it was found again.
     """
 
     def __init__(self, features: Floats) -> None:
         self._template = _normalised(features)
         self._usual: float | None = None
+        self._deviation = FIRST_DEVIATION
         self._frames = 0
+        self._found_again = False  # and not yet confirmed
         self.doubtful = False
 
     def due(self, found_again: bool) -> bool:
@@ -45,11 +49,19 @@ class Appearance:
     def measure(self, features: Floats, found_again: bool) -> None:
         """Compare the target's features (C, H, W) with what is usual; see `doubtful`."""
         similarity = self.similarity(features)
-        usual = similarity if self._usual is None else self._usual
-        if found_again or self.doubtful or usual >= CONSTANT:
-            self.doubtful = similarity < MIN_FRACTION * usual
+        if self._usual is None:
+            self._usual = similarity
+            return
+        self._found_again |= found_again
+        limit = self._usual - max(MIN_DROP, DEVIATIONS * self._deviation)
+        if self._found_again:
+            limit = max(limit, MIN_FRACTION * self._usual)
+        self.doubtful = similarity < limit
         if not self.doubtful:
-            self._usual = usual + SMOOTHING * (similarity - usual)
+            self._found_again = False
+            change = similarity - self._usual
+            self._deviation += SMOOTHING * (abs(change) - self._deviation)
+            self._usual += SMOOTHING * change
 
 
 def _normalised(features: Floats) -> Floats:
