@@ -72,7 +72,7 @@ def images(pack: Pack) -> DeviceImages:
 
 
 def equal(one: Batch, other: Batch) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one[:-1], other[:-1], strict=True))
+    return all(torch.equal(a, b) for a, b in zip(one[:5], other[:5], strict=True))
 
 
 def difference(one: Image, other: Image) -> float:

@@ -34,7 +34,7 @@ def batches(workers: int, step: int = 0, rank: int = 0, size: int = 1) -> list[B
 
 
 def equal(one: Batch, other: Batch) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one[:-1], other[:-1], strict=True))
+    return all(torch.equal(a, b) for a, b in zip(one[:5], other[:5], strict=True))
 
 
 @pytest.mark.parametrize('workers', [1, 2])
