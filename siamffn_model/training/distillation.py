@@ -161,19 +161,24 @@ def box_loss(distances: Tensor, taught: Tensor, scores: Tensor) -> Tensor:
 
 def _trusted(lesson: Lesson, batch: Batch | FeatureBatch) -> Tensor:
     """Return (B,): 1 for positive pairs whose target the teacher finds, else 0."""
-    best = lesson.scores.argmax(1)[:, None, None].expand(-1, 4, 1)
-    label = edge_distances(SCORE_MAP, batch.box).gather(2, best)
-    overlap = 1 - iou_loss(lesson.distances.gather(2, best)[..., 0], label[..., 0])
+    best, distances = _best(lesson)
+    label = edge_distances(SCORE_MAP, batch.box).gather(2, best)[..., 0]
+    overlap = 1 - iou_loss(distances, label)
     return ((overlap >= TRUSTED_IOU) & ~batch.negative).float()
 
 
 def _best_boxes(lesson: Lesson) -> Tensor:
     """Return (B, 4): x, y, w, h of the teacher's best boxes in the search crops."""
-    best = lesson.scores.argmax(1)
-    distances = lesson.distances.gather(2, best[:, None, None].expand(-1, 4, 1))[..., 0]
+    best, distances = _best(lesson)
     left, top, right, bottom = distances.unbind(1)
-    x, y = points(SCORE_MAP, best.device)[:, best]
+    x, y = points(SCORE_MAP, best.device)[:, best[:, 0, 0]]
     return torch.stack([x - left, y - top, left + right, top + bottom], dim=1)
+
+
+def _best(lesson: Lesson) -> tuple[Tensor, Tensor]:
+    """Return the index (B, 4, 1) of the teacher's best points and the distances (B, 4) there."""
+    best = lesson.scores.argmax(1)[:, None, None].expand(-1, 4, 1)
+    return best, lesson.distances.gather(2, best)[..., 0]
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ class FeatureBatch(NamedTuple):
         return FeatureBatch(
             [function(stage) for stage in self.template],
             [function(stage) for stage in self.search],
-            Lesson(*map(function, self.lesson)) if self.lesson else None,
+            self.lesson.map(function) if self.lesson else None,
             function(self.box),
             function(self.negative),
             function(self.sampling_priority),

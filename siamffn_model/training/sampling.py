@@ -139,7 +139,7 @@ class Batch(NamedTuple):
             function(self.negative),
             function(self.sampling_priority),
             self.unreadable,
-            Lesson(*map(function, self.lesson)) if self.lesson else None,
+            self.lesson.map(function) if self.lesson else None,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,10 @@ class Lesson(NamedTuple):
     search: Tensor
     scores: Tensor
     distances: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Lesson:
+        """Return the lesson with the function applied to every tensor."""
+        return Lesson(*map(function, self))
 
 
 class Teacher:
