@@ -86,11 +86,11 @@ class TrainingLogger:
         self._bar.set_description(f'epoch {epoch}', refresh=False)
         self._bar.set_postfix({'loss': f'{values["loss"]:.3f}'}, refresh=False)
 
-    def log_validation(self, success: float, precision: float) -> None:
-        """Log and print the scores of a validation."""
-        epoch = self.step // self.steps
-        tqdm.write(f'epoch {epoch}: success {success:.3f}, precision {precision:.3f}')
-        self._write({'success': success, 'precision': precision}, 'validation')
+    def log_validation(self, scores: Mapping[str, float]) -> None:
+        """Log and print the scores of a validation; `scores` must have 'success'."""
+        text = ', '.join(f'{name} {score:.3f}' for name, score in scores.items())
+        tqdm.write(f'epoch {self.step // self.steps}: {text}')
+        self._write(scores, 'validation')
 
     def log_image(self, image: Image) -> None:
         """Log an image from `draw_pairs` to TensorBoard."""

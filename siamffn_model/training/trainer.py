@@ -39,7 +39,7 @@ from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch
 from siamffn_model.training.schedule import make_optimizer, set_epoch
 from siamffn_model.training.sync_batch_norm import convert_sync_batchnorm
-from siamffn_model.training.validation import open_validation, validate
+from siamffn_model.training.validation import open_validation, validate, validate_pairs
 
 MAX_GRADIENT_NORM = 10.0  # gradients are clipped to this norm (SiamBAN's code)
 LOG_STEPS, IMAGE_STEPS = 10, 500
@@ -287,7 +287,10 @@ class Trainer:
         self.validated_step = self.step
         if self.logger:
             scores = validate(self.result, validation_set, self.world.device)
-            self.logger.log_validation(scores.success, scores.precision)
+            pairs = validate_pairs(self.result, validation_set, self.world.device)
+            self.logger.log_validation(
+                {'success': scores.success, 'precision': scores.precision, **pairs._asdict()}
+            )
             if scores.success > self.best_success:
                 self.best_success = scores.success
                 self._save_weights(self.out / 'best.safetensors')

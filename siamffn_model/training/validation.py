@@ -6,10 +6,11 @@ import copy
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from siamffn_model.datasets.sequences import Sequence, read_sequences
 from siamffn_model.datasets.synthetic import Scene, render_scene
@@ -17,11 +18,16 @@ from siamffn_model.evaluation.jobs import run_sequence
 from siamffn_model.evaluation.metrics import Scores
 from siamffn_model.evaluation.results import score_one_pass
 from siamffn_model.evaluation.starts import with_starts
+from siamffn_model.imaging.crop import SEARCH_SIZE, TEMPLATE_SIZE
 from siamffn_model.imaging.frames import FOLDER_FPS, Frame, Frames
+from siamffn_model.imaging.geometry import Box
 from siamffn_model.imaging.image import Image
 from siamffn_model.networks.siamese import Siamese
 from siamffn_model.runtimes.selection import prepare
 from siamffn_model.tracking import Tracker
+from siamffn_model.training.labels import edge_distances
+from siamffn_model.training.losses import iou_loss
+from siamffn_model.training.sampling import CropSpec
 
 if TYPE_CHECKING:
     from siamffn_model.training.pair_sources import PackSource
@@ -29,6 +35,9 @@ if TYPE_CHECKING:
 
 STARTS = 4  # runs on each sequence of the folder
 CLIPS, LENGTH = 4, 30  # number of generated clips, and frames in each
+PAIRS = 12  # search crops from each run
+SHIFT, SCALE = 40.0, 0.18  # maximum shift in pixels in them, and change of log(size)
+FOUND_IOU = 0.3  # of the best box with the ground truth, from which the target counts as found
 
 
 class RenderedFrames(Frames):
@@ -88,3 +97,60 @@ def validate(model: Siamese, sequences: list[Sequence], device: torch.device) ->
     tracker = Tracker(prepare(copy.deepcopy(model), str(device), 'torch'))
     boxes = {s.name: run_sequence(tracker, s, lambda: None).boxes for s in sequences}
     return score_one_pass(sequences, boxes).curves.scores
+
+
+class PairScores(NamedTuple):
+    """How well a model finds targets in single search crops.
+
+    Attributes:
+        found: fraction of the pairs in which the box with the highest score overlaps the target.
+        iou: mean IoU of these boxes with the target; 0 if there are none.
+    """
+
+    found: float
+    iou: float
+
+
+def validate_pairs(
+    model: Siamese, sequences: Iterable[Sequence], device: torch.device
+) -> PairScores:
+    """Score pairs that are cut from the sequences: the first frame, and later ones of each.
+
+    Their mean varies much less than that of tracking, where one lost target changes all frames
+    after it.
+    """
+    model = copy.deepcopy(model).eval()
+    overlaps = np.concatenate(
+        [_pair_overlaps(model, s, device, seed) for seed, s in enumerate(sequences)]
+    )
+    found = overlaps > FOUND_IOU
+    iou = float(overlaps[found].mean()) if found.any() else 0.0
+    return PairScores(float(found.mean()), iou)
+
+
+@torch.no_grad()
+def _pair_overlaps(
+    model: Siamese, sequence: Sequence, device: torch.device, seed: int
+) -> NDArray[np.float32]:
+    """Return the IoU of the best box in each of at most `PAIRS` search crops."""
+    assert sequence.frames is not None
+    present = np.flatnonzero(np.all(sequence.truth[:, 2:] > 0, axis=1))
+    wanted = present[np.linspace(min(1, len(present) - 1), len(present) - 1, PAIRS).astype(int)]
+    rng, template, overlaps = np.random.default_rng(seed), None, []
+    for number, image in enumerate(sequence.frames):
+        if number == 0:
+            spec = CropSpec.draw(rng, TEMPLATE_SIZE, 0, 0, 1)
+            template = model.template(_to_tensor(spec.crop(image, sequence.first)[0], device))
+        elif number in wanted:
+            spec = CropSpec.draw(rng, SEARCH_SIZE, SHIFT, SCALE, 1)
+            crop, box = spec.crop(image, Box(*sequence.truth[number].tolist()))
+            assert template is not None
+            logits, distances = model.search(_to_tensor(crop, device), template)
+            best = (logits[0, 1] - logits[0, 0]).argmax()
+            target = edge_distances(model.score_map, torch.tensor([box], device=device))
+            overlaps.append(1 - float(iou_loss(distances[0, :, best], target[0, :, best])))
+    return np.array(overlaps, np.float32)
+
+
+def _to_tensor(image: Image, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float().to(device)

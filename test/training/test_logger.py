@@ -46,7 +46,7 @@ def run(out: Path, first: int, last: int, gain: float = 1.0, pause: float = 0.0)
         time.sleep(pause)
         logger.log_scalars({'loss': gain * step, 'rate': 0.5})
         if step % 2 == 0:
-            logger.log_validation(step / 8, step / 16)
+            logger.log_validation({'success': step / 8, 'precision': step / 16})
     logger.close()
 
 

@@ -23,6 +23,7 @@ from siamffn_model.training.validation import (
     open_validation,
     synthetic_sequence,
     validate,
+    validate_pairs,
 )
 
 
@@ -88,6 +89,21 @@ def test_validation_scores_a_model_and_does_not_change_it() -> None:
     assert [parameter.requires_grad for parameter in model.parameters()] == learning
     assert model.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_pairs_show_how_well_a_model_finds_targets_and_their_size() -> None:
+    name = 'siamffn_lite0'
+    model, untrained = create_model(name), create_model(name)
+    model.load_state_dict(read_weights(WEIGHTS / f'{name}.safetensors', name))
+    model.train()
+    scenes = [synthetic_sequence(str(seed), render_scene(8, seed=seed)) for seed in (3, 4)]
+    scores = validate_pairs(model, scenes, torch.device('cpu'))
+    assert scores == validate_pairs(model, scenes, torch.device('cpu'))
+    assert model.training
+    assert scores.found == 1
+    assert 0.6 < scores.iou <= 1
+    assert validate_pairs(untrained, scenes, torch.device('cpu')).found < 0.5
 
 
 def resident_memory() -> int:
