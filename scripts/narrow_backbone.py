@@ -2,12 +2,12 @@
 
     python scripts/narrow_backbone.py DIR
 
-DIR is the folder of the small training pack. The stem and the blocks 0 to 2, which training never
-changes, have half the hidden channels of EfficientNet-Lite0, for which there are no ImageNet
-weights. This script keeps the channels that contribute most, fits the layer after them by least
-squares (He et al., "Channel Pruning for Accelerating Very Deep Neural Networks", 2017), and trains
-these blocks to have the outputs of the whole ones. Of the other narrow blocks it keeps the channels
-that contribute most.
+DIR is the folder of the small training pack. The stem and most blocks have fewer hidden channels
+than those of EfficientNet-Lite0, and there are no ImageNet weights for them. Of the stem and the
+blocks 0 to 2, which training never changes, this script keeps the channels that contribute most,
+fits the layer after them by least squares (He et al., "Channel Pruning for Accelerating Very Deep
+Neural Networks", 2017), and trains these blocks to have the outputs of the whole ones. Of the other
+narrow blocks it keeps the channels that contribute most.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from tqdm import tqdm
 from siamffn_model.atomic_io import write_bytes
 from siamffn_model.distributed import World
 from siamffn_model.networks.efficientnet_lite import (
-    FINEST,
     NARROW,
     NARROW_WEIGHTS,
     EfficientNetLite0,
@@ -54,8 +53,8 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=600)
     options = parser.parse_args()
     torch.manual_seed(0)
-    whole = EfficientNetLite0(last=FINEST + 1, middle=FINEST + 1).eval()
-    narrow = EfficientNetLite0(last=FINEST + 1, middle=FINEST + 1, narrow=True).eval()
+    whole = EfficientNetLite0().eval()
+    narrow = EfficientNetLite0(narrow=True).eval()
     whole.load_imagenet()
     narrow_weights(whole, narrow)
     with search_crops(options.pack, options.steps + CHECKED) as batches:

@@ -36,6 +36,9 @@ class Backbone(nn.Module):
             f'there are no ImageNet weights for {type(self).__name__}: start from a weight file'
         )
 
+    def merge_convolutions(self) -> None:
+        """Merge convolutions with nothing between them once batch norm is folded, in place."""
+
     def trainable(self) -> list[nn.Module]:
         """Return the modules of `trainable_stages` that training may change."""
         return []

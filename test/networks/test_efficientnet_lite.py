@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from siamffn_model.networks.efficientnet_lite import EfficientNetLite0, imagenet_weights
+from siamffn_model.networks.folding import fold_batch_norm
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,8 @@ def test_at_stride_16_the_levels_are_outputs_of_blocks_without_their_first_cells
     assert torch.equal(deepest, outputs[8][..., 1:, 1:])
     for part in range(4):  # the cells of a 2x2 block, row by row
         row, column = divmod(part, 2)
-        assert torch.equal(fine[:, part::4], outputs[4][..., 2 + row :: 2, 2 + column :: 2])
+        part_of_block = outputs[4][..., 2 + row :: 2, 2 + column :: 2]
+        assert torch.equal(fine[:, 40 * part : 40 * (part + 1)], part_of_block)
 
 
 def test_deeper_levels_are_upsampled_with_means_of_neighbours() -> None:
@@ -73,3 +75,22 @@ def test_any_block_can_be_the_last_frozen_one(frozen: int, stages: int, narrow: 
         for one, two in zip(backbone(images), other(images), strict=True):
             assert torch.equal(one, two)
     assert len(backbone.trainable()) == 8 - frozen
+
+
+@pytest.mark.parametrize('narrow', [False, True])
+def test_convolutions_are_merged_where_that_saves_operations(narrow: bool) -> None:
+    torch.manual_seed(0)
+    backbone = EfficientNetLite0(last=8, stride=16, frozen=2, narrow=narrow).eval()
+    for name, value in backbone.state_dict().items():
+        if name.endswith(('running_mean', 'running_var', 'bias')):
+            torch.nn.init.uniform_(value, 0.5, 1.5)
+    fold_batch_norm(backbone)
+    convolutions = [m for m in backbone.modules() if isinstance(m, torch.nn.Conv2d)]
+    image = 255 * torch.rand(1, 3, 127, 127)
+    with torch.no_grad():
+        before = backbone(image)
+        backbone.merge_convolutions()
+        for one, two in zip(backbone(image), before, strict=True):
+            assert torch.allclose(one, two, rtol=1e-4, atol=1e-4)
+    merged = [m for m in backbone.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) - len(merged) == narrow

@@ -29,7 +29,7 @@ def script() -> ModuleType:
 def backbones() -> tuple[EfficientNetLite0, EfficientNetLite0]:
     """The whole network and the narrow one, with random weights."""
     torch.manual_seed(0)
-    whole, narrow = (EfficientNetLite0(middle=5, last=5, narrow=n).eval() for n in (False, True))
+    whole, narrow = (EfficientNetLite0(last=8, narrow=n).eval() for n in (False, True))
     return whole, narrow
 
 
