@@ -106,8 +106,8 @@ class EfficientNetLite0(Backbone):
     def run_stem(self, image: Tensor) -> Tensor:
         """Map images (B, 3, H, W), BGR 0-255, to the input of block 0.
 
-        Inference engines get images with the channels last, and their convolutions want them so.
-        Computed in this order too, the difference saves two changes of the order.
+        The image is normalised with its channels last, as inference engines get it and as their
+        convolutions take it: otherwise they transpose it twice.
         """
         normalised = (image.movedim(1, -1) - 127.0) / 128.0
         return run_folded(self.stem, normalised.movedim(-1, 1))
