@@ -82,9 +82,7 @@ class TeacherWeights(BaseModel):
 
     features: Weight = Field(default=0.0, description="difference from the teacher's features")
     scores: Weight = Field(default=0.0, description="difference from the teacher's score map")
-    boxes: Weight = Field(
-        default=0.0, description="difference from the boxes, weighted by the teacher's scores"
-    )
+    boxes: Weight = Field(default=0.0, description="difference from the teacher's boxes")
 
     @property
     def needed(self) -> bool:
