@@ -51,6 +51,22 @@ def depthwise_correlation(search: Tensor, template: Tensor, padding: int = 0) ->
     return response.reshape(*search.shape[:2], *response.shape[2:])
 
 
+def pixelwise_correlation(search: Tensor, template: Tensor) -> Tensor:
+    """Correlate with each cell of the template (Alpha-Refine, LightTrack).
+
+    Unlike the sum over the template's cells, this keeps the position of each part of the target.
+
+    Args:
+        search: (B, C, H, W).
+        template: (B, C, h, w) or (1, C, h, w).
+
+    Returns:
+        Response maps (B, h * w, H, W), the cells of the template row by row.
+    """
+    cells = template.flatten(2).transpose(1, 2)
+    return (cells @ search.flatten(2)).unflatten(2, search.shape[2:])
+
+
 def _fourier_correlation(search: Tensor, template: Tensor) -> Tensor:
     if search.dtype in (torch.half, torch.bfloat16):  # under autocast; rfft2 needs float32
         search, template = search.float(), template.float()

@@ -50,18 +50,32 @@ def _init_distance_output(output: nn.Module) -> None:
     nn.init.constant_(output.bias, INITIAL_LOG_DISTANCE)
 
 
-def _branch(channels: int, outputs: int, separable: int) -> nn.Sequential:
+def _branch(channels: int, outputs: int, separable: int, residual: int) -> nn.Sequential:
     hidden: list[nn.Module] = []
     for _ in range(separable):
-        pointwise = nn.Conv2d(channels, channels, 1, bias=False)
-        hidden += [DepthwiseConv2d(channels, 3), pointwise, *_bn_relu(channels)]
+        hidden += [*_separable(channels), nn.ReLU(inplace=True)]
     if not separable:
-        hidden += [nn.Conv2d(channels, channels, 3, padding=1, bias=False), *_bn_relu(channels)]
+        first = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        hidden += [first, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+    hidden += [ResidualBlock(channels) for _ in range(residual)]
     return nn.Sequential(*hidden, nn.Conv2d(channels, outputs, 3, padding=1))
 
 
-def _bn_relu(channels: int) -> tuple[nn.Module, nn.Module]:
-    return nn.BatchNorm2d(channels), nn.ReLU(inplace=True)
+def _separable(channels: int) -> tuple[nn.Module, ...]:
+    pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+    return DepthwiseConv2d(channels, 3), pointwise, nn.BatchNorm2d(channels)
+
+
+class ResidualBlock(nn.Module):
+    """A separable convolution with a skip connection."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*_separable(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return torch.relu(x + self.layers(x))
 
 
 class BoxHead(nn.Module):
@@ -72,11 +86,11 @@ class BoxHead(nn.Module):
     head has several separable convolutions instead of the first one.
     """
 
-    def __init__(self, channels: int, separable: int = 0) -> None:
-        """`separable` is the number of separable convolutions in each branch."""
+    def __init__(self, channels: int, separable: int = 0, residual: int = 0) -> None:
+        """Each branch has `separable` separable convolutions, then `residual` residual blocks."""
         super().__init__()
-        self.cls = _branch(channels, 2, separable)
-        self.reg = _branch(channels, 4, separable)
+        self.cls = _branch(channels, 2, separable, residual)
+        self.reg = _branch(channels, 4, separable, residual)
         _init_distance_output(self.reg[-1])
 
     def forward(self, fused: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 from siamffn_model.imaging.crop import TEMPLATE_SIZE
 from siamffn_model.networks.backbone import Backbone
-from siamffn_model.networks.correlation import cross_correlation, depthwise_correlation
+from siamffn_model.networks.correlation import (
+    cross_correlation,
+    depthwise_correlation,
+    pixelwise_correlation,
+)
 from siamffn_model.networks.fusion import ScaleAttention
 from siamffn_model.networks.heads import (
     BoxHead,
@@ -74,23 +78,39 @@ class SiamFFN(Siamese):
         score_map: ScoreMap = MAP_25,
         padding: int = 0,
         separable: int = 0,
+        residual: int = 0,
+        pixelwise: bool = False,
     ) -> None:
         """`channels` is the number of channels of neck and head.
 
-        `padding` is the width of a border of zeros around the search features in the correlation,
-        and `separable` the number of separable convolutions in each branch of the head, see
-        `BoxHead`.
+        With `padding`, the width of a border of zeros around the search features, the kernels of
+        the depth-wise correlation are the central 2 * padding + 1 cells of the template, and the
+        response maps have the size of the search features. If `pixelwise` is true, the pixel-wise
+        correlation of the deepest level with all cells is added to the fused map. For `separable`
+        and `residual` see `BoxHead`.
         """
         super().__init__(backbone, Neck(backbone.channels, channels), cells)
         self.score_map, self.padding = score_map, padding
         self.fusion = ScaleAttention(channels)
-        self.head = BoxHead(channels, separable)
+        self.pixelwise = nn.Conv2d(cells**2, channels, 1) if pixelwise else None
+        if self.pixelwise is not None:
+            nn.init.zeros_(self.pixelwise.weight)  # at first the fused map is that of the paper
+        self.head = BoxHead(channels, separable, residual)
+
+    def kernels(self, template: Sequence[Tensor]) -> list[Tensor]:
+        """See `Siamese.kernels`; the template of the pixel-wise correlation is the last."""
+        side = 2 * self.padding + 1 if self.padding else self.cells
+        kernels = [center_crop(level, side) for level in template]
+        return kernels if self.pixelwise is None else [*kernels, template[-1]]
 
     def compare(self, levels: Sequence[Tensor], kernels: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """See `Siamese.compare`."""
-        x, z = torch.cat(list(levels), dim=1), torch.cat(list(kernels), dim=1)
+        x, z = torch.cat(list(levels), dim=1), torch.cat(list(kernels[: len(levels)]), dim=1)
         responses = depthwise_correlation(x, z, self.padding)
-        logits, distances = self.head(self.fusion(responses.chunk(len(levels), dim=1)))
+        fused = self.fusion(responses.chunk(len(levels), dim=1))
+        if self.pixelwise is not None:
+            fused = fused + self.pixelwise(pixelwise_correlation(levels[-1], kernels[-1]))
+        logits, distances = self.head(fused)
         return logits.flatten(2), distances.flatten(2)
 
     def rescale_scores(self, scale: float, shift: float) -> None:

@@ -36,8 +36,10 @@ MODELS: dict[str, Callable[[], Siamese]] = {
         channels=96,
         cells=7,
         score_map=ScoreMap(15, stride=16),
-        padding=3,
+        padding=2,
         separable=3,
+        residual=3,
+        pixelwise=True,
     ),
     # to compare the heads on the same backbone
     'siamban_lite0': lambda: SiamBAN(EfficientNetLite0(), channels=96, cells=7),

@@ -53,18 +53,18 @@ class Distillation:
             self.projection = nn.Conv2d(model.backbone.channels[-1], CHANNELS, 1).to(device)
 
     def teach(self, batch: Batch | FeatureBatch) -> Batch | FeatureBatch:
-        """Return a batch with its lesson, in which the boxes are the teacher's if it is trusted.
+        """Return a batch with its lesson, in which the boxes are between label and teacher's box.
 
-        Boxes of the packs fit masks and parts of objects exactly, those of the teacher are as in
-        the videos that it was trained with. A student of both learned neither well.
+        They are half way where the teacher is trusted. Labels enclose parts of objects or fit masks
+        exactly, boxes of the teacher are as in videos but follow only a third of a change of size.
         """
         lesson = batch.lesson
         if lesson is None:
             assert isinstance(batch, Batch)
             lesson = self.teacher(batch.template, batch.search)
+        between = torch.lerp(batch.box, _best_boxes(lesson), 0.5)
         trusted = _trusted(lesson, batch)[:, None] > 0
-        boxes = torch.where(trusted, _best_boxes(lesson), batch.box)
-        return batch._replace(lesson=lesson, box=boxes)
+        return batch._replace(lesson=lesson, box=torch.where(trusted, between, batch.box))
 
     def losses(self, batch: Batch | FeatureBatch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted losses of features, scores and boxes of pairs (B) of `teach`.
@@ -79,10 +79,10 @@ class Distillation:
         trusted = _trusted(lesson, batch)
         log_odds = (outputs.logits[:, 1] - outputs.logits[:, 0]).float()[:, student]
         scores = lesson.scores[:, taught]
-        distances = outputs.distances[:, :, student], lesson.distances[:, :, taught]
+        label = edge_distances(SCORE_MAP, batch.box)[:, :, taught]
         losses = {
             'scores': trusted * score_loss(log_odds, scores),
-            'boxes': trusted * box_loss(*distances, scores),
+            'boxes': trusted * box_loss(outputs.distances[:, :, student], label, scores),
         }
         if self.recipe.teacher.features:
             losses['features'] = self._feature_loss(lesson, outputs.projected)
@@ -150,13 +150,13 @@ def score_loss(log_odds: Tensor, scores: Tensor) -> Tensor:
     return _mean(divergence, target) + 0.5 * (all_background + _mean(divergence, hard))
 
 
-def box_loss(distances: Tensor, taught: Tensor, scores: Tensor) -> Tensor:
-    """Return (B,): the mean of 1 - IoU with the teacher's boxes, weighted by its scores (B, N).
+def box_loss(distances: Tensor, label: Tensor, scores: Tensor) -> Tensor:
+    """Return (B,): the mean of 1 - IoU with the label, weighted by the teacher's scores (B, N).
 
-    Both distances (B, 4, N) are as in `edge_distances`.
+    Both distances (B, 4, N) are as in `edge_distances`; points outside the label do not count.
     """
-    overlap = iou_loss(distances.float().transpose(1, 2), taught.transpose(1, 2))
-    return _mean(overlap, scores * (scores > MIN_BOX_SCORE))
+    overlap = iou_loss(distances.float().transpose(1, 2), label.transpose(1, 2))
+    return _mean(overlap, scores * (scores > MIN_BOX_SCORE) * (label.amin(1) > 0))
 
 
 def _trusted(lesson: Lesson, batch: Batch | FeatureBatch) -> Tensor:

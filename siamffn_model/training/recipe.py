@@ -82,7 +82,9 @@ class TeacherWeights(BaseModel):
 
     features: Weight = Field(default=0.0, description="difference from the teacher's features")
     scores: Weight = Field(default=0.0, description="difference from the teacher's score map")
-    boxes: Weight = Field(default=0.0, description="difference from the teacher's boxes")
+    boxes: Weight = Field(
+        default=0.0, description="difference from the boxes, weighted by the teacher's scores"
+    )
 
     @property
     def needed(self) -> bool:

@@ -1,4 +1,4 @@
-"""Depth-wise correlation, compared with plain loops."""
+"""Depth-wise and pixel-wise correlation, compared with plain loops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from siamffn_model.networks.correlation import depthwise_correlation
+from siamffn_model.networks.correlation import depthwise_correlation, pixelwise_correlation
 
 
 def reference(search: np.ndarray, template: np.ndarray, padding: int = 0) -> np.ndarray:
@@ -46,3 +46,15 @@ def test_one_template_is_broadcast_to_a_batch() -> None:
         batch = depthwise_correlation(search, template)
         single = [depthwise_correlation(one[None], template)[0] for one in search]
     assert torch.allclose(batch, torch.stack(single), atol=1e-5)
+
+
+@pytest.mark.parametrize('batch', [1, 2], ids=['one template', 'a batch'])
+def test_pixelwise_correlation_agrees_with_plain_loops(batch: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    search = torch.randn(2, 3, 5, 4, generator=generator)
+    template = torch.randn(batch, 3, 2, 3, generator=generator)
+    expected = np.zeros((2, 6, 5, 4))
+    for b, row, column, y, x in np.ndindex(2, 2, 3, 5, 4):
+        cell = template[b % batch, :, row, column]
+        expected[b, 3 * row + column, y, x] = float(cell @ search[b, :, y, x])
+    assert pixelwise_correlation(search, template).numpy() == pytest.approx(expected, abs=1e-5)

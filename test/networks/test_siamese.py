@@ -12,6 +12,7 @@ import torch
 from siamffn_model.imaging.geometry import Box
 from siamffn_model.networks.backbone import Backbone
 from siamffn_model.networks.fusion import ScaleAttention
+from siamffn_model.networks.heads import ResidualBlock
 from siamffn_model.networks.resnet import ResNet50
 from siamffn_model.networks.siamese import SiamBAN, Siamese, SiamFC, SiamFFN, SiamRPN, SiamRPNpp
 from siamffn_model.networks.zoo import create_model
@@ -153,6 +154,34 @@ def test_the_fused_map_matches_the_paper() -> None:
         expected += response * weights[-1] / 3  # Eq. 5
     assert len(set(weights)) == 3
     assert fused[0][0].numpy() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_pixelwise_correlation_of_the_deepest_level_is_added_to_the_fused_map() -> None:
+    torch.manual_seed(0)
+    model = SiamFFN(Tiny(3, {127: 7, 255: 15}), channels=4, cells=7, padding=2, pixelwise=True)
+    model.eval()
+    inputs: list[torch.Tensor] = []
+    model.head.register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
+    assert model.pixelwise is not None
+    with torch.no_grad():
+        template = model.template(pixels(1, 127))
+        model.search(pixels(1, 255), template)
+        torch.nn.init.ones_(model.pixelwise.weight)
+        model.search(pixels(1, 255), template)
+        deepest = model.neck(model.backbone(pixels(1, 255)))[-1]
+    added = inputs[1] - inputs[0]
+    expected = (deepest * template[-1].sum((2, 3), keepdim=True)).sum(1)  # of all 49 cells
+    assert all(close(added[:, channel], expected) for channel in range(4))
+
+
+def test_a_residual_block_adds_its_convolutions_to_its_input() -> None:
+    torch.manual_seed(0)
+    block = ResidualBlock(4).eval()
+    x = torch.rand(2, 4, 5, 5)
+    with torch.no_grad():
+        assert close(block(x), (x + block.layers(x)).clamp(min=0))
+        torch.nn.init.zeros_(block.layers[-1].weight)
+        assert torch.equal(block(x), x)
 
 
 @pytest.mark.parametrize(('name', 'stride'), [('siamffn_lite0', 8), ('siamffn_lite0_s16', 16)])

@@ -44,8 +44,8 @@ def test_a_model_with_anchors_gives_the_same_candidates(scene: Scene) -> None:
 def test_shapes_are_constant_and_tensors_are_named(onnx_folder: Path) -> None:
     template, search = (onnx.load(onnx_folder / f'{name}.onnx') for name in ('template', 'search'))
     assert template.opset_import[0].version >= 17
-    level = [1, 96, 7, 7]
-    levels = {f'template{number}': level for number in range(3)}
+    sides = 5, 5, 5, 7  # three kernels and the template of the pixel-wise correlation
+    levels = {f'template{number}': [1, 96, side, side] for number, side in enumerate(sides)}
     assert shapes(template.graph.input) == {'crop': [1, 127, 127, 3]}
     assert shapes(template.graph.output) == levels
     assert shapes(search.graph.input) == {'crop': [1, 255, 255, 3], **levels}
@@ -75,7 +75,7 @@ def test_the_correlations_are_one_grouped_convolution(onnx_folder: Path) -> None
         if node.op_type == 'Conv' and node.input[1] not in constants:
             attributes = {item.name: item for item in node.attribute}
             assert attributes['group'].i == 3 * 96
-            assert list(attributes['kernel_shape'].ints) == [7, 7]
+            assert list(attributes['kernel_shape'].ints) == [5, 5]
             kernel = node.input[1]
             while made_by[kernel].op_type in ('Expand', 'Reshape', 'Unsqueeze'):
                 kernel = made_by[kernel].input[0]

@@ -123,23 +123,29 @@ def test_scores_and_boxes_count_where_the_teacher_finds_the_target(model: Siames
     student, common = common_points(model.score_map, SCORE_MAP)
     scores = taught.scores[2:, common]
     log_odds = outputs.logits[2:, 1, student] - outputs.logits[2:, 0, student]
-    distances = outputs.distances[2:, :, student], taught.distances[2:, :, common]
+    label = edge_distances(SCORE_MAP, taught_batch.box[2:])[:, :, common]
     assert float(found['scores']) == pytest.approx(float(score_loss(log_odds, scores)) / 3)
-    assert float(found['boxes']) == pytest.approx(float(box_loss(*distances, scores)) / 3)
+    expected = box_loss(outputs.distances[2:, :, student], label, scores)
+    assert float(found['boxes']) == pytest.approx(float(expected) / 3)
 
 
-def test_the_boxes_to_learn_are_the_teachers_where_it_finds_the_target(model: Siamese) -> None:
+def test_boxes_are_half_way_to_the_teachers_where_it_finds_the_target(model: Siamese) -> None:
     """The first pair is negative, and the teacher finds another target in the second."""
     shift = torch.tensor([[0.0], [70], [8]]) * torch.tensor([1.0, 0, 0, 0])
-    teacher: Any = lambda *_: lesson(BOXES + shift)  # noqa: E731
+    taught = lesson(BOXES + shift)
+    teacher: Any = lambda *_: taught  # noqa: E731
     distillation = Distillation(recipe(name_of(model)), teacher, model)
-    pairs = batch([True, False, False])
-    taught = distillation.teach(pairs)
-    assert taught.box[:2].tolist() == BOXES[:2].tolist()
-    assert taught.box[2].tolist() == pytest.approx((BOXES[2] + shift[2]).tolist(), abs=1e-4)
-    again = distillation.teach(taught)
-    assert again.box.tolist() == taught.box.tolist()
-    assert again.lesson is taught.lesson
+    pairs = distillation.teach(batch([True, False, False]))
+    between = (BOXES[2] + shift[2] / 2).tolist()
+    assert pairs.box[:2].tolist() == BOXES[:2].tolist()
+    assert pairs.box[2].tolist() == pytest.approx(between, abs=1e-4)
+    assert distillation.teach(pairs).lesson is taught, 'a stored lesson is used again'
+    outputs = perfect(model, taught)
+    as_teacher = float(distillation.losses(pairs, outputs)['boxes'])
+    label = edge_distances(model.score_map, pairs.box)
+    as_label = float(distillation.losses(pairs, outputs._replace(distances=label))['boxes'])
+    assert as_label == pytest.approx(0, abs=1e-5)
+    assert as_teacher > 0.05
 
 
 def test_the_weights_of_the_recipe(model: Siamese) -> None:
@@ -165,11 +171,12 @@ def test_scores_that_agree_have_no_gradient() -> None:
     assert log_odds.grad.abs().max() < 1e-5
 
 
-def test_boxes_count_by_the_score_of_the_teacher() -> None:
-    taught = torch.full((1, 4, 3), 10.0)
-    distances = taught.clone()
-    distances[:, :, 1:] = torch.tensor([[5.0, 2.0]])  # IoU (100 + 1) / (400 + 1), (16 + 1) / ...
-    loss = box_loss(distances, taught, torch.tensor([[0.9, 0.6, 0.3]]))
+def test_boxes_count_by_the_score_of_the_teacher_inside_the_label() -> None:
+    label = torch.full((1, 4, 4), 10.0)
+    distances = label.clone()
+    distances[:, :, 1:3] = torch.tensor([[5.0, 2.0]])  # IoU (100 + 1) / (400 + 1), (16 + 1) / ...
+    label[:, 0, 3] = -1
+    loss = box_loss(distances, label, torch.tensor([[0.9, 0.6, 0.3, 0.9]]))
     assert float(loss) == pytest.approx(0.6 / 1.5 * (1 - 101 / 401))
 
 
