@@ -11,6 +11,7 @@ SMOOTHING = 0.3  # weight of the latest measurement in moving averages
 FIRST_DEVIATION = 0.08  # of the similarity, before it is known
 DEVIATIONS, MIN_DROP = 3.5, 0.15  # a drop by less than either is usual
 MIN_FRACTION = 0.7  # of the usual similarity that is enough when a target was found again
+MIN_FRACTION_TO_FIND = 0.3  # of the usual similarity that a LOST target needs to be found
 
 
 class Appearance:
@@ -45,6 +46,15 @@ class Appearance:
     def similarity(self, features: Floats) -> float:
         """Return the similarity, at most 1, of features (C, H, W) to the template."""
         return float((self._template * _normalised(features)).sum())
+
+    def resembles(self, features: Floats) -> bool:
+        """Return whether a candidate with features (C, H, W) may be the target that was LOST.
+
+        True until the usual similarity is known.
+        """
+        if self._usual is None:
+            return True
+        return self.similarity(features) >= MIN_FRACTION_TO_FIND * self._usual
 
     def measure(self, features: Floats, found_again: bool) -> None:
         """Compare the target's features (C, H, W) with what is usual; see `doubtful`."""

@@ -62,7 +62,8 @@ class Tracker:
     """Track one target; several trackers may share one model (see `update_all`).
 
     A LOST target keeps its last box. It is searched there and in tiles around it, from the nearest
-    to the farthest, until they have covered the image, and then from the nearest again.
+    to the farthest, until they have covered the image, and then from the nearest again. It is not
+    found in what looks like neither its template nor what it changed to (see `Appearance`).
 
     A target that scores high is reported as UNCERTAIN nevertheless while the search region contains
     a rival, a candidate elsewhere with almost the same score, and after it was LOST until it is as
@@ -88,8 +89,7 @@ class Tracker:
         box = Box(*map(float, box))
         box.check(width, height)
         fill = mean_colour(image)
-        view = _template_view(image, box, fill)
-        self._template = self._model.template(view)
+        self._template = self._model.template(_template_view(image, box, fill))
         self._appearance = Appearance(self._model.features(self._template))
         self._box, self._size, self._fill, self._frames_lost = box, (width, height), fill, 0
         self._motion = Motion()
@@ -135,34 +135,41 @@ class Tracker:
         pscore[0] = (1 - influence) * pscore[0] + influence * self._window
         best_idx = pscore.argmax(axis=1)
         best_scores = [float(scores[v, idx]) for v, idx in enumerate(best_idx)]
-        v = self._choose_view(best_scores)
-        if v is None:
+        found_again = self._frames_lost > 0
+        for v in self._eligible_views(best_scores):
+            best = best_idx[v]
+            candidate = scale * mean_candidate(candidates[v, 1:], pscore[v], best)
+            if not found_again or self._resembles_target(views[v], candidate):
+                break
+        else:
             self._frames_lost += 1
             self._motion.reset()
             self._state = State.LOST
             return Track(self._box, best_scores[0], self._state)
-        best = best_idx[v]
-        candidate = scale * mean_candidate(candidates[v, 1:], pscore[v], best)
-        found_again = self._frames_lost > 0
         track = self._follow(views[v], candidate, best_scores[v], penalty[v, best])
         self._check_appearance(views[v].image, found_again)
         if self._appearance.doubtful or _has_rival(candidates[v], best):
             return track._replace(state=State.UNCERTAIN)
         return track
 
-    def _choose_view(self, scores: list[float]) -> int | None:
-        """Return the index of the view to use, given the best score of each; None if LOST.
+    def _eligible_views(self, scores: list[float]) -> list[int]:
+        """Return the indices of the views that may show the target, given the best score of each.
 
-        The first view, at the predicted position, takes precedence.
+        The first view, at the predicted position, takes precedence; the others are in descending
+        order of their scores.
         """
         s = self.settings
-        threshold = (
-            s.lost_threshold if self._frames_lost <= s.lost_patience else s.reacquire_threshold
-        )
-        if scores[0] >= threshold:
-            return 0
-        v = max(range(1, len(scores)), key=scores.__getitem__, default=0)
-        return v if v and scores[v] >= s.reacquire_threshold else None
+        recent = self._frames_lost <= s.lost_patience
+        threshold = s.lost_threshold if recent else s.reacquire_threshold
+        first = [0] if scores[0] >= threshold else []
+        others = [v for v in range(1, len(scores)) if scores[v] >= s.reacquire_threshold]
+        return first + sorted(others, key=scores.__getitem__, reverse=True)
+
+    def _resembles_target(self, view: View, candidate: Floats) -> bool:
+        """Return whether a candidate of a view, see `_follow`, looks like the target."""
+        dx, dy, w, h = candidate.tolist()
+        box = _limited_box(view.x + dx, view.y + dy, w, h, self._size)
+        return self._appearance.resembles(self._features(view.image, box))
 
     def _follow(self, view: View, candidate: Floats, score: float, penalty: float) -> Track:
         """Update box and state from the best candidate of a view.
@@ -196,9 +203,12 @@ class Tracker:
 
     def _check_appearance(self, image: Image, found_again: bool) -> None:
         if self._state == State.TRACKING and self._appearance.due(found_again):
-            view = _template_view(image, self._box, self._fill)
-            features = self._model.features(self._model.template(view))
-            self._appearance.measure(features, found_again)
+            self._appearance.measure(self._features(image, self._box), found_again)
+
+    def _features(self, image: Image, box: Box) -> Floats:
+        """Return the features (C, H, W) of what is in a box, as those of the template."""
+        view = _template_view(image, box, self._fill)
+        return self._model.features(self._model.template(view))
 
     def _fit_box(self, size: tuple[int, int]) -> None:
         """Scale the box to images of another size (width, height); keep its centre inside."""

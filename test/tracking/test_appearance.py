@@ -88,6 +88,15 @@ def test_a_target_that_is_found_again_must_look_as_before(mixtures: Mixtures) ->
         assert appearance.doubtful == doubtful
 
 
+def test_what_is_found_again_must_have_a_part_of_the_usual_similarity(mixtures: Mixtures) -> None:
+    appearance = Appearance(mixtures(1))
+    assert appearance.resembles(mixtures(0)), 'nothing is known yet'
+    for _ in range(8):
+        appearance.measure(mixtures(0.6), found_again=False)
+    assert appearance.resembles(mixtures(0.2))
+    assert not appearance.resembles(mixtures(0.15))
+
+
 @pytest.mark.slow
 def test_another_object_is_rarely_taken_for_the_target(model: Runtime) -> None:
     absent = wrong = visible = right = 0

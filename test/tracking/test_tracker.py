@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import BoxError, ImageError, NotReadyError
+from siamffn_model.imaging.crop import search_side
 from siamffn_model.imaging.geometry import Box, iou
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.networks.score_map import ScoreMap
@@ -301,6 +302,24 @@ def test_states_have_hysteresis() -> None:
     assert target.states(0.3, 0.3, 0.3, 0.85, 0.91) == [L, L, L, L, T], (
         'later, reacquire_threshold is needed'
     )
+
+
+def test_a_lost_target_is_not_found_in_what_looks_different() -> None:
+    """Scores are high in every search region; only one of them shows the target."""
+    pattern = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    target = ScoredTarget(max_searches=3)
+    target.network.distances = (31.75,) * 4  # 60 pixels of the image
+    target.image[160:320, 240:400] = pattern
+    target.tracker.init(target.image, Box.from_center(320, 240, 60, 60))
+    target.states(*[0.95] * 10)
+    box = target.track(0.1).box
+    target.image = np.random.default_rng(1).integers(0, 256, target.image.shape, dtype=np.uint8)
+    assert target.states(*[0.95] * 20) == [State.LOST] * 20
+    x, y = round(box.cx + TILE_SPACING * search_side(box.w, box.h)), 240  # centre of a tile
+    target.image[y - 80 : y + 80, x - 80 : x + 80] = pattern
+    tracks = [target.track(0.95) for _ in range(20)]
+    found = next(track for track in tracks if track.state != State.LOST)
+    assert (found.box.cx, found.box.cy) == pytest.approx((x, y), abs=2)
 
 
 def test_an_uncertain_target_keeps_its_size() -> None:
