@@ -54,7 +54,8 @@ class Appearance:
         """
         if self._usual is None:
             return True
-        return self.similarity(features) >= MIN_FRACTION_TO_FIND * self._usual
+        limit = min(self._least_usual(self._usual), MIN_FRACTION_TO_FIND * self._usual)
+        return self.similarity(features) >= limit
 
     def measure(self, features: Floats, found_again: bool) -> None:
         """Compare the target's features (C, H, W) with what is usual; see `doubtful`."""
@@ -63,7 +64,7 @@ class Appearance:
             self._usual = similarity
             return
         self._found_again |= found_again
-        limit = self._usual - max(MIN_DROP, DEVIATIONS * self._deviation)
+        limit = self._least_usual(self._usual)
         if self._found_again:
             limit = max(limit, MIN_FRACTION * self._usual)
         self.doubtful = similarity < limit
@@ -72,6 +73,10 @@ class Appearance:
             change = similarity - self._usual
             self._deviation += SMOOTHING * (abs(change) - self._deviation)
             self._usual += SMOOTHING * change
+
+    def _least_usual(self, usual: float) -> float:
+        """Return the similarity below which the target has changed more than it used to."""
+        return usual - max(MIN_DROP, DEVIATIONS * self._deviation)
 
 
 def _normalised(features: Floats) -> Floats:

@@ -97,6 +97,13 @@ def test_what_is_found_again_must_have_a_part_of_the_usual_similarity(mixtures: 
     assert not appearance.resembles(mixtures(0.15))
 
 
+def test_what_is_found_again_may_differ_as_much_as_usual(mixtures: Mixtures) -> None:
+    appearance = Appearance(mixtures(1))
+    for similarity in (0.4, 0.2) * 8:
+        appearance.measure(mixtures(similarity), found_again=False)
+    assert appearance.resembles(mixtures(0))
+
+
 @pytest.mark.slow
 def test_another_object_is_rarely_taken_for_the_target(model: Runtime) -> None:
     absent = wrong = visible = right = 0
