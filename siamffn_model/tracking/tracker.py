@@ -102,9 +102,20 @@ class Tracker:
         """
         return update_all([self], [image])[0]
 
+    def check_input(self, image: Image) -> None:
+        """Raise what `update` raises; change nothing."""
+        if self._template is None:
+            raise NotReadyError(
+                'update() was called before init(): call init() with the first image and box'
+            )
+        check_image(image)
+
     def search_views(self, image: Image) -> list[View]:
-        """Return the search regions of the next image; the first is at the predicted position."""
-        height, width = self._checked(image).shape[:2]
+        """Return the search regions of the next image; the first is at the predicted position.
+
+        The image must have passed `check_input`.
+        """
+        height, width = image.shape[:2]
         self._fit_box((width, height))
         last = self._box
         side = search_side(last.w, last.h)
@@ -117,13 +128,6 @@ class Tracker:
             first = (self._frames_lost - 1) * count
             centers += [tiles[(first + n) % len(tiles)] for n in range(min(count, len(tiles)))]
         return [View(image, x, y, side, self._fill) for x, y in centers]
-
-    def _checked(self, image: Image) -> Image:
-        if self._template is None:
-            raise NotReadyError(
-                'update() was called before init(): call init() with the first image and box'
-            )
-        return check_image(image)
 
     def decode(self, views: list[View], candidates: Floats) -> Track:
         """Update the state from the candidates (V, 5, N) of V views; return the track."""
@@ -259,7 +263,7 @@ def update_all(trackers: Sequence[Tracker], images: Sequence[Image]) -> list[Tra
     if not trackers:
         return []
     for tracker, image in zip(trackers, images, strict=True):
-        tracker._checked(image)
+        tracker.check_input(image)
     views = [tracker.search_views(image) for tracker, image in zip(trackers, images)]
     templates = [tracker._template for tracker, own in zip(trackers, views) for _ in own]
     candidates = trackers[0]._model.search(list(chain.from_iterable(views)), templates)
