@@ -35,13 +35,18 @@ class Appearance:
         self._usual: float | None = None
         self._deviation = FIRST_DEVIATION
         self._frames = 0
-        self._found_again = False  # and not yet confirmed
+        self._measure_next = False
+        self._confirmed = True  # since it was last LOST
         self.doubtful = False
 
-    def due(self, found_again: bool) -> bool:
-        """Count a frame in which the target is tracked; return whether to measure it there."""
+    def lose(self) -> None:
+        """Note that the target is LOST: what is found next has to look as the target did."""
+        self._measure_next, self._confirmed = True, False
+
+    def due(self) -> bool:
+        """Count a frame in which the target is TRACKING; return whether to measure it there."""
         self._frames += 1
-        return found_again or self._frames % CHECK_INTERVAL == 0
+        return self._measure_next or self._frames % CHECK_INTERVAL == 0
 
     def similarity(self, features: Floats) -> float:
         """Return the similarity, at most 1, of features (C, H, W) to the template."""
@@ -57,19 +62,19 @@ class Appearance:
         limit = min(self._least_usual(self._usual), MIN_FRACTION_TO_FIND * self._usual)
         return self.similarity(features) >= limit
 
-    def measure(self, features: Floats, found_again: bool) -> None:
+    def measure(self, features: Floats) -> None:
         """Compare the target's features (C, H, W) with what is usual; see `doubtful`."""
         similarity = self.similarity(features)
+        self._measure_next = False
         if self._usual is None:
-            self._usual = similarity
+            self._usual, self._confirmed = similarity, True
             return
-        self._found_again |= found_again
         limit = self._least_usual(self._usual)
-        if self._found_again:
+        if not self._confirmed:
             limit = max(limit, MIN_FRACTION * self._usual)
         self.doubtful = similarity < limit
         if not self.doubtful:
-            self._found_again = False
+            self._confirmed = True
             change = similarity - self._usual
             self._deviation += SMOOTHING * (abs(change) - self._deviation)
             self._usual += SMOOTHING * change

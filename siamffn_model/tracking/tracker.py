@@ -142,19 +142,19 @@ class Tracker:
         pscore[0] = (1 - influence) * pscore[0] + influence * self._window
         best_idx = pscore.argmax(axis=1)
         best_scores = [float(scores[v, idx]) for v, idx in enumerate(best_idx)]
-        found_again = self._frames_lost > 0
         for v in self._eligible_views(best_scores):
             best = best_idx[v]
             candidate = scale * mean_candidate(candidates[v, 1:], pscore[v], best)
-            if not found_again or self._resembles_target(views[v], candidate):
+            if not self._frames_lost or self._resembles_target(views[v], candidate):
                 break
         else:
             self._frames_lost += 1
             self._motion.reset()
+            self._appearance.lose()
             self._state = State.LOST
             return Track(self._box, best_scores[0], self._state)
         track = self._follow(views[v], candidate, best_scores[v], penalty[v, best])
-        self._check_appearance(views[v].image, found_again)
+        self._check_appearance(views[v].image)
         if self._appearance.doubtful or _has_rival(candidates[v], best):
             return track._replace(state=State.UNCERTAIN)
         return track
@@ -208,9 +208,9 @@ class Tracker:
         self._frames_lost = 0
         return Track(self._box, score, self._state)
 
-    def _check_appearance(self, image: Image, found_again: bool) -> None:
-        if self._state == State.TRACKING and self._appearance.due(found_again):
-            self._appearance.measure(self._features(image, self._box), found_again)
+    def _check_appearance(self, image: Image) -> None:
+        if self._state == State.TRACKING and self._appearance.due():
+            self._appearance.measure(self._features(image, self._box))
 
     def _features(self, image: Image, box: Box) -> Floats:
         """Return the features (C, H, W) of what is in a box, as those of the template."""

@@ -45,35 +45,39 @@ def _orthogonal(channel: int) -> NDArray[np.float64]:
 
 def test_a_target_is_measured_regularly_and_when_it_was_found_again(mixtures: Mixtures) -> None:
     appearance = Appearance(mixtures(1))
-    due = [appearance.due(found_again=False) for _ in range(2 * CHECK_INTERVAL)]
+    due = [appearance.due() for _ in range(2 * CHECK_INTERVAL)]
     assert np.flatnonzero(due).tolist() == [CHECK_INTERVAL - 1, 2 * CHECK_INTERVAL - 1]
-    assert appearance.due(found_again=True)
+    appearance.lose()
+    assert appearance.due()
+    assert appearance.due(), 'until it has been measured'
+    appearance.measure(mixtures(1))
+    assert not appearance.due()
 
 
 def test_a_target_that_keeps_its_appearance_must_not_change(mixtures: Mixtures) -> None:
     appearance = Appearance(mixtures(1))
     for _ in range(8):
-        appearance.measure(mixtures(0.8), found_again=False)
+        appearance.measure(mixtures(0.8))
     for similarity, doubtful in ((0.72, False), (0.55, True), (0.55, True), (0.7, False)):
-        appearance.measure(mixtures(similarity), found_again=False)
+        appearance.measure(mixtures(similarity))
         assert appearance.doubtful == doubtful
 
 
 def test_a_target_that_varies_may_change(mixtures: Mixtures) -> None:
     appearance = Appearance(mixtures(1))
     for similarity in (0.85, 0.65) * 4:
-        appearance.measure(mixtures(similarity), found_again=False)
+        appearance.measure(mixtures(similarity))
         assert not appearance.doubtful
-    appearance.measure(mixtures(0.45), found_again=False)
+    appearance.measure(mixtures(0.45))
     assert not appearance.doubtful
-    appearance.measure(mixtures(-0.2), found_again=False)
+    appearance.measure(mixtures(-0.2))
     assert appearance.doubtful
 
 
 def test_a_target_that_changes_slowly_stays_the_target(mixtures: Mixtures) -> None:
     appearance = Appearance(mixtures(1))
     for similarity in np.linspace(0.95, 0.3, 40):
-        appearance.measure(mixtures(similarity), found_again=False)
+        appearance.measure(mixtures(similarity))
         assert not appearance.doubtful
 
 
@@ -81,10 +85,10 @@ def test_a_target_that_is_found_again_must_look_as_before(mixtures: Mixtures) ->
     """It is doubtful until it does, although it varies."""
     appearance = Appearance(mixtures(1))
     for similarity in (0.85, 0.65) * 4:
-        appearance.measure(mixtures(similarity), found_again=False)
-    steps = ((0.45, True, True), (0.45, False, True), (0.7, False, False), (0.45, False, False))
-    for similarity, found_again, doubtful in steps:
-        appearance.measure(mixtures(similarity), found_again)
+        appearance.measure(mixtures(similarity))
+    appearance.lose()
+    for similarity, doubtful in ((0.45, True), (0.45, True), (0.7, False), (0.45, False)):
+        appearance.measure(mixtures(similarity))
         assert appearance.doubtful == doubtful
 
 
@@ -92,7 +96,7 @@ def test_what_is_found_again_must_have_a_part_of_the_usual_similarity(mixtures: 
     appearance = Appearance(mixtures(1))
     assert appearance.resembles(mixtures(0)), 'nothing is known yet'
     for _ in range(8):
-        appearance.measure(mixtures(0.6), found_again=False)
+        appearance.measure(mixtures(0.6))
     assert appearance.resembles(mixtures(0.2))
     assert not appearance.resembles(mixtures(0.15))
 
@@ -100,7 +104,7 @@ def test_what_is_found_again_must_have_a_part_of_the_usual_similarity(mixtures: 
 def test_what_is_found_again_may_differ_as_much_as_usual(mixtures: Mixtures) -> None:
     appearance = Appearance(mixtures(1))
     for similarity in (0.4, 0.2) * 8:
-        appearance.measure(mixtures(similarity), found_again=False)
+        appearance.measure(mixtures(similarity))
     assert appearance.resembles(mixtures(0))
 
 
