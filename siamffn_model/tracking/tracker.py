@@ -15,6 +15,7 @@ from siamffn_model.imaging.geometry import Box, clip_point
 from siamffn_model.imaging.image import Image, check_image
 from siamffn_model.runtimes.runtime import Floats, Runtime, Template
 from siamffn_model.tracking.appearance import Appearance
+from siamffn_model.tracking.aspect_ratio import size_correction
 from siamffn_model.tracking.motion import Motion
 from siamffn_model.tracking.redetection import TILE_SPACING, SearchTiles
 from siamffn_model.tracking.settings import TrackerSettings
@@ -89,8 +90,10 @@ class Tracker:
         box = Box(*map(float, box))
         box.check(width, height)
         fill = mean_colour(image)
-        self._template = self._model.template(_template_view(image, box, fill))
-        self._appearance = Appearance(self._model.features(self._template))
+        template = self._model.template(_template_view(image, box, fill))
+        self._size_correction = self._measure_size_correction(image, box, fill, template)
+        self._appearance = Appearance(self._model.features(template))
+        self._template = template
         self._box, self._size, self._fill, self._frames_lost = box, (width, height), fill, 0
         self._motion = Motion()
         self._state = State.TRACKING
@@ -136,6 +139,7 @@ class Tracker:
         scores, sizes = candidates[:, 0], candidates[:, 3:]
         if not self._model.score_map.sized:
             sizes[:, 0], sizes[:, 1] = last_w, last_h
+        sizes *= self._size_correction[:, None]
         penalty = self._penalty(sizes, last_w, last_h)
         pscore = penalty * scores
         influence = self.settings.window_influence
@@ -158,6 +162,17 @@ class Tracker:
         if self._appearance.doubtful or _has_rival(candidates[v], best):
             return track._replace(state=State.UNCERTAIN)
         return track
+
+    def _measure_size_correction(
+        self, image: Image, box: Box, fill: tuple[float, float, float], template: Template
+    ) -> Floats:
+        """Return the factors (2) of the widths and heights of candidates in later images."""
+        if not self._model.score_map.sized:
+            return np.ones(2)
+        view = View(image, box.cx, box.cy, search_side(box.w, box.h), fill)
+        candidates = self._model.search([view], [template])[0]
+        candidates[1:] *= view.side / SEARCH_SIZE
+        return size_correction(candidates, box)
 
     def _eligible_views(self, scores: list[float]) -> list[int]:
         """Return the indices of the views that may show the target, given the best score of each.
