@@ -11,7 +11,9 @@ SMOOTHING = 0.3  # weight of the latest measurement in moving averages
 FIRST_DEVIATION = 0.08  # of the similarity, before it is known
 DEVIATIONS, MIN_DROP = 3.5, 0.15  # a drop by less than either is usual
 MIN_FRACTION = 0.7  # of the usual similarity that is enough when a target was found again
-MIN_FRACTION_TO_FIND = 0.3  # of the usual similarity that a LOST target needs to be found
+MIN_FRACTION_TO_FIND = (
+    0.3  # of the usual similarity that a candidate with a low score, or a LOST target, needs
+)
 
 
 class Appearance:
@@ -53,7 +55,7 @@ class Appearance:
         return float((self._template * _normalised(features)).sum())
 
     def resembles(self, features: Floats) -> bool:
-        """Return whether a candidate with features (C, H, W) may be the target that was LOST.
+        """Return whether a candidate with features (C, H, W) may be the target.
 
         True until the usual similarity is known.
         """

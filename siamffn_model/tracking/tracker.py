@@ -64,7 +64,8 @@ class Tracker:
 
     A LOST target keeps its last box. It is searched there and in tiles around it, from the nearest
     to the farthest, until they have covered the image, and then from the nearest again. It is not
-    found in what looks like neither its template nor what it changed to (see `Appearance`).
+    found in what looks like neither its template nor what it changed to (see `Appearance`), and a
+    target whose score does not suffice for TRACKING is LOST in what looks so.
 
     A target that scores high is reported as UNCERTAIN nevertheless while the search region contains
     a rival, a candidate elsewhere with almost the same score, and after it was LOST until it is as
@@ -149,7 +150,7 @@ class Tracker:
         for v in self._eligible_views(best_scores):
             best = best_idx[v]
             candidate = scale * mean_candidate(candidates[v, 1:], pscore[v], best)
-            if not self._frames_lost or self._resembles_target(views[v], candidate):
+            if self._is_sure(best_scores[v]) or self._resembles_target(views[v], candidate):
                 break
         else:
             self._frames_lost += 1
@@ -186,6 +187,10 @@ class Tracker:
         first = [0] if scores[0] >= threshold else []
         others = [v for v in range(1, len(scores)) if scores[v] >= s.reacquire_threshold]
         return first + sorted(others, key=scores.__getitem__, reverse=True)
+
+    def _is_sure(self, score: float) -> bool:
+        """Return whether a candidate with this score is followed without a comparison."""
+        return not self._frames_lost and self._visible_state(score) == State.TRACKING
 
     def _resembles_target(self, view: View, candidate: Floats) -> bool:
         """Return whether a candidate of a view, see `_follow`, looks like the target."""

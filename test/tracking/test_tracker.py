@@ -198,8 +198,9 @@ def test_packaged_weights_track_a_real_sequence(model: Runtime, shared: Path) ->
 
 
 @pytest.mark.slow
-def test_packaged_weights_detect_loss_and_redetect_elsewhere(model: Runtime) -> None:
-    scene: Scene = render_scene(20, (640, 480), seed=1)
+@pytest.mark.parametrize('seed', range(1, 5))
+def test_packaged_weights_detect_loss_and_redetect_elsewhere(model: Runtime, seed: int) -> None:
+    scene: Scene = render_scene(20, (640, 480), seed=seed)
     tracker = Tracker(model)
     tracker.init(scene.images[0], scene.boxes[0])
     for image in scene.images[1:]:
@@ -320,6 +321,18 @@ def test_a_lost_target_is_not_found_in_what_looks_different() -> None:
     tracks = [target.track(0.95) for _ in range(20)]
     found = next(track for track in tracks if track.state != State.LOST)
     assert (found.box.cx, found.box.cy) == pytest.approx((x, y), abs=2)
+
+
+def test_a_target_with_a_low_score_that_looks_different_is_lost() -> None:
+    rng = np.random.default_rng(0)
+    target = ScoredTarget()
+    target.network.distances = (31.75,) * 4
+    target.image = rng.integers(0, 256, target.image.shape, dtype=np.uint8)
+    target.tracker.init(target.image, Box.from_center(320, 240, 60, 60))
+    T, U, L = State.TRACKING, State.UNCERTAIN, State.LOST  # noqa: N806
+    assert target.states(*[0.95] * 10, 0.7, 0.95) == [T] * 10 + [U, T]
+    target.image = rng.integers(0, 256, target.image.shape, dtype=np.uint8)
+    assert target.states(0.95, 0.7, 0.95) == [T, L, L]
 
 
 def test_an_uncertain_target_keeps_its_size() -> None:
