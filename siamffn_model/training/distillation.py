@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from siamffn_model.training.recipe import Recipe
 
 TRUSTED_IOU = 0.5  # of the teacher's best box with the label
+LABEL_SCALE, LABEL_CENTRE = 0.7, 0.4  # weights of the label in the box to learn
 FOREGROUND = 0.5  # score of the teacher from which a point belongs to the target
 MIN_BOX_SCORE = 0.3  # score of the teacher from which its box counts
 HARD = 32  # background points with the highest loss, which count twice
@@ -53,16 +54,15 @@ class Distillation:
             self.projection = nn.Conv2d(model.backbone.channels[-1], CHANNELS, 1).to(device)
 
     def teach(self, batch: Batch | FeatureBatch) -> Batch | FeatureBatch:
-        """Return a batch with its lesson, in which the boxes are between label and teacher's box.
+        """Return a batch with its lesson, in which the boxes are those to learn, see `_between`.
 
-        They are half way where the teacher is trusted. Labels enclose parts of objects or fit masks
-        exactly, boxes of the teacher are as in videos but follow only a third of a change of size.
+        They differ from the labels where the teacher is trusted.
         """
         lesson = batch.lesson
         if lesson is None:
             assert isinstance(batch, Batch)
             lesson = self.teacher(batch.template, batch.search)
-        between = torch.lerp(batch.box, _best_boxes(lesson), 0.5)
+        between = _between(batch.box, _best_boxes(lesson))
         trusted = _trusted(lesson, batch)[:, None] > 0
         return batch._replace(lesson=lesson, box=torch.where(trusted, between, batch.box))
 
@@ -165,6 +165,21 @@ def _trusted(lesson: Lesson, batch: Batch | FeatureBatch) -> Tensor:
     label = edge_distances(SCORE_MAP, batch.box).gather(2, best)[..., 0]
     overlap = 1 - iou_loss(distances, label)
     return ((overlap >= TRUSTED_IOU) & ~batch.negative).float()
+
+
+def _between(label: Tensor, taught: Tensor) -> Tensor:
+    """Return boxes (B, 4) between labels and boxes of the teacher, x, y, w, h.
+
+    Boxes of the teacher are like those drawn in videos but follow only a third of a change of size;
+    labels enclose parts of objects or fit masks exactly. So the aspect ratio is the teacher's, the
+    scale mostly the label's.
+    """
+    label_size, size = label[:, 2:].clamp(min=1), taught[:, 2:].clamp(min=1)
+    growth = (label_size.log() - size.log()).mean(1, keepdim=True)
+    between = size * torch.exp(LABEL_SCALE * growth)
+    label_centre, centre = label[:, :2] + label[:, 2:] / 2, taught[:, :2] + taught[:, 2:] / 2
+    centre = torch.lerp(centre, label_centre, LABEL_CENTRE)
+    return torch.cat([centre - between / 2, between], dim=1)
 
 
 def _best_boxes(lesson: Lesson) -> Tensor:

@@ -16,6 +16,8 @@ from siamffn_model.networks.siamese import ANCHORS, Siamese
 from siamffn_model.networks.zoo import create_model, read_card
 from siamffn_model.runtimes.nanotrack import SCORE_MAP
 from siamffn_model.training.distillation import (
+    LABEL_CENTRE,
+    LABEL_SCALE,
     Distillation,
     box_loss,
     common_points,
@@ -129,16 +131,25 @@ def test_scores_and_boxes_count_where_the_teacher_finds_the_target(model: Siames
     assert float(found['boxes']) == pytest.approx(float(expected) / 3)
 
 
-def test_boxes_are_half_way_to_the_teachers_where_it_finds_the_target(model: Siamese) -> None:
+def test_boxes_are_between_the_labels_and_the_teachers_where_it_finds_the_target(
+    model: Siamese,
+) -> None:
     """The first pair is negative, and the teacher finds another target in the second."""
-    shift = torch.tensor([[0.0], [70], [8]]) * torch.tensor([1.0, 0, 0, 0])
-    taught = lesson(BOXES + shift)
+    found = BOXES + torch.tensor([[0.0], [70], [4]]) * torch.tensor([1.0, 0, 0, 0])
+    found[2, 2:] = torch.tensor([50.0, 30])
+    taught = lesson(found)
     teacher: Any = lambda *_: taught  # noqa: E731
     distillation = Distillation(recipe(name_of(model)), teacher, model)
     pairs = distillation.teach(batch([True, False, False]))
-    between = (BOXES[2] + shift[2] / 2).tolist()
     assert pairs.box[:2].tolist() == BOXES[:2].tolist()
-    assert pairs.box[2].tolist() == pytest.approx(between, abs=1e-4)
+    x, y, w, h = pairs.box[2].tolist()
+    assert w / h == pytest.approx(50 / 30, rel=1e-4), 'the ratio of the teacher'
+    assert w * h == pytest.approx((40 * 40) ** LABEL_SCALE * (50 * 30) ** (1 - LABEL_SCALE))
+    centre = (
+        120 * LABEL_CENTRE + 129 * (1 - LABEL_CENTRE),
+        120 * LABEL_CENTRE + 115 * (1 - LABEL_CENTRE),
+    )
+    assert (x + w / 2, y + h / 2) == pytest.approx(centre, rel=1e-4)
     assert distillation.teach(pairs).lesson is taught, 'a stored lesson is used again'
     outputs = perfect(model, taught)
     as_teacher = float(distillation.losses(pairs, outputs)['boxes'])
