@@ -11,9 +11,7 @@ SMOOTHING = 0.3  # weight of the latest measurement in moving averages
 FIRST_DEVIATION = 0.08  # of the similarity, before it is known
 DEVIATIONS, MIN_DROP = 3.5, 0.15  # a drop by less than either is usual
 MIN_FRACTION = 0.7  # of the usual similarity that is enough when a target was found again
-MIN_FRACTION_TO_FIND = (
-    0.3  # of the usual similarity that a candidate with a low score, or a LOST target, needs
-)
+MIN_FRACTION_TO_RESEMBLE = 0.3  # of the usual similarity, see `resembles`
 
 
 class Appearance:
@@ -57,11 +55,11 @@ class Appearance:
     def resembles(self, features: Floats) -> bool:
         """Return whether a candidate with features (C, H, W) may be the target.
 
-        True until the usual similarity is known.
+        A high score alone does not tell. True until the usual similarity is known.
         """
         if self._usual is None:
             return True
-        limit = min(self._least_usual(self._usual), MIN_FRACTION_TO_FIND * self._usual)
+        limit = min(self._least_usual(self._usual), MIN_FRACTION_TO_RESEMBLE * self._usual)
         return self.similarity(features) >= limit
 
     def measure(self, features: Floats) -> None:

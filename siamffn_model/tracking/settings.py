@@ -39,7 +39,7 @@ class TrackerSettings:
         motion_gain: factor of the smoothed motion that is added to the search region's centre.
         uncertain_threshold: a score below it makes a TRACKING target UNCERTAIN. The box of an
             UNCERTAIN target keeps its size.
-        lost_threshold: a score below it makes a target LOST.
+        lost_threshold: a score below it makes a target LOST; with 0 it never is.
         reacquire_threshold: score at which an UNCERTAIN target is TRACKING again. A LOST target
             also needs it to be found in another place, or after `lost_patience` frames.
         lost_patience: number of frames during which `lost_threshold` is enough for a LOST target

@@ -64,8 +64,8 @@ class Tracker:
 
     A LOST target keeps its last box. It is searched there and in tiles around it, from the nearest
     to the farthest, until they have covered the image, and then from the nearest again. It is not
-    found in what looks like neither its template nor what it changed to (see `Appearance`), and a
-    target whose score does not suffice for TRACKING is LOST in what looks so.
+    found in what looks like neither its template nor what it changed to (see `Appearance`). Where
+    there is only that, a target with a score too low for TRACKING is LOST.
 
     A target that scores high is reported as UNCERTAIN nevertheless while the search region contains
     a rival, a candidate elsewhere with almost the same score, and after it was LOST until it is as
@@ -190,7 +190,9 @@ class Tracker:
 
     def _is_sure(self, score: float) -> bool:
         """Return whether a candidate with this score is followed without a comparison."""
-        return not self._frames_lost and self._visible_state(score) == State.TRACKING
+        if self._frames_lost:
+            return False
+        return not self.settings.lost_threshold or self._visible_state(score) == State.TRACKING
 
     def _resembles_target(self, view: View, candidate: Floats) -> bool:
         """Return whether a candidate of a view, see `_follow`, looks like the target."""

@@ -335,6 +335,15 @@ def test_a_target_with_a_low_score_that_looks_different_is_lost() -> None:
     assert target.states(0.95, 0.7, 0.95) == [T, L, L]
 
 
+def test_lost_threshold_0_switches_lost_off() -> None:
+    rng = np.random.default_rng(0)
+    target = ScoredTarget(lost_threshold=0)
+    target.network.distances = (31.75,) * 4
+    target.states(*[0.95] * 10)
+    target.image = rng.integers(0, 256, target.image.shape, dtype=np.uint8)
+    assert State.LOST not in target.states(0.95, 0.7, 0.01, 0.95)
+
+
 def test_an_uncertain_target_keeps_its_size() -> None:
     target = ScoredTarget(penalty_k=0, lr=1)
     size = target.track(0.7).box[2:]
