@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from siamffn_model.imaging.geometry import Box, iou
+from siamffn_model.imaging.geometry import Box
 from siamffn_model.runtimes.runtime import Floats
-from siamffn_model.tracking.steadiness import mean_candidate
+from siamffn_model.tracking.steadiness import mean_candidate, overlaps
 
 SHARE = 0.3  # of the first image's error, as a logarithm, that is corrected in later images
 MIN_OVERLAP = 0.3  # IoU of predicted and given box; below it, the network found something else
@@ -26,9 +26,9 @@ def size_correction(candidates: Floats, box: Box) -> Floats:
         box: the box that was given.
     """
     scores = candidates[0]
-    x, y, w, h = mean_candidate(candidates[1:], scores, int(scores.argmax()))
-    predicted, given = Box.from_center(x, y, w, h), Box.from_center(0, 0, box.w, box.h)
-    if not iou(predicted, given) >= MIN_OVERLAP:  # also if it is not a number
+    predicted = mean_candidate(candidates[1:], scores, int(scores.argmax()))
+    given = np.array([0, 0, box.w, box.h])
+    if not overlaps(predicted[:, None], given) >= MIN_OVERLAP:  # also if it is not a number
         return np.ones(2)
-    factor = ((w / h) / (box.w / box.h)) ** (SHARE / 2)
+    factor = ((predicted[2] / predicted[3]) / (box.w / box.h)) ** (SHARE / 2)
     return np.array([1 / factor, factor])
