@@ -19,6 +19,7 @@ from siamffn_model.datasets.synthetic import Scene, render_scene
 from siamffn_model.errors import BoxError, ImageError, NotReadyError
 from siamffn_model.imaging.crop import search_side
 from siamffn_model.imaging.geometry import Box, iou
+from siamffn_model.imaging.image import Image
 from siamffn_model.imaging.sources import open_frames
 from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.runtimes.runtime import Runtime
@@ -272,6 +273,10 @@ class Scorer(Pointer):
         return logits, distances
 
 
+def noise(seed: int) -> Image:
+    return np.random.default_rng(seed).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+
+
 class ScoredTarget:
     """A target that is tracked with scores set by the test."""
 
@@ -279,6 +284,12 @@ class ScoredTarget:
         self.network = Scorer()
         self.tracker = Tracker(eager_runtime(self.network, 'cpu'), TrackerSettings(**settings))
         self.image = np.zeros((480, 640, 3), np.uint8)
+        self.tracker.init(self.image, Box.from_center(320, 240, 60, 60))
+
+    def init_on_noise(self) -> None:
+        """Initialise the target on an image with texture, so that others look different."""
+        self.network.distances = (31.75,) * 4  # 60 pixels of the image
+        self.image = noise(0)
         self.tracker.init(self.image, Box.from_center(320, 240, 60, 60))
 
     def states(self, *scores: float) -> list[State]:
@@ -314,7 +325,7 @@ def test_a_lost_target_is_not_found_in_what_looks_different() -> None:
     target.tracker.init(target.image, Box.from_center(320, 240, 60, 60))
     target.states(*[0.95] * 10)
     box = target.track(0.1).box
-    target.image = np.random.default_rng(1).integers(0, 256, target.image.shape, dtype=np.uint8)
+    target.image = noise(1)
     assert target.states(*[0.95] * 20) == [State.LOST] * 20
     x, y = round(box.cx + TILE_SPACING * search_side(box.w, box.h)), 240  # centre of a tile
     target.image[y - 80 : y + 80, x - 80 : x + 80] = pattern
@@ -324,23 +335,19 @@ def test_a_lost_target_is_not_found_in_what_looks_different() -> None:
 
 
 def test_a_target_with_a_low_score_that_looks_different_is_lost() -> None:
-    rng = np.random.default_rng(0)
     target = ScoredTarget()
-    target.network.distances = (31.75,) * 4
-    target.image = rng.integers(0, 256, target.image.shape, dtype=np.uint8)
-    target.tracker.init(target.image, Box.from_center(320, 240, 60, 60))
+    target.init_on_noise()
     T, U, L = State.TRACKING, State.UNCERTAIN, State.LOST  # noqa: N806
     assert target.states(*[0.95] * 10, 0.7, 0.95) == [T] * 10 + [U, T]
-    target.image = rng.integers(0, 256, target.image.shape, dtype=np.uint8)
+    target.image = noise(1)
     assert target.states(0.95, 0.7, 0.95) == [T, L, L]
 
 
 def test_lost_threshold_0_switches_lost_off() -> None:
-    rng = np.random.default_rng(0)
     target = ScoredTarget(lost_threshold=0)
-    target.network.distances = (31.75,) * 4
+    target.init_on_noise()
     target.states(*[0.95] * 10)
-    target.image = rng.integers(0, 256, target.image.shape, dtype=np.uint8)
+    target.image = noise(1)
     assert State.LOST not in target.states(0.95, 0.7, 0.01, 0.95)
 
 
