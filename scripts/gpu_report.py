@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from siamffn_model.networks.names import DEFAULT_MODEL
+
 
 def report(results: dict[str, Any]) -> str:
     """Return a Markdown page: machine, command, targets beside measurements, and the steps."""
@@ -61,7 +63,8 @@ def _targets(steps: dict[str, Any]) -> Iterator[tuple[str, str]]:
         '`siamffn_r50`, 16 targets: at least 1,500 target updates/s',
         _text(rate('siamffn_r50', 16)),
     )
-    yield '`siamffn_lite0`, one target: at least 1,500 updates/s', _text(rate('siamffn_lite0', 1))
+    default = rate(DEFAULT_MODEL, 1)
+    yield f'`{DEFAULT_MODEL}`, one target: at least 1,500 updates/s', _text(default)
     for name, target in (('speed_r50', '800'), ('speed', '4,000')):
         step = steps.get(name, {})
         text = f'training of `{step.get("model", "siamffn_r50" if name != "speed" else "default")}`'

@@ -12,6 +12,8 @@ import gpu_files
 import gpu_processes
 from gpu_state import CHECKPOINT, NEEDS, Run, read_json
 
+from siamffn_model.networks.names import DEFAULT_MODEL
+
 if TYPE_CHECKING:
     from siamffn_model.training.recipe import Recipe
 
@@ -51,7 +53,7 @@ def run_tests(run: Run) -> None:
 def run_benchmark(run: Run) -> None:
     """Run `siamffn benchmark`; on a CPU with the default model only."""
     path, log = run.work / 'benchmark.json', run.work / 'benchmark.log'
-    models = ['siamffn_lite0'] if run.on_cpu else ['siamffn_r50', 'siamffn_lite0']
+    models = [DEFAULT_MODEL] if run.on_cpu else ['siamffn_r50', DEFAULT_MODEL]
     words = [word for model in models for word in ('--model', model)]
 
     def command(limit: float) -> list[str | Path]:
