@@ -54,17 +54,26 @@ class Distillation:
             self.projection = nn.Conv2d(model.backbone.channels[-1], CHANNELS, 1).to(device)
 
     def teach(self, batch: Batch | FeatureBatch) -> Batch | FeatureBatch:
-        """Return a batch with its lesson, in which the boxes are those to learn, see `_between`.
+        """Return a batch with its lesson, which it has already if it was stored."""
+        if batch.lesson is not None:
+            return batch
+        assert isinstance(batch, Batch)
+        return batch._replace(lesson=self.teacher(batch.template, batch.search))
 
-        They differ from the labels where the teacher is trusted.
+    def boxes(self, batch: Batch | FeatureBatch) -> Tensor:
+        """Return (B, 4): the boxes to learn, x, y, w, h, given the batch of `teach`.
+
+        Where the teacher is trusted they are between its best box and the label, see `_between`;
+        elsewhere they are the labels.
         """
         lesson = batch.lesson
-        if lesson is None:
-            assert isinstance(batch, Batch)
-            lesson = self.teacher(batch.template, batch.search)
-        between = _between(batch.box, _best_boxes(lesson))
-        trusted = _trusted(lesson, batch)[:, None] > 0
-        return batch._replace(lesson=lesson, box=torch.where(trusted, between, batch.box))
+        assert lesson is not None
+        best = _best(lesson)
+        between = _between(edge_distances(SCORE_MAP, batch.box), lesson.distances)
+        left, top, right, bottom = between.gather(2, best)[..., 0].unbind(1)
+        x, y = points(SCORE_MAP, best.device)[:, best[:, 0, 0]]
+        box = torch.stack([x - left, y - top, left + right, top + bottom], dim=1)
+        return torch.where(_trusted(lesson, batch)[:, None] > 0, box, batch.box)
 
     def losses(self, batch: Batch | FeatureBatch, outputs: Outputs) -> dict[str, Tensor]:
         """Return the weighted losses of features, scores and boxes of pairs (B) of `teach`.
@@ -79,10 +88,11 @@ class Distillation:
         trusted = _trusted(lesson, batch)
         log_odds = (outputs.logits[:, 1] - outputs.logits[:, 0]).float()[:, student]
         scores = lesson.scores[:, taught]
-        label = edge_distances(SCORE_MAP, batch.box)[:, :, taught]
+        between = _between(edge_distances(SCORE_MAP, batch.box), lesson.distances)
         losses = {
             'scores': trusted * score_loss(log_odds, scores),
-            'boxes': trusted * box_loss(outputs.distances[:, :, student], label, scores),
+            'boxes': trusted
+            * box_loss(outputs.distances[:, :, student], between[:, :, taught], scores),
         }
         if self.recipe.teacher.features:
             losses['features'] = self._feature_loss(lesson, outputs.projected)
@@ -161,39 +171,31 @@ def box_loss(distances: Tensor, label: Tensor, scores: Tensor) -> Tensor:
 
 def _trusted(lesson: Lesson, batch: Batch | FeatureBatch) -> Tensor:
     """Return (B,): 1 for positive pairs whose target the teacher finds, else 0."""
-    best, distances = _best(lesson)
-    label = edge_distances(SCORE_MAP, batch.box).gather(2, best)[..., 0]
+    best = _best(lesson)
+    label = edge_distances(SCORE_MAP, batch.box)
+    distances, label = (tensor.gather(2, best)[..., 0] for tensor in (lesson.distances, label))
     overlap = 1 - iou_loss(distances, label)
     return ((overlap >= TRUSTED_IOU) & ~batch.negative).float()
 
 
 def _between(label: Tensor, taught: Tensor) -> Tensor:
-    """Return boxes (B, 4) between labels and boxes of the teacher, x, y, w, h.
+    """Return boxes between labels and boxes of the teacher, all as distances (B, 4, N).
 
     Boxes of the teacher are like those drawn in videos but follow only a third of a change of size;
     labels enclose parts of objects or fit masks exactly. So the aspect ratio is the teacher's, the
     scale mostly the label's.
     """
-    label_size, size = label[:, 2:].clamp(min=1), taught[:, 2:].clamp(min=1)
-    growth = (label_size.log() - size.log()).mean(1, keepdim=True)
-    between = size * torch.exp(LABEL_SCALE * growth)
-    label_centre, centre = label[:, :2] + label[:, 2:] / 2, taught[:, :2] + taught[:, 2:] / 2
-    centre = torch.lerp(centre, label_centre, LABEL_CENTRE)
-    return torch.cat([centre - between / 2, between], dim=1)
+    label_size, size = (d[:, :2] + d[:, 2:] for d in (label, taught))
+    growth = (label_size.clamp(min=1).log() - size.clamp(min=1).log()).mean(1, keepdim=True)
+    half = size * torch.exp(LABEL_SCALE * growth) / 2
+    label_offset, offset = ((d[:, 2:] - d[:, :2]) / 2 for d in (label, taught))
+    offset = torch.lerp(offset, label_offset, LABEL_CENTRE)
+    return torch.cat([half - offset, half + offset], dim=1)
 
 
-def _best_boxes(lesson: Lesson) -> Tensor:
-    """Return (B, 4): x, y, w, h of the teacher's best boxes in the search crops."""
-    best, distances = _best(lesson)
-    left, top, right, bottom = distances.unbind(1)
-    x, y = points(SCORE_MAP, best.device)[:, best[:, 0, 0]]
-    return torch.stack([x - left, y - top, left + right, top + bottom], dim=1)
-
-
-def _best(lesson: Lesson) -> tuple[Tensor, Tensor]:
-    """Return the index (B, 4, 1) of the teacher's best points and the distances (B, 4) there."""
-    best = lesson.scores.argmax(1)[:, None, None].expand(-1, 4, 1)
-    return best, lesson.distances.gather(2, best)[..., 0]
+def _best(lesson: Lesson) -> Tensor:
+    """Return (B, 4, 1): the index of the teacher's best point, for each distance."""
+    return lesson.scores.argmax(1)[:, None, None].expand(-1, 4, 1)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from siamffn_model.distributed import World
-from siamffn_model.networks.score_map import ScoreMap
 from siamffn_model.training.distillation import Distillation
 from siamffn_model.training.feature_store import FeatureBatch
 from siamffn_model.training.forward import Outputs
-from siamffn_model.training.labels import edge_distances
 from siamffn_model.training.losses import LOSSES, sample_losses
 from siamffn_model.training.recipe import Recipe
 from siamffn_model.training.sampling import Batch
@@ -23,19 +21,18 @@ def accumulate_gradient(
     recipe: Recipe,
     world: World,
     forward_module: nn.Module,
-    score_map: ScoreMap,
     distillation: Distillation | None,
     batch: Batch | FeatureBatch,
     targets: Tensor,
+    target_distances: Tensor,
     counts: Tensor,
 ) -> tuple[dict[str, Tensor], Outputs]:
     """Accumulate the gradient of a batch in parts of `recipe.micro_batch` pairs.
 
-    targets (B, N) are the labels of the candidates; counts (2,) are the numbers of positive and
-    negative samples of all processes. Returns the losses, reduced over all processes, and the
-    outputs for the last part.
+    targets (B, N) are the labels of the candidates, target_distances (B, 4, N) those to the edges
+    of their boxes; counts (2,) are the numbers of positive and negative samples of all processes.
+    Returns the losses, reduced over all processes, and the outputs for the last part.
     """
-    target_distances = edge_distances(score_map, batch.box)
     pairs = len(batch.box)
     size = min(recipe.micro_batch or pairs, pairs)
     sums: dict[str, Tensor] = {}

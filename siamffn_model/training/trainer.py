@@ -30,7 +30,7 @@ from siamffn_model.training.feature_store import FeatureBatch, FeatureStore
 from siamffn_model.training.features import frozen_features, trainable_features
 from siamffn_model.training.forward import FeatureFunction, ForwardModule
 from siamffn_model.training.gradient import accumulate_gradient
-from siamffn_model.training.labels import labels
+from siamffn_model.training.labels import edge_distances, labels
 from siamffn_model.training.loading import open_batches
 from siamffn_model.training.logger import TrainingLogger, draw_pairs, record_scale_weights
 from siamffn_model.training.losses import count_samples
@@ -187,13 +187,14 @@ class Trainer:
         batch = batch.map(lambda tensor: tensor.to(device, non_blocking=True))
         if self.distillation:
             batch = self.distillation.teach(batch)
-        targets = labels(score_map, batch.box, batch.negative, batch.sampling_priority[:, 0])
+        boxes = self.distillation.boxes(batch) if self.distillation else batch.box
+        targets = labels(score_map, boxes, batch.negative, batch.sampling_priority[:, 0])
         reduced = self.world.all_reduce(
             torch.cat([count_samples(targets), targets.new_tensor([stop])])
         )
         log_step = (self.step + 1) % LOG_STEPS == 0
         with record_scale_weights(self.model, log_step) as scales:
-            losses = self._backward(batch, targets, reduced[:2])
+            losses = self._backward(batch, targets, edge_distances(score_map, boxes), reduced[:2])
         self._optimizer_step()
         if self.logger:
             self.logger.advance(batch.unreadable)
@@ -227,12 +228,15 @@ class Trainer:
         return create_features(self.model.backbone)
 
     def _backward(
-        self, batch: Batch | FeatureBatch, targets: Tensor, counts: Tensor
+        self,
+        batch: Batch | FeatureBatch,
+        targets: Tensor,
+        target_distances: Tensor,
+        counts: Tensor,
     ) -> dict[str, Tensor]:
         """Accumulate the gradient of a batch; return its losses, reduced over all processes.
 
-        targets (B, N) are the labels of the candidates; counts (2,) are the numbers of positive
-        and negative samples of all processes.
+        targets, target_distances and counts are those of `accumulate_gradient`.
         """
         assert self.forward_module is not None
         self.optimizer.zero_grad()
@@ -240,10 +244,10 @@ class Trainer:
             self.recipe,
             self.world,
             self.forward_module,
-            self.model.score_map,
             self.distillation,
             batch,
             targets,
+            target_distances,
             counts,
         )
         if self.logger and self.step % IMAGE_STEPS == 0 and isinstance(batch, Batch):

@@ -125,7 +125,7 @@ def test_scores_and_boxes_count_where_the_teacher_finds_the_target(model: Siames
     student, common = common_points(model.score_map, SCORE_MAP)
     scores = taught.scores[2:, common]
     log_odds = outputs.logits[2:, 1, student] - outputs.logits[2:, 0, student]
-    label = edge_distances(SCORE_MAP, taught_batch.box[2:])[:, :, common]
+    label = edge_distances(SCORE_MAP, distillation.boxes(taught_batch)[2:])[:, :, common]
     assert float(found['scores']) == pytest.approx(float(score_loss(log_odds, scores)) / 3)
     expected = box_loss(outputs.distances[2:, :, student], label, scores)
     assert float(found['boxes']) == pytest.approx(float(expected) / 3)
@@ -141,8 +141,9 @@ def test_boxes_are_between_the_labels_and_the_teachers_where_it_finds_the_target
     teacher: Any = lambda *_: taught  # noqa: E731
     distillation = Distillation(recipe(name_of(model)), teacher, model)
     pairs = distillation.teach(batch([True, False, False]))
-    assert pairs.box[:2].tolist() == BOXES[:2].tolist()
-    x, y, w, h = pairs.box[2].tolist()
+    boxes = distillation.boxes(pairs)
+    assert boxes[:2].tolist() == BOXES[:2].tolist()
+    x, y, w, h = boxes[2].tolist()
     assert w / h == pytest.approx(50 / 30, rel=1e-4), 'the ratio of the teacher'
     assert w * h == pytest.approx((40 * 40) ** LABEL_SCALE * (50 * 30) ** (1 - LABEL_SCALE))
     centre = (
@@ -153,10 +154,33 @@ def test_boxes_are_between_the_labels_and_the_teachers_where_it_finds_the_target
     assert distillation.teach(pairs).lesson is taught, 'a stored lesson is used again'
     outputs = perfect(model, taught)
     as_teacher = float(distillation.losses(pairs, outputs)['boxes'])
-    label = edge_distances(model.score_map, pairs.box)
+    label = edge_distances(model.score_map, boxes)
     as_label = float(distillation.losses(pairs, outputs._replace(distances=label))['boxes'])
     assert as_label == pytest.approx(0, abs=1e-5)
     assert as_teacher > 0.05
+
+
+def test_each_point_learns_the_box_of_the_teacher_there(model: Siamese) -> None:
+    taught = lesson(BOXES)
+    every_second = (torch.arange(225) % 2).float()
+    distances = taught.distances + every_second * torch.tensor([[4.0], [0], [12], [0]])
+    taught = taught._replace(distances=distances)
+    teacher: Any = lambda *_: taught  # noqa: E731
+    distillation = Distillation(recipe(name_of(model)), teacher, model)
+    left, top, right, bottom = edge_distances(SCORE_MAP, BOXES).unbind(1)
+    width, height = BOXES[:, 2:3] + 16 * every_second, BOXES[:, 3:4]
+    scale = (BOXES[:, 2:3] / width) ** (LABEL_SCALE / 2)  # the teacher's box is wider, not higher
+    x = (right - left) / 2 + 4 * every_second * (1 - LABEL_CENTRE)
+    y = (bottom - top) / 2
+    w, h = width * scale, height * scale
+    learned = torch.stack([w / 2 - x, h / 2 - y, w / 2 + x, h / 2 + y], dim=1)
+    student, common = common_points(model.score_map, SCORE_MAP)
+    outputs = perfect(model, taught)
+    outputs.distances[:, :, student] = learned[:, :, common]
+    pairs = distillation.teach(batch([False] * 3))
+    assert float(distillation.losses(pairs, outputs)['boxes']) == pytest.approx(0, abs=1e-5)
+    outputs.distances[:, 2] += 4
+    assert float(distillation.losses(pairs, outputs)['boxes']) > 0.01
 
 
 def test_the_weights_of_the_recipe(model: Siamese) -> None:
