@@ -69,8 +69,7 @@ class Distillation:
         lesson = batch.lesson
         assert lesson is not None
         best = _best(lesson)
-        between = _between(edge_distances(SCORE_MAP, batch.box), lesson.distances)
-        left, top, right, bottom = between.gather(2, best)[..., 0].unbind(1)
+        left, top, right, bottom = _between(lesson, batch).gather(2, best)[..., 0].unbind(1)
         x, y = points(SCORE_MAP, best.device)[:, best[:, 0, 0]]
         box = torch.stack([x - left, y - top, left + right, top + bottom], dim=1)
         return torch.where(_trusted(lesson, batch)[:, None] > 0, box, batch.box)
@@ -88,11 +87,10 @@ class Distillation:
         trusted = _trusted(lesson, batch)
         log_odds = (outputs.logits[:, 1] - outputs.logits[:, 0]).float()[:, student]
         scores = lesson.scores[:, taught]
-        between = _between(edge_distances(SCORE_MAP, batch.box), lesson.distances)
+        label = _between(lesson, batch)[:, :, taught]
         losses = {
             'scores': trusted * score_loss(log_odds, scores),
-            'boxes': trusted
-            * box_loss(outputs.distances[:, :, student], between[:, :, taught], scores),
+            'boxes': trusted * box_loss(outputs.distances[:, :, student], label, scores),
         }
         if self.recipe.teacher.features:
             losses['features'] = self._feature_loss(lesson, outputs.projected)
@@ -178,17 +176,18 @@ def _trusted(lesson: Lesson, batch: Batch | FeatureBatch) -> Tensor:
     return ((overlap >= TRUSTED_IOU) & ~batch.negative).float()
 
 
-def _between(label: Tensor, taught: Tensor) -> Tensor:
-    """Return boxes between labels and boxes of the teacher, all as distances (B, 4, N).
+def _between(lesson: Lesson, batch: Batch | FeatureBatch) -> Tensor:
+    """Return boxes between the label and those of the teacher, as distances (B, 4, 225).
 
     Boxes of the teacher are like those drawn in videos but follow only a third of a change of size;
     labels enclose parts of objects or fit masks exactly. So the aspect ratio is the teacher's, the
     scale mostly the label's.
     """
-    label_size, size = (d[:, :2] + d[:, 2:] for d in (label, taught))
+    label_and_taught = edge_distances(SCORE_MAP, batch.box), lesson.distances
+    label_size, size = (d[:, :2] + d[:, 2:] for d in label_and_taught)
     growth = (label_size.clamp(min=1).log() - size.clamp(min=1).log()).mean(1, keepdim=True)
     half = size * torch.exp(LABEL_SCALE * growth) / 2
-    label_offset, offset = ((d[:, 2:] - d[:, :2]) / 2 for d in (label, taught))
+    label_offset, offset = ((d[:, 2:] - d[:, :2]) / 2 for d in label_and_taught)
     offset = torch.lerp(offset, label_offset, LABEL_CENTRE)
     return torch.cat([half - offset, half + offset], dim=1)
 
